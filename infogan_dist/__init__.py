@@ -1,0 +1,25 @@
+"""InfoGAN (Chen et al. 2016) trained on one CPU, one GPU or many machines, with latent codes that are useful and proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infogan_dist.generator import Generator
+    from infogan_dist.latents import LatentSpec
+
+__version__ = "0.1.0"
+__all__ = ["Generator", "LatentSpec", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for, so that the config and the command line answer at once."""
+    if name == "Generator":
+        from infogan_dist.generator import Generator
+
+        return Generator
+    if name == "LatentSpec":
+        from infogan_dist.latents import LatentSpec
+
+        return LatentSpec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

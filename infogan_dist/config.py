@@ -1,0 +1,311 @@
+"""The config: everything that changes a number in a run, typed and checked before anything starts.
+
+Defaults < YAML < `key.path=value` on the command line. Importing this module does not import torch.
+`python -m infogan_dist.config` prints the JSON schema that editors use (configs/schema.json).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from infogan_dist import yaml_core
+from infogan_dist.errors import UserError
+
+SCHEMA_VERSION = 1
+SHIPPED_CONFIGS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")  # in a wheel, in a checkout
+
+Count = Annotated[int, Field(ge=1)]
+Every = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, lt=10, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Norm = Literal["batch", "batch_local", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+
+# What may differ when a run goes on: where things are and when they are written, never a number of the training.
+FREE_TO_CHANGE = ("output", "data.root", "train.steps", "train.threads", "log", "sample", "checkpoint")
+
+
+class Section(BaseModel):
+    """Strict and immutable: no key that is not named here, no silent conversion of one type to another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    name: Literal["mnist-mini", "mnist", "fashion-mnist", "kmnist", "folder"] = "mnist-mini"
+    """`mnist-mini` ships with the package; `folder` is any tree of image files below data.root."""
+    root: str | None = None
+    """Where the files lie or are downloaded to (torchvision's layout). `mnist-mini` needs none."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 28
+    """Pixels a side; images are resized (and centre-cropped to a square) to it."""
+    channels: Literal[1, 3] = 1
+    """1 for grey images, 3 for colour."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.name == "folder" and self.root is None:
+            raise ValueError("data.root is required when data.name = folder; set it to the folder of images")
+        return self
+
+
+class NoiseConfig(Section):
+    dim: Count
+    """Dimensions of this source."""
+    distribution: Literal["uniform", "normal"] = "uniform"
+    """`uniform` is U(-1, 1), `normal` is N(0, 1)."""
+
+
+class LatentsConfig(Section):
+    noise: Annotated[tuple[NoiseConfig, ...], Field(strict=False)] = (NoiseConfig(dim=62),)
+    """Independent noise sources, concatenated: one is z as in the paper, two are the report's noise1 and noise2."""
+    categorical: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = (10,)
+    """Number of classes of each categorical code, uniform over its classes."""
+    continuous: Every = 0
+    """Number of U(-1, 1) codes."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LatentsConfig:
+        if not self.noise:
+            raise ValueError("latents.noise is empty; give at least one source, say [{dim: 62}]")
+        return self
+
+
+class NetworksConfig(Section):
+    family: Literal["paper28", "dcgan"] = "paper28"
+    """`paper28`: the InfoGAN appendix for MNIST (28 pixels). `dcgan`: the report's, 32 to 256 pixels."""
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Channels of the convolution nearest the image; every other layer scales with it. 64 is the papers'."""
+    norm_G: Norm = "batch"
+    """`batch`: statistics of the global batch; `batch_local`: of each process's part, as the ports do; or `none`."""
+    norm_D: Norm = "batch"
+    """The same for D's side: FE, D and Q."""
+
+
+class ObjectiveConfig(Section):
+    lambda_categorical: Weight = 1.0
+    """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
+    lambda_continuous: Weight = 0.1
+    """Weight of the continuous codes, smaller so that the Gaussian likelihood stays on the scale of the others."""
+    information_trains: Literal["heads", "trunk"] = "heads"
+    """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
+
+
+class AdamConfig(Section):
+    lr: Rate = 2e-4
+    """Adam's learning rate."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Decay of the first moment; 0.5 is the usual choice for GANs (Radford et al. 2016)."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment."""
+    eps: Rate = 1e-8
+    """Added to the denominator."""
+    clip_norm: Weight = 0.0
+    """Largest norm of the whole gradient before it is scaled down; 0 is off."""
+
+
+class GAdamConfig(AdamConfig):
+    lr: Rate = 1e-3
+    """Adam's learning rate."""
+
+
+class QAdamConfig(Section):
+    lr: Rate = 1e-3
+    """Q's learning rate inside the optimizer that owns it; the other settings are that optimizer's."""
+
+
+class OptimizerConfig(Section):
+    D: AdamConfig = AdamConfig()
+    """Trains FE and D (and Q, where the information term trains the trunk)."""
+    G: GAdamConfig = GAdamConfig()
+    """Trains G (and Q, where the information term trains the heads only)."""
+    Q: QAdamConfig = QAdamConfig()
+    """Q goes with the side that owns it, at its own rate."""
+
+
+class TrainConfig(Section):
+    global_batch: Count = 100
+    """Images in one step over all processes."""
+    steps: Count = 2400
+    """One step is one D update and one G update."""
+    precision: Precision = "auto"
+    """`auto`: bf16 where the hardware has it, else fp32; the run's config.yaml records which. fp16 is for GPUs; fp64 proves equality."""
+    accumulate: Count = 1
+    """Micro-batches per update."""
+    threads: Count | Literal["auto"] = "auto"
+    """CPU threads of each process; `auto` shares the cores out among the processes of a host."""
+    ema_half_life_images: Every = 10_000
+    """Images after which the averaged generator has forgotten half; 0 switches the average off. Ramps up at the start."""
+
+
+class SampleConfig(Section):
+    every: Every = 500
+    """Steps between grids of fixed noise; 0 is off. The last step is always drawn."""
+
+
+class CheckpointConfig(Section):
+    every: Every = 500
+    """Steps between checkpoints; 0 is off. The last step is always saved."""
+    keep: Count = 3
+    """How many of the newest checkpoints stay."""
+
+
+class LogConfig(Section):
+    every: Every = 50
+    """Steps between rows of metrics.jsonl; 0 is off. The last step is always logged."""
+    trackers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Any of Accelerate's trackers by name (tensorboard, wandb, ...), beside metrics.jsonl."""
+
+
+class Config(Section):
+    """One run of InfoGAN (Chen et al. 2016)."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    """Version of this schema."""
+    output: str
+    """The run folder."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The only source of randomness."""
+    data: DataConfig = DataConfig()
+    latents: LatentsConfig = LatentsConfig()
+    networks: NetworksConfig = NetworksConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        size, family = self.data.image_size, self.networks.family
+        if family == "paper28" and size != 28:
+            raise ValueError(f"data.image_size = {size} does not fit networks.family = paper28; use 28, or family dcgan")
+        if family == "dcgan" and size not in (32, 64, 128, 256):
+            raise ValueError(
+                f"data.image_size = {size} does not fit networks.family = dcgan; use 32, 64, 128 or 256"
+            )
+        if self.data.name != "folder" and self.data.channels != 1:
+            raise ValueError(f"data.channels = {self.data.channels}, but data.name = {self.data.name} is grey; use 1")
+        if self.train.global_batch % self.train.accumulate:
+            raise ValueError(
+                f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
+            )
+        return self
+
+_WRONG_NAME = ("extra_forbidden", "missing")  # pydantic's names of the two errors in a key rather than in its value
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a YAML file, or the shipped one of that name, with `key.path=value` overrides applied.
+
+    Raises UserError, one line, naming the key, the value, the nearest known key and where it stands.
+    """
+    text, where = _read(Path(path))
+    values = yaml_core.load(text, where)
+    if not isinstance(values, dict):
+        raise UserError(f"{where} holds no mapping of config keys")
+    places = {key: f"{where}:{line}" for key, line in yaml_core.key_lines(text).items()}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"{override!r} is not of the form key.path=value")
+        _set(values, key.split("."), yaml_core.load(value, f"the value of {key}"), override)
+        places[key] = f"in {override!r}"
+    return parse_config(values, places)
+
+
+def parse_config(values: dict[str, Any], places: dict[str, str] | None = None) -> Config:
+    """The config of plain values, as YAML or JSON give them. `places` says where each dotted key stands."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, places or {})) from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML that loads back to an equal config, every key written out."""
+    return yaml_core.dump(config.model_dump(mode="json"))
+
+
+def changed_numbers(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys, with old and new value, that differ and would change a number of the training."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    for key in before | after:
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_TO_CHANGE)
+        if not free and before.get(key) != after.get(key):
+            yield key, before.get(key), after.get(key)
+
+
+def _read(path: Path) -> tuple[str, str]:
+    shipped = [folder / f"{path}.yaml" for folder in SHIPPED_CONFIGS] if path.suffix == "" else []
+    for candidate in (path, *shipped):
+        if candidate.is_file():
+            try:
+                return candidate.read_text(encoding="utf-8"), str(candidate)
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"cannot read the config {candidate}: {error}") from error
+    names = sorted({file.stem for folder in SHIPPED_CONFIGS for file in folder.glob("*.yaml")})
+    raise UserError(f"there is no config {path}; give a YAML file or one of the shipped names: {', '.join(names)}")
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(path[:-1], 1):
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{override!r}: {'.'.join(path[:depth])} has no keys below it; set it as a whole")
+    values[path[-1]] = value
+
+
+def _one_line(error: ValidationError, places: dict[str, str]) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":  # a check of ours: it names its keys itself
+        return str(first["ctx"]["error"])
+    known = list(_known_keys(Config.model_json_schema()))
+    key = ".".join(str(part) for part in first["loc"])
+    if key not in places and first["type"] not in _WRONG_NAME:
+        key = next((name for name in (key, key.rpartition(".")[0]) if name in known), key)  # a union adds its member
+    place = f" ({places[key]})" if key in places else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown config key {key}{_nearest(key, known)}{place}"
+    if first["type"] == "missing":
+        return f"{key} is required and not set{place}"
+    if first["type"] == "model_type":
+        return f"{key} = {json.dumps(first['input'], default=str)}: it should be a mapping of keys{place}"
+    said = first["msg"].replace("Input should be", "it should be")
+    return f"{key} = {json.dumps(first['input'], default=str)}: {said}{place}"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """The known key most like `key`, by its whole path or else by its last word."""
+    by_word = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [by_word[word] for word in difflib.get_close_matches(key.rpartition(".")[2], by_word, n=1)]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _known_keys(schema: dict[str, Any]) -> Iterator[str]:
+    def below(node: dict[str, Any], prefix: str) -> Iterator[str]:
+        for name, child in node.get("properties", {}).items():
+            yield f"{prefix}{name}"
+            reference = child.get("$ref") or next((part.get("$ref") for part in child.get("allOf", [])), None)
+            if reference:
+                yield from below(schema["$defs"][reference.rpartition("/")[2]], f"{prefix}{name}.")
+
+    yield from below(schema, "")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+if __name__ == "__main__":
+    print(json.dumps(Config.model_json_schema(), indent=2))

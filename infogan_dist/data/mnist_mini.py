@@ -1,0 +1,44 @@
+"""`mnist-mini`: 10,000 train and 2,000 test digits of real MNIST that ship with the package, for a first run without a network.
+
+Source: the MNIST database of handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges; yann.lecun.com/exdb/mnist), licensed
+CC BY-SA 3.0; so is this subset. 1,000 and 200 images of each digit, drawn by our own stream from MNIST's train and test parts,
+which do not overlap. Rebuild it with `python -m infogan_dist.data.mnist_mini MNIST_ROOT OUT.npz`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infogan_dist.randomness import Stream
+
+PER_DIGIT = {"train": 1000, "test": 200}
+
+
+def load(split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images [N, 28, 28] and their digits [N] of `train` or `test`."""
+    with files("infogan_dist.data").joinpath("mnist_mini.npz").open("rb") as file, np.load(file) as arrays:
+        return arrays[f"{split}_images"], arrays[f"{split}_labels"]
+
+
+def draw(root: str) -> dict[str, NDArray[Any]]:
+    """The arrays of the shipped file, drawn anew from full MNIST below `root` (torchvision's layout)."""
+    from torchvision.datasets import MNIST
+
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, per_digit in PER_DIGIT.items():
+        full = MNIST(root, train=split == "train")
+        shuffled = Stream(0, f"mnist-mini/{split}").permutation(0, len(full))
+        chosen = torch.cat([shuffled[full.targets[shuffled] == digit][:per_digit] for digit in range(10)])
+        arrays[f"{split}_images"] = full.data[chosen].numpy()
+        arrays[f"{split}_labels"] = full.targets[chosen].to(torch.uint8).numpy()
+    return arrays
+
+
+if __name__ == "__main__":
+    np.savez_compressed(sys.argv[2], **draw(sys.argv[1]))

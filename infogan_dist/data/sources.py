@@ -1,0 +1,150 @@
+"""Where images come from: each source answers for any image by its index, as uint8, and knows no labels.
+
+A new data set is one entry here: in `TORCHVISION`, or a function in `_OPENERS` and its name in the config.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
+
+from infogan_dist.config import DataConfig
+from infogan_dist.data import mnist_mini
+from infogan_dist.errors import UserError
+
+TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
+DEFAULT_ROOT = "data"
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_RESIZE_CHUNK = 4096  # images resized at a time, to bound the float32 copies
+
+
+class ImageSource(Protocol):
+    """Images of one size by index."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indexes: Tensor) -> Tensor:
+        """uint8 [len(indexes), C, H, W] on the CPU, for int64 indexes on the CPU."""
+
+
+class ArraySource:
+    """Images that are in memory, uint8 [N, C, H, W]."""
+
+    def __init__(self, images: Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indexes: Tensor) -> Tensor:
+        return self.images[indexes]
+
+
+class FolderSource:
+    """The image files below a folder in the order of their names; each is decoded when it is read."""
+
+    def __init__(self, paths: list[Path], channels: int, image_size: int):
+        self._paths, self._mode, self._size = paths, {1: "L", 3: "RGB"}[channels], image_size
+        self._decoders = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, indexes: Tensor) -> Tensor:
+        return torch.stack(list(self._decoders.map(self._decode, indexes.tolist())))
+
+    def _decode(self, index: int) -> Tensor:
+        try:
+            with Image.open(self._paths[index]) as file:
+                image = ImageOps.exif_transpose(file).convert(self._mode)
+                return pil_to_tensor(ImageOps.fit(image, (self._size, self._size), Image.Resampling.BICUBIC))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UserError(f"cannot read the image {self._paths[index]}: {error}; mend or remove it") from error
+
+
+def open_images(data: DataConfig, split: str = "train") -> ImageSource:
+    """The images of a data set's `train` or `test` part, without labels; downloads what torchvision can.
+
+    Raises UserError where the files are missing and cannot be had.
+    """
+    opener = _OPENERS.get(data.name) or partial(_open_torchvision, TORCHVISION[data.name])
+    return opener(data, split)
+
+
+def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
+    """A torchvision data set below data.root, downloaded first where it is missing, by one process of a host at a time."""
+    root = data.root or DEFAULT_ROOT
+    try:
+        return dataset(root, train=split == "train")
+    except RuntimeError:  # torchvision: not found, or not complete
+        pass
+    try:
+        with _one_process_at_a_time(root):
+            return dataset(root, train=split == "train", download=True)
+    except (RuntimeError, OSError) as error:
+        _remove_empty(Path(root) / dataset.__name__ / "raw")
+        raise UserError(
+            f"data.root = {root} holds no {data.name}, and it cannot be downloaded ({' '.join(str(error).split())}); "
+            f"set data.root to a folder that holds {dataset.__name__}/raw, or use data.name=mnist-mini"
+        ) from error
+
+
+def _open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> ImageSource:
+    return _resized(open_torchvision(dataset, data, split).data, data)
+
+
+def _open_mnist_mini(data: DataConfig, split: str) -> ImageSource:
+    return _resized(torch.from_numpy(mnist_mini.load(split)[0]), data)
+
+
+def _open_folder(data: DataConfig, split: str) -> ImageSource:
+    root = Path(data.root or DEFAULT_ROOT)
+    if not root.is_dir():
+        raise UserError(f"data.root = {root} is not a folder; set it to the folder of images")
+    below = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
+    if not below:
+        raise UserError(f"data.root = {root} holds no images ({', '.join(sorted(IMAGE_ENDINGS))})")
+    return FolderSource(below, data.channels, data.image_size)
+
+
+_OPENERS: dict[str, Callable[[DataConfig, str], ImageSource]] = {
+    "mnist-mini": _open_mnist_mini,
+    "folder": _open_folder,
+}
+
+
+def _resized(images: Tensor, data: DataConfig) -> ImageSource:
+    """Grey images [N, H, W] as a source of the config's size."""
+    images, size = images[:, None], [data.image_size, data.image_size]
+    if list(images.shape[2:]) != size:
+        images = torch.cat([resize(chunk, size, antialias=True) for chunk in images.split(_RESIZE_CHUNK)])
+    return ArraySource(images)
+
+
+@contextmanager
+def _one_process_at_a_time(root: str) -> Iterator[None]:
+    name = hashlib.sha256(os.path.abspath(root).encode()).hexdigest()[:16]
+    with open(Path(tempfile.gettempdir()) / f"infogan_dist-download-{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        os.removedirs(folder)
+    except OSError:
+        return

@@ -1,0 +1,33 @@
+"""The ways a command can end other than well, each with the exit code of the contract."""
+
+from __future__ import annotations
+
+
+class InfoganError(Exception):
+    """Base of every failure that is told to the user in one line, without a traceback."""
+
+    exit_code = 1
+
+
+class UserError(InfoganError, ValueError):
+    """The command line, the config or the data is wrong; the message names the fact and the remedy."""
+
+    exit_code = 2
+
+
+class Diverged(InfoganError):
+    """Training produced numbers that cannot be trained on."""
+
+    exit_code = 3
+
+
+class NoUsableCheckpoint(InfoganError):
+    """Checkpoints were expected and none of them verifies."""
+
+    exit_code = 4
+
+
+class StoppedBySignal(InfoganError):
+    """A signal asked the run to stop; it saved and can be resumed."""
+
+    exit_code = 75

@@ -1,0 +1,134 @@
+"""What z and c are: their sources, layout, names, entropies and sweeps (Chen et al. 2016, section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from infogan_dist.config import LatentsConfig, NoiseConfig
+from infogan_dist.errors import UserError
+from infogan_dist.randomness import Stream
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Values of the latent code c: `categorical` int64 [B, number], `continuous` float [B, number] in [-1, 1]."""
+
+    categorical: Tensor
+    continuous: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Noise z, float [B, noise_dim], and the code c of the same images."""
+
+    noise: Tensor
+    codes: Codes
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """Independent noise sources, the widths of the categorical codes and the number of U(-1, 1) codes."""
+
+    noise: tuple[NoiseConfig, ...]
+    categorical: tuple[int, ...]
+    continuous: int
+
+    @classmethod
+    def from_config(cls, latents: LatentsConfig) -> LatentSpec:
+        return cls(latents.noise, latents.categorical, latents.continuous)
+
+    @property
+    def noise_dim(self) -> int:
+        return sum(source.dim for source in self.noise)
+
+    @property
+    def dim(self) -> int:
+        """Width of G's input: noise, one-hot classes, continuous codes, in this order."""
+        return self.noise_dim + sum(self.categorical) + self.continuous
+
+    @property
+    def posterior_dim(self) -> int:
+        """Width of Q's output: a logit a class, then a mean and a log-variance for each continuous code."""
+        return sum(self.categorical) + 2 * self.continuous
+
+    @property
+    def categorical_names(self) -> tuple[str, ...]:
+        return tuple(f"categorical_{i}" for i in range(len(self.categorical)))
+
+    @property
+    def continuous_names(self) -> tuple[str, ...]:
+        return tuple(f"continuous_{i}" for i in range(self.continuous))
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        return self.categorical_names + self.continuous_names
+
+    def entropies(self) -> dict[str, float]:
+        """H(c) in nats by code: the ceiling of L_I. ln K for K classes; ln 2, the differential entropy of U(-1, 1)."""
+        ceilings = [math.log(width) for width in self.categorical] + [math.log(2)] * self.continuous
+        return dict(zip(self.code_names, ceilings, strict=True))
+
+    def draw(self, stream: Stream, positions: Tensor) -> Latents:
+        """z and c of the images at global `positions`, int64 [B]; on their device, float32."""
+        noise = []
+        for number, source in enumerate(self.noise):
+            draws = stream.derived(f"noise_{number}")
+            if source.distribution == "uniform":
+                noise.append(2 * draws.uniform(positions, source.dim) - 1)
+            else:
+                noise.append(draws.normal(positions, source.dim))
+        classes = [
+            stream.derived(name).integers(positions, 1, below=width)
+            for name, width in zip(self.categorical_names, self.categorical, strict=True)
+        ]
+        levels = [2 * stream.derived(name).uniform(positions, 1) - 1 for name in self.continuous_names]
+        empty = positions.new_empty(len(positions), 0)
+        codes = Codes(torch.cat([empty, *classes], dim=1), torch.cat([empty.float(), *levels], dim=1))
+        return Latents(torch.cat(noise, dim=1), codes)
+
+    def vector(self, latents: Latents) -> Tensor:
+        """G's input, [B, dim] in the dtype of the noise."""
+        codes, dtype = latents.codes, latents.noise.dtype
+        one_hots = [one_hot(codes.categorical[:, i], width) for i, width in enumerate(self.categorical)]
+        return torch.cat([latents.noise, *(h.to(dtype) for h in one_hots), codes.continuous.to(dtype)], dim=1)
+
+    def neutral_codes(self, count: int, device: torch.device | None = None) -> Codes:
+        """Class 0 and level 0 for `count` images: what a code is held at while another one is swept."""
+        return Codes(
+            torch.zeros(count, len(self.categorical), dtype=torch.int64, device=device),
+            torch.zeros(count, self.continuous, device=device),
+        )
+
+    def with_values(self, codes: Codes, values: Mapping[str, Tensor | float]) -> Codes:
+        """The same codes with the named ones set: a class number or a level, or one for each image [B].
+
+        Raises UserError for an unknown name, a class that is not one of the code's, or a level that is not finite.
+        """
+        categorical, continuous = codes.categorical.clone(), codes.continuous.clone()
+        for name, value in values.items():
+            if name not in self.code_names:
+                raise UserError(f"there is no code {name}; this model has {', '.join(self.code_names) or 'none'}")
+            value = torch.as_tensor(value)
+            if name in self.continuous_names:
+                if not value.isfinite().all():
+                    raise UserError(f"{name} is not a finite number")
+                continuous[:, self.continuous_names.index(name)] = value.to(continuous)
+            else:
+                position = self.categorical_names.index(name)
+                width = self.categorical[position]
+                if not ((value >= 0) & (value < width) & (value == value.floor())).all():
+                    raise UserError(f"{name} takes a class from 0 to {width - 1}, not {value.flatten()[0].item():g}")
+                categorical[:, position] = value.to(categorical)
+        return Codes(categorical, continuous)
+
+    def levels(self, name: str, frames: int, low: float = -1.0, high: float = 1.0) -> Tensor:
+        """The values of one code in order, [n]: every class, or `frames` levels from `low` to `high`."""
+        if name in self.categorical_names:
+            return torch.arange(self.categorical[self.categorical_names.index(name)])
+        return torch.linspace(low, high, frames)

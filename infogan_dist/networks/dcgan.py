@@ -1,0 +1,79 @@
+"""The report's networks: DCGAN (Radford et al. 2016) for 32, 64, 128 and 256 pixels, halved down to and doubled up from 4 x 4.
+
+At 64 pixels and width 64: z [B, 64, 1, 1] -> 512 x 4 x 4 -> 256 -> 128 -> 64 -> image; FE out [B, 512, 4, 4], D [B, 1], Q [B, 10].
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+from infogan_dist.config import NetworksConfig
+from infogan_dist.networks.layers import FromMap, ToMap, needs_bias, norm
+
+LEAK = 0.2
+Q_HIDDEN = 100
+BASE = 4  # pixels a side of the smallest map
+LARGEST_MULTIPLE = 8  # of the width, reached at 64 pixels; larger images repeat it
+
+
+def map_channels(width: int, image_size: int) -> list[int]:
+    """Channels of FE's maps from the image inward: [64, 128, 256, 512] at 64 pixels and width 64."""
+    halvings = (image_size // BASE).bit_length() - 1
+    return [width * min(2**i, LARGEST_MULTIPLE) for i in range(halvings)]
+
+
+def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size: int) -> nn.Module:
+    """[B, latent_dim] or [B, latent_dim, 1, 1] -> [B, channels, image_size, image_size] in [-1, 1]."""
+    kind, bias = config.norm_G, needs_bias(config.norm_G)
+    widths = map_channels(config.width, image_size)[::-1]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        flatten=nn.Flatten(),
+        lift=nn.Linear(latent_dim, widths[0] * BASE * BASE, bias=bias),
+        to_map=ToMap(widths[0], BASE),
+        lift_norm=norm(kind, widths[0]),
+        lift_relu=nn.ReLU(inplace=True),
+    )
+    for i, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False), 1):
+        layers[f"up{i}"] = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias)
+        layers[f"up{i}_norm"] = norm(kind, narrow)
+        layers[f"up{i}_relu"] = nn.ReLU(inplace=True)
+    layers["to_image"] = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+    layers["tanh"] = nn.Tanh()
+    return nn.Sequential(layers)
+
+
+def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Module:
+    """FE: [B, channels, image_size, image_size] -> [B, 8 * width, 4, 4] from 64 pixels on."""
+    kind, bias = config.norm_D, needs_bias(config.norm_D)
+    widths = map_channels(config.width, image_size)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        from_image=nn.Conv2d(channels, widths[0], 4, 2, 1), from_image_relu=nn.LeakyReLU(LEAK, inplace=True)
+    )
+    for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False), 1):
+        layers[f"down{i}"] = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias)
+        layers[f"down{i}_norm"] = norm(kind, wide)
+        layers[f"down{i}_relu"] = nn.LeakyReLU(LEAK, inplace=True)
+    return nn.Sequential(layers)
+
+
+def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
+    """D: FE's maps -> logit [B, 1]."""
+    return nn.Sequential(OrderedDict(from_map=FromMap(), logit=nn.Linear(_feature_dim(config, image_size), 1)))
+
+
+def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
+    """Q: FE's maps -> 100 -> [B, posterior_dim]. The report's has no norm."""
+    return nn.Sequential(
+        OrderedDict(
+            from_map=FromMap(),
+            hidden=nn.Linear(_feature_dim(config, image_size), Q_HIDDEN),
+            hidden_relu=nn.LeakyReLU(LEAK, inplace=True),
+            posterior=nn.Linear(Q_HIDDEN, posterior_dim),
+        )
+    )
+
+
+def _feature_dim(config: NetworksConfig, image_size: int) -> int:
+    return map_channels(config.width, image_size)[-1] * BASE * BASE

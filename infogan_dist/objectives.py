@@ -1,0 +1,64 @@
+"""The losses of InfoGAN as pure functions of tensors, in the order and letters of the papers. Every value is in nats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softplus
+
+from infogan_dist.config import ObjectiveConfig
+from infogan_dist.latents import Codes, LatentSpec
+
+
+@dataclass(frozen=True)
+class CodePosterior:
+    """Q(c | x): logits [B, K] of each categorical code; mean and log-variance [B, n] of the continuous ones."""
+
+    logits: tuple[Tensor, ...]
+    mean: Tensor
+    log_variance: Tensor
+
+    @classmethod
+    def from_output(cls, output: Tensor, spec: LatentSpec) -> CodePosterior:
+        """Split Q's output [B, spec.posterior_dim]; the numbers are in float32 at least."""
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        *logits, mean, log_variance = output.split([*spec.categorical, spec.continuous, spec.continuous], dim=1)
+        return cls(tuple(logits), mean, log_variance)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z, c)))]: cross-entropy with reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1)."""
+    return softplus(-_exact(real_logits)).mean() + softplus(_exact(fake_logits)).mean()
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3)."""
+    return softplus(-_exact(fake_logits)).mean()
+
+
+def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:
+    """-E[log Q(c | x)] by code: cross-entropy of a class, Gaussian with learned variance of a level."""
+    classes = codes.categorical.unbind(1)
+    likelihoods = [cross_entropy(logits, c) for logits, c in zip(posterior.logits, classes, strict=True)]
+    squared = (codes.continuous.to(posterior.mean) - posterior.mean).square() * torch.exp(-posterior.log_variance)
+    gaussian = 0.5 * (math.log(2 * math.pi) + posterior.log_variance + squared)
+    return dict(zip(spec.code_names, [*likelihoods, *gaussian.mean(0)], strict=True))
+
+
+def information_loss(likelihoods: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig) -> Tensor:
+    """λ · -E[log Q(c | x)] summed over the codes: -λ L_I without its constant H(c) (Chen et al. 2016, Eqs. 5 and 6)."""
+    weight = dict.fromkeys(spec.categorical_names, objective.lambda_categorical)
+    weight |= dict.fromkeys(spec.continuous_names, objective.lambda_continuous)
+    return sum((weight[name] * value for name, value in likelihoods.items()), start=torch.zeros(()))
+
+
+def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
+    """L_I by code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
+    return {name: entropy - likelihoods[name] for name, entropy in spec.entropies().items()}
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,165 @@
+"""One step: a D update, then a G update on the same z and c. No I/O, and usable without Accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from infogan_dist.config import AdamConfig, ObjectiveConfig, OptimizerConfig
+from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.networks import Networks
+from infogan_dist.networks.layers import untouched
+from infogan_dist.objectives import (
+    CodePosterior,
+    discriminator_loss,
+    generator_loss,
+    information_bound,
+    information_loss,
+    negative_log_likelihoods,
+)
+from infogan_dist.sides import DiscriminatorOutput, GeneratorOutput, owned_networks
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it."""
+
+    reals: Tensor
+    latent: Tensor
+    codes: Codes
+
+
+class Engine(Protocol):
+    """What a step asks of whoever runs it."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The precision of calls that do not go through a side."""
+
+    def gradients_of(self, side: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of one micro-batch; `last` is the one whose gradients complete the update."""
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def update(self, optimizer: Optimizer, clip_norm: float) -> None:
+        """One update from complete gradients, clipped to `clip_norm` where it is not 0."""
+
+
+class PlainEngine:
+    """Runs a step as plain PyTorch does."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def gradients_of(self, side: nn.Module, last: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def update(self, optimizer: Optimizer, clip_norm: float) -> None:
+        clip_gradients(optimizer, clip_norm)
+        optimizer.step()
+
+
+@dataclass(frozen=True)
+class Game:
+    """The two players: each side as its engine prepared it, with the optimizer of the networks it owns."""
+
+    networks: Networks
+    discriminator_side: nn.Module
+    generator_side: nn.Module
+    optimizer_D: Optimizer
+    optimizer_G: Optimizer
+    spec: LatentSpec
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    engine: Engine
+
+
+def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: OptimizerConfig) -> tuple[Adam, Adam]:
+    """D's and G's Adam over the networks each side owns; Q at its own rate in the one that owns it."""
+
+    def adam(owned: dict[str, nn.Module], settings: AdamConfig) -> Adam:
+        rates = {name: optimizer.Q.lr if name == "Q" else settings.lr for name in owned}
+        groups = [{"params": list(network.parameters()), "lr": rates[name]} for name, network in owned.items()]
+        return Adam(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True)
+
+    discriminator, generator = owned_networks(networks, objective)
+    return adam(discriminator, optimizer.D), adam(generator, optimizer.G)
+
+
+def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    """Train FE and D on reals and on fakes of a G left untouched; and Q on the fakes, where the trunk learns.
+
+    The metrics returned are means over the micro-batches, on the device.
+    """
+    engine, share = game.engine, 1 / len(micro_batches)
+    game.optimizer_D.zero_grad()
+    metrics = []
+    for number, batch in enumerate(micro_batches, 1):
+        with torch.no_grad(), untouched(game.networks.G), engine.autocast():
+            fakes = game.networks.G(batch.latent)
+        with engine.gradients_of(game.discriminator_side, last=number == len(micro_batches)):
+            out: DiscriminatorOutput = game.discriminator_side(batch.reals, fakes)
+            loss = discriminator_loss(out.real_logits, out.fake_logits)
+            metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits)})
+            if out.fake_posterior is not None:
+                loss = loss + _information(game, out.fake_posterior, batch.codes)[0]
+            engine.backward(loss * share)
+    engine.update(game.optimizer_D, game.optimizer.D.clip_norm)
+    return _mean(metrics)
+
+
+def generator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | G(z, c))]; and Q, where
+    the heads learn. What G's optimizer does not own passes gradients on and is left untouched."""
+    engine, share = game.engine, 1 / len(micro_batches)
+    others, _ = owned_networks(game.networks, game.objective)
+    game.optimizer_G.zero_grad()
+    metrics = []
+    with untouched(*others.values()):
+        for number, batch in enumerate(micro_batches, 1):
+            with engine.gradients_of(game.generator_side, last=number == len(micro_batches)):
+                out: GeneratorOutput = game.generator_side(batch.latent)
+                information, bounds = _information(game, out.fake_posterior, batch.codes)
+                loss = generator_loss(out.fake_logits) + information
+                engine.backward(loss * share)
+            losses = {"loss/G": loss.detach(), "loss/info": information.detach()}
+            scores = {"score/fake_before_G": _score(out.fake_logits)}
+            metrics.append(losses | scores | {f"mi/{name}": bound.detach() for name, bound in bounds.items()})
+    engine.update(game.optimizer_G, game.optimizer.G.clip_norm)
+    return _mean(metrics)
+
+
+@torch.no_grad()
+def fake_score(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    """D(G(z, c)) once more, after G's update. Moves nothing."""
+    networks = game.networks
+    with untouched(networks.G, networks.FE, networks.D), game.engine.autocast():
+        logits = [networks.D(networks.FE(networks.G(batch.latent))) for batch in micro_batches]
+    return _mean([{"score/fake_after_G": _score(each)} for each in logits])
+
+
+def clip_gradients(optimizer: Optimizer, clip_norm: float) -> None:
+    """Scale the gradients that `optimizer` steps down to a joint norm of `clip_norm`; 0 leaves them."""
+    if clip_norm:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+
+
+def _information(game: Game, output: Tensor, codes: Codes) -> tuple[Tensor, dict[str, Tensor]]:
+    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, game.spec), codes, game.spec)
+    return information_loss(likelihoods, game.spec, game.objective), information_bound(likelihoods, game.spec)
+
+
+def _score(logits: Tensor) -> Tensor:
+    return logits.detach().float().sigmoid().mean()
+
+
+def _mean(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([each[key] for each in metrics]).mean() for key in metrics[0]}
