@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from infogan_dist import yaml_core
 from infogan_dist.errors import UserError
 
-SCHEMA_VERSION = 1
-SHIPPED_CONFIGS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")  # in a wheel, in a checkout
+SHIPPED_CONFIGS = (
+    Path(__file__).parent / "configs",
+    Path(__file__).parents[1] / "configs",
+)  # in a wheel, in a checkout
 
 Count = Annotated[int, Field(ge=1)]
 Every = Annotated[int, Field(ge=0)]
@@ -165,7 +167,7 @@ class LogConfig(Section):
 class Config(Section):
     """One run of InfoGAN (Chen et al. 2016)."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     """Version of this schema."""
     output: str
     """The run folder."""
@@ -185,11 +187,11 @@ class Config(Section):
     def _check(self) -> Config:
         size, family = self.data.image_size, self.networks.family
         if family == "paper28" and size != 28:
-            raise ValueError(f"data.image_size = {size} does not fit networks.family = paper28; use 28, or family dcgan")
-        if family == "dcgan" and size not in (32, 64, 128, 256):
             raise ValueError(
-                f"data.image_size = {size} does not fit networks.family = dcgan; use 32, 64, 128 or 256"
+                f"data.image_size = {size} does not fit networks.family = paper28; use 28, or family dcgan"
             )
+        if family == "dcgan" and size not in (32, 64, 128, 256):
+            raise ValueError(f"data.image_size = {size} does not fit networks.family = dcgan; use 32, 64, 128 or 256")
         if self.data.name != "folder" and self.data.channels != 1:
             raise ValueError(f"data.channels = {self.data.channels}, but data.name = {self.data.name} is grey; use 1")
         if self.train.global_batch % self.train.accumulate:
@@ -197,6 +199,7 @@ class Config(Section):
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
             )
         return self
+
 
 _WRONG_NAME = ("extra_forbidden", "missing")  # pydantic's names of the two errors in a key rather than in its value
 

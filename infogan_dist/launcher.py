@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from infogan_dist.errors import UserError
 
+_YES = {"1", "true", "yes"}
 _UNSUPPORTED = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -16,12 +17,16 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True)
 class Launch:
-    """One process as its launcher started it. `precision` is what the launcher asked for, None if it did not ask."""
+    """One process as its launcher started it.
+
+    `cpu` says that the launcher asked to leave GPUs alone; `precision` is what it asked for, None if it did not ask.
+    """
 
     processes: int
     rank: int
     local_rank: int
     local_processes: int
+    cpu: bool
     precision: str | None
 
     @classmethod
@@ -33,7 +38,7 @@ class Launch:
                 "on CPUs use `torchrun --nproc-per-node N -m infogan_dist train CONFIG`, or unset MASTER_PORT"
             )
         for variable, name in _UNSUPPORTED.items():
-            if environment.get(variable, "false").lower() in {"1", "true"}:
+            if environment.get(variable, "false").lower() in _YES:
                 raise UserError(f"the launcher asks for {name}; this trainer uses DDP: choose the multi-GPU launcher")
         steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
         if steps != "1":
@@ -46,6 +51,7 @@ class Launch:
             rank=_count(environment, "RANK", 0),
             local_rank=_count(environment, "LOCAL_RANK", 0),
             local_processes=_count(environment, "LOCAL_WORLD_SIZE", 1),
+            cpu=environment.get("ACCELERATE_USE_CPU", "false").lower() in _YES,
             precision=None if precision == "no" else precision,
         )
 

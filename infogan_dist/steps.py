@@ -60,7 +60,7 @@ class PlainEngine:
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def update(self, optimizer: Optimizer, clip_norm: float) -> None:
         clip_gradients(optimizer, clip_norm)

@@ -41,4 +41,4 @@ def draw(root: str) -> dict[str, NDArray[Any]]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(sys.argv[2], **draw(sys.argv[1]))
+    np.savez_compressed(sys.argv[2], allow_pickle=False, **draw(sys.argv[1]))

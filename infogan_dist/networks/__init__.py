@@ -39,7 +39,8 @@ class Networks:
 
 def build_generator(networks: NetworksConfig, data: DataConfig, spec: LatentSpec) -> nn.Module:
     """G without its initial weights, for loading."""
-    return FAMILIES[networks.family].generator(networks, spec.dim, data.channels, data.image_size)
+    G: nn.Module = FAMILIES[networks.family].generator(networks, spec.dim, data.channels, data.image_size)
+    return G
 
 
 def build_networks(config: Config) -> Networks:

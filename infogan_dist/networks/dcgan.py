@@ -6,6 +6,7 @@ At 64 pixels and width 64: z [B, 64, 1, 1] -> 512 x 4 x 4 -> 256 -> 128 -> 64 ->
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 
 from torch import nn
 
@@ -35,7 +36,7 @@ def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size
         lift_norm=norm(kind, widths[0]),
         lift_relu=nn.ReLU(inplace=True),
     )
-    for i, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for i, (wide, narrow) in enumerate(pairwise(widths), 1):
         layers[f"up{i}"] = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias)
         layers[f"up{i}_norm"] = norm(kind, narrow)
         layers[f"up{i}_relu"] = nn.ReLU(inplace=True)
@@ -51,7 +52,7 @@ def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Modu
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         from_image=nn.Conv2d(channels, widths[0], 4, 2, 1), from_image_relu=nn.LeakyReLU(LEAK, inplace=True)
     )
-    for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for i, (narrow, wide) in enumerate(pairwise(widths), 1):
         layers[f"down{i}"] = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias)
         layers[f"down{i}_norm"] = norm(kind, wide)
         layers[f"down{i}_relu"] = nn.LeakyReLU(LEAK, inplace=True)

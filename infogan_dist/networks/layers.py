@@ -59,8 +59,9 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         alone = self.sum_over_parts is None and x.numel() > x.shape[1]
         if not self.training or alone:
-            running = (self.running_mean, self.running_var) if self.tracks_statistics or not self.training else (None, None)
-            return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
+            used = self.tracks_statistics or not self.training
+            mean, variance = (self.running_mean, self.running_var) if used else (None, None)
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
         return self._normalise_by_parts(x)
 
     def _normalise_by_parts(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def needs_bias(kind: Norm) -> bool:
 
 @contextmanager
 def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Within, the networks compute as in training, but neither their weights get gradients nor their running statistics move."""
+    """Within, the networks compute as in training, but their weights get no gradients and running statistics rest."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     norms = [m for network in networks for m in network.modules() if isinstance(m, BatchNorm) and m.tracks_statistics]
     try:

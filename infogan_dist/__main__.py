@@ -1,0 +1,179 @@
+"""The command line. Everything heavy is imported by the command that needs it, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.launcher import Launch
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code of the contract."""
+    try:
+        options = _parse(arguments)
+        run: Callable[[argparse.Namespace], None] = options.run
+        run(options)
+    except InfoganError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, not one for each process of the host
+            print(f"infogan-dist: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or rest[0].startswith("-")):
+        raise UserError(f"unrecognized argument {rest[0]} (see infogan-dist --help)")
+    if rest:
+        options.overrides += rest  # argparse takes positionals in one place only; ours may stand between options
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="infogan-dist", description="Train InfoGAN and use what its codes learned.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(
+        name: str, help: str, example: str, run: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    train = command(
+        "train",
+        "trains; the same command again continues the run where it stopped",
+        "infogan-dist train configs/quickstart.yaml train.steps=500",
+        _train,
+    )
+    train.add_argument(
+        "config", metavar="CONFIG", help="a YAML file, or the name of a shipped config such as quickstart"
+    )
+    train.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    train.add_argument("--resume", default="auto", metavar="auto|never|CHECKPOINT", help="where to start (auto)")
+    train.add_argument("--debug", action="store_true", help="a tiny checked run on one process, into OUTPUT-debug")
+    train.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+
+    sample = command(
+        "sample",
+        "draws images with the averaged generator",
+        "infogan-dist sample runs/quickstart --out sevens.png --count 64 --set categorical_0=7",
+        _sample,
+    )
+    sample.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
+    )
+    sample.add_argument(
+        "--out", required=True, type=Path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
+    )
+    sample.add_argument("--count", type=_count, default=100, help="how many images (100)")
+    sample.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
+    sample.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="CODE=VALUE", help="hold a code at a value"
+    )
+
+    convert = command(
+        "convert",
+        "writes something that samples without this package's training code",
+        "infogan-dist convert runs/quickstart --to safetensors --out generator.safetensors",
+        _convert,
+    )
+    convert.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
+    )
+    convert.add_argument("--to", required=True, choices=["safetensors"], help="the format to write")
+    convert.add_argument("--out", required=True, type=Path, help="the file to write")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from infogan_dist.config import dump_config, load_config
+
+    config = load_config(options.config, options.overrides)
+    launch = Launch.from_environment(os.environ)
+    launch.check_batch(config.train.global_batch, config.train.accumulate)
+    if launch.precision not in (None, config.train.precision) and launch.rank == 0:
+        print(
+            f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
+            file=sys.stderr,
+        )
+    if options.dry_run:
+        if launch.rank == 0:
+            print(dump_config(config), end="")
+        return
+
+    from infogan_dist.run_folder import check_writable
+
+    check_writable(Path(config.output))
+    if options.debug:
+        from infogan_dist.debugging import debug
+
+        debug(config, launch)
+    else:
+        from infogan_dist.training import train
+
+        train(config, launch, options.resume)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from infogan_dist.generator import Generator
+    from infogan_dist.sampling import to_uint8, write_images
+
+    G = Generator.from_pretrained(options.checkpoint)
+    codes = dict(_code(setting) for setting in options.set)
+    images = to_uint8(G.sample(options.count, seed=options.seed, **codes))
+    _write(lambda: write_images(images, options.out), options.out)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from infogan_dist.generator import Generator
+
+    if options.out.suffix != ".safetensors":
+        raise UserError(f"--out {options.out} does not end in .safetensors")
+    G = Generator.from_pretrained(options.checkpoint)
+    _write(lambda: G.save(options.out), options.out)
+
+
+def _write(write: Callable[[], Any], out: Path) -> None:
+    """Write a result, making the folders above it; UserError where that cannot be done."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error}") from error
+    print(out)
+
+
+def _code(setting: str) -> tuple[str, float]:
+    name, _, value = setting.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise UserError(f"--set {setting} is not of the form CODE=NUMBER, such as categorical_0=7") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""One run in progress: what is due, what is recorded, drawn and saved. Every rank calls every method."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from infogan_dist.checkpoints import Checkpoint, State, network_tensors, optimizer_tensors, restore_optimizer
+from infogan_dist.config import Config
+from infogan_dist.curves import write_curves
+from infogan_dist.distributed import Cluster
+from infogan_dist.errors import Diverged
+from infogan_dist.run_folder import RunFolder
+from infogan_dist.sampling import Grid, fixed_grids, to_uint8, write_grid
+from infogan_dist.sides import owned_networks
+from infogan_dist.steps import Game
+
+SHOWN = {"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)"}  # on the progress bar
+
+
+class Run:
+    """Opens the run folder on rank zero and puts the game in the state of `checkpoint`, if there is one.
+
+    As a context it marks how the run ended. Raises UserError where the folder is in use or cannot be written.
+    """
+
+    def __init__(self, config: Config, cluster: Cluster, game: Game, checkpoint: Checkpoint | None):
+        self._config, self._cluster, self._game = config, cluster, game
+        self._start = checkpoint.step if checkpoint else 0
+        self._folder: RunFolder | None = None
+        self._written: dict[str, str] = {}
+        if checkpoint is not None:
+            state = cluster.on_main(checkpoint.load)
+            _restore(game, state)
+            cluster.restore_scaler(checkpoint.manifest["scaler"])
+        cluster.on_main(lambda: self._open(checkpoint))
+        cluster.start_trackers(config.model_dump(mode="json"))
+        self._bar: tqdm[Any] = tqdm(
+            total=config.train.steps,
+            initial=self._start,
+            unit="step",
+            disable=not cluster.is_main,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+        )
+
+    def __enter__(self) -> Self:
+        train, cluster = self._config.train, self._cluster
+        share = train.global_batch // cluster.processes
+        among = f"{cluster.processes} process{'es' if cluster.processes > 1 else ''} of {share} images"
+        whence = f"continuing after step {self._start}" if self._start else "from the start"
+        cluster.announce(
+            f"training {self._config.output} {whence}: {among} a step, {cluster.device.type}, {train.precision}"
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._folder is not None:
+            self._folder.__exit__(kind, error, trace)
+        if kind is None:
+            self._cluster.announce(*(f"{what}: {path}" for what, path in self._written.items()))
+
+    def remaining_steps(self) -> Iterator[int]:
+        """The steps still to train, counted from 1, with a progress bar on rank zero."""
+        for step in range(self._start + 1, self._config.train.steps + 1):
+            yield step
+            self._bar.update()
+
+    def due(self, every: int, step: int) -> bool:
+        """Whether something done every so many steps (0: never) is due; on the last step everything is."""
+        return step == self._config.train.steps or (every > 0 and step % every == 0)
+
+    def record(self, step: int, metrics: dict[str, Tensor]) -> None:
+        """Add a row to metrics.jsonl, the trackers and the bar. Waits for the device. Raises Diverged on a number that is not finite."""
+        numbers = self._cluster.mean(metrics)
+        images_seen = step * self._config.train.global_batch
+        self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
+        self._cluster.track(numbers, step)
+        self._bar.set_postfix({short: f"{numbers[key]:.2f}" for key, short in SHOWN.items()}, refresh=False)
+        wrong = [key for key, value in numbers.items() if not math.isfinite(value)]
+        if wrong:
+            raise Diverged(
+                f"training diverged at step {step}: {', '.join(wrong)} not finite; earlier checkpoints are kept"
+            )
+
+    def save_pictures(self, step: int) -> None:
+        """Draw the fixed-noise grids with G_ema, each rank a share, and write them and the curves on rank zero."""
+        for suffix, grid in fixed_grids(self._game.spec, self._config.seed).items():
+            images = self._draw(grid).cpu()
+            self._on_main(lambda folder, g=grid, s=suffix, i=images: self._write_grid(folder, i, g.columns, step, s))
+        self._on_main(self._write_curves)
+
+    def save_checkpoint(self, step: int) -> None:
+        """Save every network and optimizer on rank zero, whole or not at all."""
+        facts = {
+            "step": step,
+            "images_seen": step * self._config.train.global_batch,
+            "config": self._config.model_dump(mode="json"),
+            "scaler": self._cluster.scaler_state(),
+        }
+        self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(_state(self._game), facts)))
+
+    @torch.no_grad()
+    def _draw(self, grid: Grid) -> Tensor:
+        latent = self._game.spec.vector(grid.latents).to(self._cluster.device, self._cluster.dtype)
+        G_ema = self._game.networks.G_ema
+        return self._cluster.map_shares(len(latent), lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
+
+    def _open(self, checkpoint: Checkpoint | None) -> None:
+        self._folder = RunFolder(self._config, checkpoint)
+
+    def _on_main(self, write: Any) -> None:
+        self._cluster.on_main(lambda: write(self._folder))
+
+    def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
+        path = folder.sample_path(step, suffix)
+        write_grid(images, columns, path)
+        self._note(f"grid of {suffix}" if suffix else "grid", path)
+
+    def _write_curves(self, folder: RunFolder) -> None:
+        path = folder.path / "curves.png"
+        write_curves(folder.rows(), path)
+        self._note("curves", path)
+
+    def _note(self, what: str, path: object) -> None:
+        self._written[what] = str(path)
+
+
+def _state(game: Game) -> State:
+    discriminator, generator = owned_networks(game.networks, game.objective)
+    return network_tensors(game.networks.named()) | {
+        "optimizer_D": optimizer_tensors(game.optimizer_D, discriminator),
+        "optimizer_G": optimizer_tensors(game.optimizer_G, generator),
+    }
+
+
+def _restore(game: Game, state: State) -> None:
+    for name, network in game.networks.named().items():
+        network.load_state_dict(state[name])
+    optimizers: tuple[Optimizer, ...] = (game.optimizer_D, game.optimizer_G)
+    for side, owned, optimizer in zip("DG", owned_networks(game.networks, game.objective), optimizers, strict=True):
+        restore_optimizer(optimizer, owned, state[f"optimizer_{side}"])

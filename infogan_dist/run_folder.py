@@ -1,0 +1,176 @@
+"""The run folder: what lies where, who may write to it, and whether and from where a command goes on in it.
+
+Rank zero alone calls these functions.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from infogan_dist import checkpoints
+from infogan_dist.checkpoints import Checkpoint
+from infogan_dist.config import Config, changed_numbers, dump_config, load_config
+from infogan_dist.distributed import resolve_precision
+from infogan_dist.errors import StoppedBySignal, UserError
+
+MARKERS = ("DONE", "PREEMPTED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a train command may do: the config to train, where to start, and whether there is nothing left to do."""
+
+    config: Config
+    checkpoint: Checkpoint | None
+    finished: bool
+    notices: tuple[str, ...] = ()
+
+
+def admit(config: Config, resume: str, device: torch.device) -> Admission:
+    """Hold a command against what its output folder already holds; changes nothing.
+
+    Raises UserError where the command contradicts the run there, NoUsableCheckpoint where none of its checkpoints verifies.
+    """
+    folder = Path(config.output)
+    held = (folder / "config.yaml").exists()
+    if held and resume == "never":
+        raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
+    if held:
+        recorded = load_config(folder / "config.yaml")
+        precision = config.train.precision if config.train.precision != "auto" else recorded.train.precision
+        config = _with_precision(config, precision)
+        for key, old, new in changed_numbers(recorded, config):
+            raise UserError(
+                f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; "
+                "set it back or choose another output"
+            )
+    config = _with_precision(config, resolve_precision(config.train.precision, device))
+    found, complaints = checkpoints.newest(folder / "checkpoints") if held else (None, [])
+    notices = tuple(f"skipping a damaged checkpoint: {complaint}" for complaint in complaints)
+    if resume not in ("auto", "never"):
+        found = _chosen(Path(resume), config, newest=found)
+    finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
+    return Admission(config, found, finished, notices)
+
+
+def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint:
+    chosen = checkpoints.find(path)
+    if newest is not None and newest.step > chosen.step:
+        raise UserError(
+            f"{config.output} holds a newer checkpoint (step {newest.step}) than {chosen.path}; "
+            "choose another output to go on from there"
+        )
+    for key, old, new in changed_numbers(Config.model_validate(chosen.manifest["config"]), config):
+        raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
+    return chosen
+
+
+def check_writable(output: Path) -> None:
+    """Raises UserError unless `output` can be made and written to; leaves nothing behind."""
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = (
+            f"{existing} {'is not a folder' if not existing.is_dir() else f'cannot be written to: {error.strerror}'}"
+        )
+        raise UserError(f"output = {output}: {reason}; choose another output") from error
+
+
+class RunFolder:
+    """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on."""
+
+    def __init__(self, config: Config, checkpoint: Checkpoint | None):
+        self.path = Path(config.output)
+        self.checkpoints = self.path / "checkpoints"
+        self._keep = config.checkpoint.keep
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
+        for marker in MARKERS:
+            (self.path / marker).unlink(missing_ok=True)
+        _replace(self.path / "config.yaml", dump_config(config))
+        self._cut_metrics(checkpoint.step if checkpoint else 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        marker = "DONE" if kind is None else "PREEMPTED" if issubclass(kind, StoppedBySignal) else "FAILED"
+        _replace(self.path / marker, f"{error}\n" if error is not None else "")
+        self._lock.close()
+
+    def record(self, kind: str, step: int, images_seen: int, metrics: dict[str, float]) -> None:
+        """Append one row to metrics.jsonl. A number that is not finite is written as null."""
+        numbers = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        row = {"kind": kind, "step": step, "images_seen": images_seen, **numbers}
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every whole row of metrics.jsonl."""
+        return read_metrics(self._metrics)
+
+    def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any]) -> Path:
+        """Save, then prune to `checkpoint.keep`."""
+        saved = checkpoints.save(self.checkpoints, state, facts)
+        checkpoints.prune(self.checkpoints, self._keep)
+        return saved
+
+    def sample_path(self, step: int, suffix: str = "") -> Path:
+        """Where a grid of this step goes; `suffix` names a swept code."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        return folder / f"step-{step:08d}{suffix and '-'}{suffix}.png"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _locked(self) -> Any:
+        lock = (self.path / ".lock").open("a+")
+        try:
+            fcntl.flock(
+                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # the kernel frees it when the process ends, however it ends
+        except OSError as error:
+            lock.seek(0)
+            raise UserError(f"{self.path} is in use by {lock.read().strip() or 'another process'}") from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        return lock
+
+    def _cut_metrics(self, step: int) -> None:
+        if self._metrics.exists():
+            kept = [row for row in self.rows() if row["step"] <= step]
+            _replace(self._metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a torn last line is left out."""
+    *lines, _torn = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+    return [json.loads(line) for line in lines]
+
+
+def _with_precision(config: Config, precision: str) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".tmp-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

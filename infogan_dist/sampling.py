@@ -1,0 +1,78 @@
+"""Drawing images: fixed-noise grids of a run, and picture files in any of the formats `sample` writes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from infogan_dist.latents import Latents, LatentSpec
+from infogan_dist.randomness import Stream
+
+GRID_COLUMNS = 10
+PADDING = 2  # pixels between the images of a grid
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The latents of one picture, row by row."""
+
+    latents: Latents
+    columns: int
+
+
+def fixed_grids(spec: LatentSpec, seed: int) -> dict[str, Grid]:
+    """The pictures that follow a run, by suffix of their file name.
+
+    "": a row per class of categorical_0, the same z down each column, other codes held (rows of fresh z where there is no
+    categorical code). By continuous code: a row per class (or fresh z), the code from -1 to 1 across, z held along a row.
+    """
+    rows = spec.categorical[0] if spec.categorical else GRID_COLUMNS
+    row, column = torch.arange(rows).repeat_interleave(GRID_COLUMNS), torch.arange(GRID_COLUMNS).repeat(rows)
+    stream = Stream(seed, "fixed noise")
+    held = spec.neutral_codes(len(row))
+    if spec.categorical:
+        held = spec.with_values(held, {spec.categorical_names[0]: row})
+    z_index = column if spec.categorical else row * GRID_COLUMNS + column
+    grids = {"": Grid(Latents(spec.draw(stream, z_index).noise, held), GRID_COLUMNS)}
+    for name in spec.continuous_names:
+        swept = spec.with_values(held, {name: spec.levels(name, GRID_COLUMNS)[column]})
+        grids[name] = Grid(Latents(spec.draw(stream, row).noise, swept), GRID_COLUMNS)
+    return grids
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0..255, rounded."""
+    return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def write_grid(images: Tensor, columns: int, path: Path) -> None:
+    """One PNG of uint8 images [N, C, H, W], row by row."""
+    picture = make_grid(images, nrow=columns, padding=PADDING, pad_value=255)  # repeats a grey channel three times
+    _save_png(to_pil_image(picture if images.shape[1] == 3 else picture[:1]), path)
+
+
+def write_images(images: Tensor, out: Path) -> None:
+    """uint8 images [N, C, H, W] as `out` asks: one `.png` grid, one `.npz` (uint8, NHWC), else a folder of PNGs."""
+    if out.suffix == ".png":
+        write_grid(images, math.ceil(math.sqrt(len(images))), out)
+    elif out.suffix == ".npz":
+        np.savez_compressed(out, images=images.permute(0, 2, 3, 1).numpy())
+    else:
+        out.mkdir(exist_ok=True)
+        digits = max(5, len(str(len(images) - 1)))
+        for number, image in enumerate(images):
+            _save_png(to_pil_image(image), out / f"{number:0{digits}d}.png")
+
+
+def _save_png(image: Image.Image, path: Path) -> None:
+    partial = path.with_name(f".tmp-{path.name}")
+    image.save(partial, format="PNG")
+    partial.replace(path)
