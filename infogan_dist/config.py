@@ -271,8 +271,8 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
         return str(first["ctx"]["error"])
     known = list(_known_keys(Config.model_json_schema()))
     key = ".".join(str(part) for part in first["loc"])
-    if key not in places and first["type"] not in _WRONG_NAME:
-        key = next((name for name in (key, key.rpartition(".")[0]) if name in known), key)  # a union adds its member
+    if key not in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
+        key = next((name for name in (key.rpartition(".")[0],) if name in known), key)  # a union adds its member's name
     place = f" ({places[key]})" if key in places else ""
     if first["type"] == "extra_forbidden":
         return f"unknown config key {key}{_nearest(key, known)}{place}"

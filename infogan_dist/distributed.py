@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -34,7 +34,7 @@ class Cluster:
         """Joins the process group. A launcher's precision is ignored: the config's counts."""
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // launch.local_processes) if threads == "auto" else int(threads))
-        self._state: Any = PartialState(cpu=launch.cpu or not torch.cuda.is_available())
+        self._state = cast(Any, PartialState(cpu=launch.cpu or not torch.cuda.is_available()))
         self._accelerator: Accelerator | None = None
         self.processes: int = self._state.num_processes
         self.rank: int = self._state.process_index
@@ -63,15 +63,15 @@ class Cluster:
             if type(module) is BatchNorm and self.processes > 1:
                 module.sum_over_parts = _SumOverProcesses.apply
         with untouched(*frozen):  # DDP reduces what can have a gradient when it is built
-            return self._accelerate.prepare_model(side)  # type: ignore[no-any-return]
+            return cast(nn.Module, self._accelerate.prepare_model(side))
 
     def prepare_optimizer(self, optimizer: Optimizer) -> Optimizer:
-        return self._accelerate.prepare_optimizer(optimizer)  # type: ignore[no-any-return]
+        return cast(Optimizer, self._accelerate.prepare_optimizer(optimizer))
 
     # The engine of the steps
 
     def autocast(self) -> AbstractContextManager[None]:
-        return self._accelerate.autocast()  # type: ignore[no-any-return]
+        return self._accelerate.autocast()
 
     def gradients_of(self, side: nn.Module, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self._accelerate.no_sync(side)

@@ -109,7 +109,7 @@ class Run:
             "config": self._config.model_dump(mode="json"),
             "scaler": self._cluster.scaler_state(),
         }
-        self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(_state(self._game), facts)))
+        self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(game_state(self._game), facts)))
 
     @torch.no_grad()
     def _draw(self, grid: Grid) -> Tensor:
@@ -137,7 +137,8 @@ class Run:
         self._written[what] = str(path)
 
 
-def _state(game: Game) -> State:
+def game_state(game: Game) -> State:
+    """Everything a checkpoint holds of a game: its networks and optimizers."""
     discriminator, generator = owned_networks(game.networks, game.objective)
     return network_tensors(game.networks.named()) | {
         "optimizer_D": optimizer_tensors(game.optimizer_D, discriminator),

@@ -9,7 +9,7 @@ import torch
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource, ImageStream, open_images
 from infogan_dist.distributed import Cluster
-from infogan_dist.ema import average, ema_decay
+from infogan_dist.ema import update_average
 from infogan_dist.errors import StoppedBySignal
 from infogan_dist.interruption import StopRequest
 from infogan_dist.latents import LatentSpec
@@ -44,10 +44,7 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
             for step in run.remaining_steps():
                 batch = batches.at(step)
                 metrics = discriminator_step(game, batch) | generator_step(game, batch)
-                half_life, images_seen = config.train.ema_half_life_images, step * config.train.global_batch
-                average(
-                    game.networks.G_ema, game.networks.G, ema_decay(half_life, images_seen, config.train.global_batch)
-                )
+                update_average(game.networks, config.train, step)
                 if run.due(config.log.every, step):
                     run.record(step, metrics | fake_score(game, batch))
                 if run.due(config.sample.every, step):

@@ -1,0 +1,82 @@
+"""What the tests share: tiny configs, one process's launch, and full MNIST where it lies beside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infogan_dist.config import Config, load_config
+from infogan_dist.launcher import Launch
+
+ROOT = Path(__file__).parents[1]
+ONE_PROCESS = Launch(processes=1, rank=0, local_rank=0, local_processes=1, cpu=True, precision=None)
+
+
+def tiny(output: Path | str, *overrides: str) -> Config:
+    """A config that trains in about a second: width 4, 12 images a step, 6 steps, fp64."""
+    small = (
+        f"output={output}",
+        "networks.width=4",
+        "train={global_batch: 12, steps: 6, precision: fp64, threads: 1, ema_half_life_images: 100}",
+        "sample.every=0",
+        "checkpoint.every=2",
+        "log.every=1",
+    )
+    return load_config("debug", [*small, *overrides])
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment without anything a launcher may have left in it."""
+    launcher = ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "ACCELERATE_", "TORCHELASTIC_", "GROUP_", "ROLE_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
+    return kept | {"OMP_NUM_THREADS": "1"} | variables
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def infogan(tmp_path: Path) -> Command:
+    """Run the command line as a process of its own in an empty folder."""
+
+    def run(*arguments: object, processes: int = 1, **variables: str) -> subprocess.CompletedProcess[str]:
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+        launcher = [*launcher, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"] if processes > 1 else []
+        return subprocess.run(
+            [sys.executable, *launcher, "-m", "infogan_dist", *map(str, arguments)],
+            cwd=tmp_path,
+            env=clean_environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def full_mnist() -> str:
+    """The root of full MNIST; skips where it is not there. Set INFOGAN_DATA to say where it is."""
+    root = Path(os.environ.get("INFOGAN_DATA", ROOT.parent / "shared" / "data"))
+    if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        pytest.skip(f"full MNIST is not below {root}; set INFOGAN_DATA")
+    return str(root)
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    """Assert one clear line on stderr that holds every word, no traceback, and the exit code."""
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+def tensors_of(module: Any) -> dict[str, Any]:
+    """A copy of a module's weights and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

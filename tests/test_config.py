@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infogan_dist import yaml_core
+from infogan_dist.config import Config, changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.errors import UserError
+from infogan_dist.latents import LatentSpec
+from tests.conftest import ROOT
+
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def said(values: object) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_config({"output": "x", **values})  # type: ignore[dict-item]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_importing_the_config_does_not_import_torch() -> None:
+    code = "import sys, infogan_dist.config; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_loads_by_path_and_by_name(path: Path) -> None:
+    config = load_config(path)
+    assert load_config(path.stem) == config
+    assert parse_config(yaml_core.load(dump_config(config), "dump")) == config
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mnist", "debug"])
+def test_our_own_configs_suit_many_process_counts(name: str) -> None:
+    assert all(load_config(name).train.global_batch % processes == 0 for processes in (1, 2, 3, 4, 6, 8))
+
+
+def test_lab6_is_the_report() -> None:
+    config = load_config("lab6")
+    spec = LatentSpec.from_config(config.latents)
+    assert (config.data.image_size, config.train.global_batch) == (64, 100)
+    assert (spec.noise_dim, spec.noise[0].distribution, spec.categorical, spec.continuous) == (54, "uniform", (10,), 0)
+    assert config.objective.information_trains == "heads"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"trian": {}}, ["unknown config key trian", "did you mean train?"]),
+        ({"train": {"globl_batch": 3}}, ["train.globl_batch", "did you mean train.global_batch?"]),
+        ({"lr": 1e-3}, ["unknown config key lr", "optimizer.D.lr"]),
+        ({"train": {"steps": "many"}}, ['train.steps = "many"', "integer"]),
+        ({"train": {"steps": True}}, ["train.steps = true"]),
+        ({"train": {"threads": "all"}}, ['train.threads = "all"']),
+        ({"train": {"precision": "fp8"}}, ["train.precision", "'fp16'"]),
+        ({"train": 3}, ["train = 3", "mapping"]),
+        ({"optimizer": {"D": {"lr": float("inf")}}}, ["optimizer.D.lr"]),
+        ({"latents": {"noise": []}}, ["latents.noise"]),
+        ({"latents": {"categorical": [1]}}, ["latents.categorical", "= 1:", "2"]),
+        ({"data": {"image_size": 64}}, ["data.image_size = 64", "paper28", "28"]),
+        ({"networks": {"family": "dcgan"}, "data": {"image_size": 48}}, ["48", "dcgan", "32, 64, 128 or 256"]),
+        ({"data": {"name": "folder"}}, ["data.root"]),
+        ({"data": {"channels": 3}}, ["data.channels = 3", "grey"]),
+        ({"train": {"accumulate": 7}}, ["train.accumulate = 7", "train.global_batch = 100"]),
+        ({"schema_version": 2}, ["schema_version = 2"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_remedy(values: dict[str, object], words: list[str]) -> None:
+    message = said(values)
+    assert all(word in message for word in words), message
+
+
+def test_output_is_required() -> None:
+    with pytest.raises(UserError, match="output is required"):
+        parse_config({})
+
+
+def test_an_error_says_where_its_key_stands(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("output: x\ntrain:\n  stepz: 3\n")
+    with pytest.raises(UserError, match=r"a\.yaml:3"):
+        load_config(file)
+    file.write_text("output: x\n")
+    with pytest.raises(UserError, match=r"train\.steps.*in 'train\.steps=lots'"):
+        load_config(file, ["train.steps=lots"])
+
+
+def test_overrides_win_and_speak_the_same_yaml() -> None:
+    config = load_config(
+        "debug", ["optimizer.D.lr=3e-4", "output=no", "latents.noise=[{dim: 3, distribution: normal}]"]
+    )
+    assert config.optimizer.D.lr == 3e-4
+    assert config.output == "no"
+    assert LatentSpec.from_config(config.latents).noise_dim == 3
+    with pytest.raises(UserError, match="key.path=value"):
+        load_config("debug", ["steps"])
+    with pytest.raises(UserError, match="no keys below"):
+        load_config("debug", ["output.x=1"])
+
+
+def test_a_missing_config_names_the_shipped_ones() -> None:
+    with pytest.raises(UserError, match="quickstart"):
+        load_config("quickstrat")
+
+
+def test_a_third_continuous_code_is_a_yaml_edit() -> None:
+    assert (
+        LatentSpec.from_config(load_config("debug", ["latents.continuous=3"]).latents).code_names[-1] == "continuous_2"
+    )
+
+
+@given(st.floats(min_value=1e-9, max_value=9.9), st.integers(0, 2**63 - 1), st.text(min_size=1))
+def test_a_dumped_config_loads_back_unchanged(lr: float, seed: int, output: str) -> None:
+    config = parse_config({"output": output, "seed": seed, "optimizer": {"G": {"lr": lr}}})
+    assert parse_config(yaml_core.load(dump_config(config), "dump")) == config
+
+
+def test_only_numbers_count_as_changed() -> None:
+    old = load_config("debug")
+    free = ["output=elsewhere", "train.steps=7", "log.every=3", "sample.every=0", "checkpoint.keep=9", "data.root=here"]
+    assert list(changed_numbers(old, load_config("debug", free))) == []
+    changed = load_config("debug", ["seed=1", "latents.continuous=1", "optimizer.Q.lr=1e-4"])
+    assert {key for key, _, _ in changed_numbers(old, changed)} == {"seed", "latents.continuous", "optimizer.Q.lr"}
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    """Mend with `python -m infogan_dist.config > configs/schema.json`."""
+    assert json.loads((ROOT / "configs/schema.json").read_text()) == Config.model_json_schema()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from infogan_dist.config import DataConfig
+from infogan_dist.data import ImageStream, mnist_mini, open_images, stream
+from infogan_dist.data.sources import ArraySource
+from infogan_dist.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_mnist_mini_is_balanced_and_small() -> None:
+    for split, per_digit in (("train", 1000), ("test", 200)):
+        images, digits = mnist_mini.load(split)
+        assert images.shape == (10 * per_digit, 28, 28)
+        assert images.dtype == np.uint8
+        assert np.bincount(digits).tolist() == [per_digit] * 10
+    assert Path(mnist_mini.__file__).with_name("mnist_mini.npz").stat().st_size < 3_000_000
+
+
+def test_mnist_mini_parts_do_not_overlap() -> None:
+    train, test = ({image.tobytes() for image in mnist_mini.load(split)[0]} for split in ("train", "test"))
+    assert not train & test
+
+
+def test_mnist_mini_is_drawn_from_mnist_as_its_recipe_says(full_mnist: str) -> None:
+    drawn = mnist_mini.draw(full_mnist)
+    for split in ("train", "test"):
+        images, digits = mnist_mini.load(split)
+        assert np.array_equal(drawn[f"{split}_images"], images)
+        assert np.array_equal(drawn[f"{split}_labels"], digits)
+
+
+def test_full_mnist_is_read_and_resized(full_mnist: str) -> None:
+    source = open_images(DataConfig(name="mnist", root=full_mnist, image_size=32))
+    assert len(source) == 60_000
+    image = source.read(torch.tensor([0, 59_999]))
+    assert image.shape == (2, 1, 32, 32)
+    assert image.dtype == torch.uint8
+    assert image.max() > 200
+
+
+def test_a_missing_data_set_that_cannot_be_downloaded_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(self: object) -> None:
+        (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)
+        raise RuntimeError("Error downloading\ntrain-images")
+
+    monkeypatch.setattr(datasets.MNIST, "download", no_network)
+    with pytest.raises(UserError, match=r"data\.root = .* holds no mnist.*mnist-mini") as caught:
+        open_images(DataConfig(name="mnist", root=str(tmp_path / "data")))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_images_of_any_kind(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    Image.new("RGB", (50, 40), (255, 0, 0)).save(tmp_path / "a.PNG")
+    Image.new("L", (20, 64), 128).save(tmp_path / "deep" / "b.jpg")
+    Image.new("RGBA", (8, 8), (0, 255, 0, 255)).save(tmp_path / "c.webp", lossless=True)
+    (tmp_path / "notes.txt").write_text("no image")
+    source = open_images(DataConfig(name="folder", root=str(tmp_path), image_size=32, channels=3))
+    images = source.read(torch.arange(len(source)))
+    assert images.shape == (3, 3, 32, 32)
+    assert images[0].float().mean((1, 2)).tolist() == [255, 0, 0]
+    assert images[1].float().mean((1, 2)).tolist() == [0, 255, 0]
+    grey = open_images(DataConfig(name="folder", root=str(tmp_path), image_size=16)).read(torch.tensor([2]))
+    assert grey.shape == (1, 1, 16, 16)
+    assert (grey.float() - 128).abs().max() <= 2
+
+
+def test_bad_folders_and_images_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a folder"):
+        open_images(DataConfig(name="folder", root=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="holds no images"):
+        open_images(DataConfig(name="folder", root=str(tmp_path)))
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    with pytest.raises(UserError, match=r"torn\.png"):
+        open_images(DataConfig(name="folder", root=str(tmp_path))).read(torch.tensor([0]))
+
+
+def numbered(count: int) -> ArraySource:
+    return ArraySource(torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2))
+
+
+def test_the_stream_is_scaled_wraps_and_covers_each_epoch() -> None:
+    reals = ImageStream(numbered(7), 0, CPU, torch.float64)
+    batch = reals.at(torch.arange(16))
+    assert batch.dtype == torch.float64
+    numbers = ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+    assert sorted(numbers[:7]) == sorted(numbers[7:14]) == list(range(7))
+    black_and_white = ArraySource(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+    assert set(ImageStream(black_and_white, 0, CPU, torch.float32).at(torch.arange(2)).flatten().tolist()) == {-1, 1}
+
+
+def test_a_set_too_large_for_the_device_streams_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = ImageStream(numbered(50), 3, CPU, torch.float32)
+    monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
+    streamed = ImageStream(numbered(50), 3, CPU, torch.float32)
+    for start in (0, 20, 40, 60):
+        positions = torch.arange(start, start + 20)
+        assert torch.equal(streamed.at(positions), resident.at(positions))
+        streamed.prefetch(positions + 20)

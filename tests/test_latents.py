@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from infogan_dist.config import NoiseConfig
+from infogan_dist.errors import UserError
+from infogan_dist.latents import LatentSpec
+from infogan_dist.randomness import Stream
+
+SPEC = LatentSpec((NoiseConfig(dim=5), NoiseConfig(dim=3, distribution="normal")), categorical=(10, 4), continuous=2)
+POSITIONS = torch.arange(2000)
+
+
+def test_widths_names_and_entropies() -> None:
+    assert SPEC.noise_dim == 8
+    assert SPEC.dim == 8 + 14 + 2
+    assert SPEC.posterior_dim == 14 + 2 * 2
+    assert SPEC.code_names == ("categorical_0", "categorical_1", "continuous_0", "continuous_1")
+    expected = [math.log(10), math.log(4), math.log(2), math.log(2)]
+    assert list(SPEC.entropies().values()) == pytest.approx(expected)
+
+
+def test_sources_are_drawn_each_from_its_distribution() -> None:
+    latents = SPEC.draw(Stream(0, "latents"), POSITIONS)
+    uniform, normal = latents.noise.split([5, 3], dim=1)
+    assert uniform.abs().max() <= 1
+    assert uniform.var().item() == pytest.approx(1 / 3, rel=0.05)
+    assert normal.var().item() == pytest.approx(1, rel=0.05)
+    assert normal.abs().max() > 2
+    assert latents.codes.categorical.amax(0).tolist() == [9, 3]
+    assert latents.codes.continuous.abs().max() <= 1
+    assert latents.codes.continuous.min() < -0.9
+
+
+def test_a_ranks_slice_is_part_of_the_whole() -> None:
+    whole = SPEC.vector(SPEC.draw(Stream(0, "latents"), POSITIONS))
+    part = SPEC.vector(SPEC.draw(Stream(0, "latents"), POSITIONS[700:900]))
+    assert torch.equal(part, whole[700:900])
+
+
+def test_a_second_source_leaves_the_first_as_it_was() -> None:
+    one = LatentSpec(SPEC.noise[:1], (10,), 0)
+    two = LatentSpec(SPEC.noise, (10,), 3)
+    a, b = (spec.draw(Stream(0, "latents"), POSITIONS) for spec in (one, two))
+    assert torch.equal(a.noise, b.noise[:, :5])
+    assert torch.equal(a.codes.categorical, b.codes.categorical)
+
+
+def test_the_vector_is_noise_then_one_hots_then_levels() -> None:
+    latents = SPEC.draw(Stream(0, "latents"), POSITIONS[:3])
+    vector = SPEC.vector(latents)
+    assert torch.equal(vector[:, :8], latents.noise)
+    assert torch.equal(vector[:, 8:18].argmax(1), latents.codes.categorical[:, 0])
+    assert torch.equal(vector[:, 18:22].argmax(1), latents.codes.categorical[:, 1])
+    assert torch.equal(vector[:, 8:22].sum(1), torch.full((3,), 2.0))
+    assert torch.equal(vector[:, 22:], latents.codes.continuous)
+
+
+def test_no_codes_at_all_is_a_plain_gan() -> None:
+    spec = LatentSpec((NoiseConfig(dim=4),), (), 0)
+    assert spec.vector(spec.draw(Stream(0, "latents"), POSITIONS[:2])).shape == (2, 4)
+    assert spec.entropies() == {}
+
+
+def test_codes_are_set_by_name() -> None:
+    codes = SPEC.with_values(SPEC.neutral_codes(4), {"categorical_1": 3, "continuous_0": torch.tensor([-1, 0, 0.5, 1])})
+    assert codes.categorical.tolist() == [[0, 3]] * 4
+    assert codes.continuous[:, 0].tolist() == [-1, 0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"categorical_2": 0}, "there is no code categorical_2; this model has categorical_0"),
+        ({"categorical_0": 10}, "0 to 9, not 10"),
+        ({"categorical_0": 1.5}, "0 to 9, not 1.5"),
+        ({"categorical_0": -1}, "0 to 9, not -1"),
+        ({"continuous_0": math.nan}, "continuous_0 is not a finite number"),
+    ],
+)
+def test_a_wrong_code_is_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SPEC.with_values(SPEC.neutral_codes(1), values)
+
+
+def test_sweeps() -> None:
+    assert SPEC.levels("categorical_1", 99).tolist() == [0, 1, 2, 3]
+    assert SPEC.levels("continuous_0", 3, -2, 2).tolist() == [-2, 0, 2]

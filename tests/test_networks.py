@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from infogan_dist.networks import build_networks
+from infogan_dist.networks.dcgan import map_channels
+from infogan_dist.networks.layers import BatchNorm, FromMap, LocalBatchNorm, ToMap, norm, untouched
+from tests.conftest import tensors_of, tiny
+
+
+def shapes_of(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:
+    """The shape after every layer."""
+    seen = []
+    for layer in network.children():
+        inputs = layer(inputs)
+        seen.append(tuple(inputs.shape[1:]))
+    return seen
+
+
+def test_paper28_is_the_papers_network() -> None:
+    networks = build_networks(
+        tiny("x", "networks.width=64", "latents={noise: [{dim: 62}], categorical: [10], continuous: 2}")
+    )
+    G = shapes_of(networks.G, torch.zeros(2, 74))
+    assert [(1024,), (128, 7, 7), (64, 14, 14), (1, 28, 28)] == [s for i, s in enumerate(G) if i in (1, 5, 8, 11)]
+    FE = shapes_of(networks.FE, torch.zeros(2, 1, 28, 28))
+    assert [(64, 14, 14), (128, 7, 7), (1024,)] == [s for i, s in enumerate(FE) if i in (0, 2, 6)]
+    assert shapes_of(networks.D, torch.zeros(2, 1024)) == [(1,)]
+    assert shapes_of(networks.Q, torch.zeros(2, 1024)) == [(128,), (128,), (128,), (14,)]
+    assert [type(layer).__name__ for layer in networks.Q] == ["Linear", "BatchNorm", "LeakyReLU", "Linear"]
+
+
+def test_dcgan_is_the_reports_network() -> None:
+    report = (
+        "networks={family: dcgan, width: 64}",
+        "data.image_size=64",
+        "latents={noise: [{dim: 54}], categorical: [10]}",
+    )
+    networks = build_networks(tiny("x", *report))
+    images = networks.G(torch.zeros(2, 64, 1, 1))
+    features = networks.FE(images)
+    assert images.shape == (2, 1, 64, 64)
+    assert features.shape == (2, 512, 4, 4)
+    assert networks.D(features).shape == (2, 1)
+    assert networks.Q(features).shape == (2, 10)
+    count = sum(p.numel() for p in networks.FE.parameters())
+    assert count == 64 * 16 + 64 + 16 * (64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dcgan_sizes(size: int, channels: int) -> None:
+    folder = "data={name: folder, root: x, image_size: %d, channels: %d}" % (size, channels)
+    config = tiny("x", "networks={family: dcgan, width: 2}", folder)
+    networks = build_networks(config)
+    images = networks.G(torch.randn(3, 32))
+    assert images.shape == (3, channels, size, size)
+    assert networks.D(networks.FE(images)).shape == (3, 1)
+    assert max(map_channels(2, size)) <= 16
+
+
+@pytest.mark.parametrize("family", ["paper28", "dcgan"])
+@pytest.mark.parametrize("kind", ["batch", "batch_local", "none"])
+def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, kind: str) -> None:
+    size = {"paper28": 28, "dcgan": 32}[family]
+    norms = f"networks={{family: {family}, width: 4, norm_G: {kind}, norm_D: {kind}}}"
+    networks = build_networks(tiny("x", norms, f"data.image_size={size}"))
+    for batch in (1, 5):
+        latent = torch.randn(batch, 34).repeat(1, 1)[:, : next(networks.G.parameters()).shape[1]]
+        images = networks.G(latent)
+        features = networks.FE(images)
+        assert networks.D(features).shape == (batch, 1)
+        assert networks.Q(features).shape[0] == batch
+        assert images.abs().max() <= 1
+    for network in networks.named().values():
+        layers = [layer for layer in network.children() if not isinstance(layer, ToMap)]
+        for layer, following in zip(layers, layers[1:], strict=False):
+            if isinstance(following, BatchNorm):
+                assert layer.bias is None
+
+
+def test_the_seed_alone_decides_the_initial_weights() -> None:
+    torch.manual_seed(1)
+    a = build_networks(tiny("x"))
+    torch.manual_seed(2)
+    b, c = build_networks(tiny("y")), build_networks(tiny("x", "seed=5"))
+    for name, network in a.named().items():
+        assert all(map(torch.equal, tensors_of(network).values(), tensors_of(b.named()[name]).values()))
+    assert not torch.equal(a.G.lift.weight, c.G.lift.weight)
+    assert a.G.lift.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert a.G.lift_norm.weight.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert not torch.equal(a.FE.from_image.weight.flatten()[:8], a.FE.down.weight.flatten()[:8])
+
+
+def test_linear_ends_are_the_convolutions_of_the_ports() -> None:
+    torch.manual_seed(0)
+    lift, to_map = nn.Linear(6, 5 * 4 * 4, bias=False), ToMap(5, 4)
+    transposed = nn.ConvTranspose2d(6, 5, 4, bias=False)
+    transposed.weight.data = lift.weight.data.view(4, 4, 5, 6).permute(3, 2, 0, 1)
+    z = torch.randn(3, 6)
+    torch.testing.assert_close(to_map(lift(z)), transposed(z[:, :, None, None]))
+
+    covers, gather = nn.Conv2d(5, 7, 4, bias=False), nn.Linear(5 * 4 * 4, 7, bias=False)
+    gather.weight.data = covers.weight.data.permute(0, 2, 3, 1).flatten(1)
+    x = torch.randn(3, 5, 4, 4)
+    torch.testing.assert_close(gather(FromMap()(x)), covers(x).flatten(1))
+
+
+def test_maps_are_channels_last_without_a_copy() -> None:
+    vector = torch.randn(2, 5 * 4 * 4)
+    maps = ToMap(5, 4)(vector)
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    assert FromMap()(maps).data_ptr() == vector.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5, 2)])
+def test_batch_norm_by_parts_is_torchs(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x, weights = torch.randn(shape, dtype=torch.float64) * 3 + 5, torch.randn(shape, dtype=torch.float64)
+    theirs = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
+    ours = BatchNorm(3).double()
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    by_parts = BatchNorm(3).double()
+    by_parts.sum_over_parts = lambda part: part
+    results = []
+    for module in (theirs, ours, by_parts):
+        leaf = x.clone().requires_grad_()
+        for _ in range(2):
+            out = module(leaf)
+        (out * weights).sum().backward()
+        results.append((out, leaf.grad, module.weight.grad, module.bias.grad, module.running_mean, module.running_var))
+    for theirs_value, ours_value, parts_value in zip(*results, strict=True):
+        torch.testing.assert_close(ours_value, theirs_value)
+        torch.testing.assert_close(parts_value, theirs_value)
+    for module in (theirs, ours, by_parts):
+        module.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(by_parts(x), theirs(x))
+
+
+def test_batch_norm_has_first_and_second_derivatives() -> None:
+    module = BatchNorm(2).double()
+    module.sum_over_parts = lambda part: part
+    x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    with untouched(module):
+        assert gradcheck(module, (x,))
+        assert gradgradcheck(module, (x,))
+
+
+def test_batch_norm_of_large_offsets_keeps_its_variance() -> None:
+    module = BatchNorm(1)
+    module.sum_over_parts = lambda part: part
+    x = torch.randn(1000, 1) + 10_000
+    assert module(x).std().item() == pytest.approx(1, rel=0.01)
+
+
+def test_untouched_networks_compute_the_same_and_keep_still() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), norm("batch", 3))
+    x = torch.randn(4, 3, requires_grad=True)
+    before = tensors_of(network)
+    with untouched(network):
+        out = network(x)
+        out.sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in tensors_of(network).items())
+    torch.testing.assert_close(network(x), out)
+    assert not torch.equal(network[1].running_mean, before["1.running_mean"])
+
+
+def test_only_the_global_kind_is_the_clusters_to_synchronise() -> None:
+    assert type(norm("batch", 2)) is BatchNorm
+    assert type(norm("batch_local", 2)) is LocalBatchNorm
+    assert isinstance(norm("none", 2), nn.Identity)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy
+
+from infogan_dist.config import NoiseConfig, ObjectiveConfig
+from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.objectives import (
+    CodePosterior,
+    discriminator_loss,
+    generator_loss,
+    information_bound,
+    information_loss,
+    negative_log_likelihoods,
+)
+
+SPEC = LatentSpec((NoiseConfig(dim=1),), categorical=(10, 3), continuous=2)
+CODES = Codes(torch.tensor([[3, 2], [9, 0]]), torch.tensor([[0.5, -0.2], [-1.0, 0.7]]))
+
+
+def bounds(output: Tensor) -> dict[str, float]:
+    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, SPEC), CODES, SPEC)
+    return {name: value.item() for name, value in information_bound(likelihoods, SPEC).items()}
+
+
+def test_the_adversarial_losses_are_the_papers_cross_entropies() -> None:
+    real, fake = torch.randn(50, 1) * 3, torch.randn(50, 1) * 3
+    ones, zeros = torch.ones(50, 1), torch.zeros(50, 1)
+    expected = binary_cross_entropy(real.sigmoid(), ones) + binary_cross_entropy(fake.sigmoid(), zeros)
+    torch.testing.assert_close(discriminator_loss(real, fake), expected)
+    torch.testing.assert_close(generator_loss(fake), binary_cross_entropy(fake.sigmoid(), ones))
+
+
+def test_an_undecided_discriminator_loses_two_ln_2() -> None:
+    zeros = torch.zeros(4, 1)
+    assert discriminator_loss(zeros, zeros).item() == pytest.approx(2 * math.log(2))
+    assert generator_loss(zeros).item() == pytest.approx(math.log(2))
+
+
+def test_losses_stay_finite_and_keep_their_gradient_where_a_sigmoid_saturates() -> None:
+    logits = torch.tensor([[-200.0]], requires_grad=True)
+    generator_loss(logits).backward()
+    assert logits.grad is not None
+    assert logits.grad.item() == -1
+
+
+def test_half_precision_logits_are_scored_in_float32() -> None:
+    assert discriminator_loss(torch.zeros(2, 1).bfloat16(), torch.zeros(2, 1).bfloat16()).dtype == torch.float32
+    assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC).mean.dtype == torch.float32
+
+
+def test_a_perfect_q_reaches_ln_k_and_a_uniform_one_scores_0() -> None:
+    perfect = torch.zeros(2, SPEC.posterior_dim)
+    for row, (first, second) in enumerate(CODES.categorical.tolist()):
+        perfect[row, first] = perfect[row, 10 + second] = 100
+    assert bounds(perfect)["categorical_0"] == pytest.approx(math.log(10))
+    assert bounds(perfect)["categorical_1"] == pytest.approx(math.log(3))
+    uniform = bounds(torch.zeros(2, SPEC.posterior_dim))
+    assert uniform["categorical_0"] == pytest.approx(0, abs=1e-6)
+    assert uniform["categorical_1"] == pytest.approx(0, abs=1e-6)
+
+
+def test_levels_are_scored_by_their_gaussian_density() -> None:
+    output = torch.zeros(2, SPEC.posterior_dim)
+    mean, log_variance = torch.tensor([[0.1, 0.0], [-0.5, 0.3]]), torch.tensor([[-1.0, 0.5], [0.2, -3.0]])
+    output[:, 13:15], output[:, 15:17] = mean, log_variance
+    density = stats.norm.logpdf(CODES.continuous, mean, (0.5 * log_variance).exp())
+    scored = bounds(output)
+    assert scored["continuous_0"] == pytest.approx(math.log(2) + density[:, 0].mean())
+    assert scored["continuous_1"] == pytest.approx(math.log(2) + density[:, 1].mean())
+
+
+def test_the_bound_never_exceeds_the_entropy_of_a_class() -> None:
+    torch.manual_seed(0)
+    for scale in (0.1, 1, 10, 100):
+        scored = bounds(torch.randn(2, SPEC.posterior_dim) * scale)
+        assert scored["categorical_0"] <= math.log(10) + 1e-5
+
+
+def test_the_information_loss_is_weighted_by_kind() -> None:
+    likelihoods = dict(zip(SPEC.code_names, map(torch.tensor, (1.0, 2.0, 3.0, 4.0)), strict=True))
+    objective = ObjectiveConfig(lambda_categorical=2.0, lambda_continuous=0.5)
+    assert information_loss(likelihoods, SPEC, objective).item() == 2 * (1 + 2) + 0.5 * (3 + 4)
+    no_codes = LatentSpec(SPEC.noise, (), 0)
+    assert information_loss({}, no_codes, objective).item() == 0
