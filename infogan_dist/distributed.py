@@ -62,7 +62,10 @@ class Cluster:
         for module in side.modules():
             if type(module) is BatchNorm and self.processes > 1:
                 module.sum_over_parts = _SumOverProcesses.apply
-        with untouched(*frozen):  # DDP reduces what can have a gradient when it is built
+        with untouched(*frozen), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
+            warnings.filterwarnings(
+                "ignore", message=".*broadcast_buffers.*", category=FutureWarning
+            )  # Accelerate's word
             return cast(nn.Module, self._accelerate.prepare_model(side))
 
     def prepare_optimizer(self, optimizer: Optimizer) -> Optimizer:

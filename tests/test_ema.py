@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infogan_dist.config import TrainConfig
+from infogan_dist.ema import ema_decay, update_average
+from infogan_dist.networks import build_networks
+from tests.conftest import tiny
+
+
+def test_half_is_forgotten_after_the_half_life() -> None:
+    assert ema_decay(1000, 10**9, 100) ** 10 == pytest.approx(0.5)
+    assert ema_decay(1000, 10**9, 100) == pytest.approx(ema_decay(1000, 10**9, 50) ** 2)
+
+
+def test_it_ramps_up_and_switches_off() -> None:
+    assert ema_decay(10_000, 100, 100) < 1e-5
+    assert ema_decay(10_000, 1000, 100) == pytest.approx(0.5 ** (100 / 50))
+    assert ema_decay(0, 10**9, 100) == 0
+
+
+@pytest.mark.parametrize(("half_life", "kept"), [(0, 0.0), (100, 0.5)])
+def test_weights_are_averaged_and_buffers_copied(half_life: int, kept: float) -> None:
+    networks = build_networks(tiny("x"))
+    with torch.no_grad():
+        networks.G.lift.weight.add_(1)
+        networks.G.lift_norm.running_mean.add_(3)
+    old = networks.G_ema.lift.weight.clone()
+    update_average(networks, TrainConfig(global_batch=100, ema_half_life_images=half_life), step=10**6)
+    torch.testing.assert_close(networks.G_ema.lift.weight, kept * old + (1 - kept) * networks.G.lift.weight)
+    assert torch.equal(networks.G_ema.lift_norm.running_mean, networks.G.lift_norm.running_mean)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from infogan_dist.config import Config, load_config
+from infogan_dist.errors import NoUsableCheckpoint, StoppedBySignal, UserError
+from infogan_dist.run_folder import RunFolder, admit, check_writable
+from tests.conftest import tiny
+
+CPU = torch.device("cpu")
+
+
+def with_checkpoints(config: Config, *steps: int) -> RunFolder:
+    folder = RunFolder(config, None)
+    with folder:
+        for step in steps:
+            folder.record("train", step, step * 12, {"loss/D": 1.0})
+            facts = {"step": step, "config": config.model_dump(mode="json")}
+            folder.save_checkpoint({"G": {"w": torch.ones(step)}}, facts)
+    return folder
+
+
+def test_a_fresh_folder_starts_from_the_start(tmp_path: Path) -> None:
+    admitted = admit(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU)
+    assert admitted.checkpoint is None
+    assert not admitted.finished
+    assert admitted.config.train.precision in ("fp32", "bf16")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_command_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    with_checkpoints(config, 2, 4)
+    admitted = admit(config, "auto", CPU)
+    assert admitted.checkpoint is not None
+    assert admitted.checkpoint.step == 4
+    assert not admitted.finished
+
+
+def test_a_done_run_is_finished_and_more_steps_continue_it(tmp_path: Path) -> None:
+    with_checkpoints(tiny(tmp_path / "run"), 6)
+    assert admit(tiny(tmp_path / "run"), "auto", CPU).finished
+    assert not admit(tiny(tmp_path / "run", "train.steps=9"), "auto", CPU).finished
+
+
+def test_a_changed_number_is_refused_with_both_values(tmp_path: Path) -> None:
+    with_checkpoints(tiny(tmp_path / "run"), 2)
+    with pytest.raises(UserError, match=r"seed = 0, not 4"):
+        admit(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
+    with pytest.raises(UserError, match="never"):
+        admit(tiny(tmp_path / "run"), "never", CPU)
+
+
+def test_the_recorded_precision_answers_auto(tmp_path: Path) -> None:
+    with_checkpoints(tiny(tmp_path / "run", "train.precision=fp64"), 2)
+    assert admit(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU).config.train.precision == "fp64"
+    with pytest.raises(UserError, match=r'train\.precision = "fp64", not "fp32"'):
+        admit(tiny(tmp_path / "run", "train.precision=fp32"), "auto", CPU)
+
+
+def test_damage_is_told_and_all_damaged_is_no_fresh_start(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
+    (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
+    admitted = admit(tiny(tmp_path / "run"), "auto", CPU)
+    assert admitted.checkpoint is not None
+    assert admitted.checkpoint.step == 2
+    assert "G.safetensors is missing" in admitted.notices[0]
+    (folder.checkpoints / "step-00000002" / "G.safetensors").unlink()
+    with pytest.raises(NoUsableCheckpoint):
+        admit(tiny(tmp_path / "run"), "auto", CPU)
+
+
+def test_another_checkpoint_may_be_the_start_of_a_new_run_but_not_overtake_an_old_one(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
+    older = str(folder.checkpoints / "step-00000002")
+    fork = admit(tiny(tmp_path / "fork"), older, CPU)
+    assert fork.checkpoint is not None
+    assert fork.checkpoint.step == 2
+    with pytest.raises(UserError, match=r"newer checkpoint \(step 4\)"):
+        admit(tiny(tmp_path / "run"), older, CPU)
+    with pytest.raises(UserError, match="was trained with seed = 0, not 1"):
+        admit(tiny(tmp_path / "fork", "seed=1"), older, CPU)
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_dropped(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    folder = with_checkpoints(config, 2, 4, 6)
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    (folder.checkpoints / "step-00000006" / "G.safetensors").unlink()
+    with RunFolder(config, admit(config, "auto", CPU).checkpoint) as again:
+        assert [row["step"] for row in again.rows()] == [2, 4]
+        again.record("train", 5, 60, {"loss/D": float("nan")})
+    last = (folder.path / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last) == {"kind": "train", "step": 5, "images_seen": 60, "loss/D": None}
+
+
+def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run", "checkpoint.keep=2"), 1, 2, 3)
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    with RunFolder(config, None), pytest.raises(UserError, match=r"in use by process \d+ on "):
+        RunFolder(config, None)
+    with RunFolder(config, None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "marker"), [(None, "DONE"), (StoppedBySignal("stop"), "PREEMPTED"), (RuntimeError("broken"), "FAILED")]
+)
+def test_a_marker_says_how_the_process_ended(tmp_path: Path, error: Exception | None, marker: str) -> None:
+    config = tiny(tmp_path / "run")
+    folder = RunFolder(config, None)
+    try:
+        with folder:
+            if error is not None:
+                raise error
+    except (StoppedBySignal, RuntimeError):
+        pass
+    markers = [name for name in ("DONE", "PREEMPTED", "FAILED") if (folder.path / name).exists()]
+    assert markers == [marker]
+    assert (str(error) if error else "") in (folder.path / marker).read_text()
+    with RunFolder(config, None):
+        assert not (folder.path / marker).exists()
+    assert load_config(folder.path / "config.yaml") == config
+
+
+def test_an_output_that_cannot_be_written_is_found_without_making_it(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(UserError, match="choose another output"):
+            check_writable(output)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from infogan_dist.config import NoiseConfig
+from infogan_dist.latents import LatentSpec
+from infogan_dist.sampling import fixed_grids, to_uint8, write_grid, write_images
+
+NOISE = (NoiseConfig(dim=5),)
+
+
+def test_a_row_per_class_with_the_same_z_down_each_column() -> None:
+    grids = fixed_grids(LatentSpec(NOISE, (10, 3), 2), seed=0)
+    assert list(grids) == ["", "continuous_0", "continuous_1"]
+    grid = grids[""]
+    z = grid.latents.noise.view(10, 10, 5)
+    assert torch.equal(z, z[:1].expand_as(z))
+    assert len(z[0].unique(dim=0)) == 10
+    codes = grid.latents.codes
+    assert torch.equal(codes.categorical[:, 0].view(10, 10), torch.arange(10)[:, None].expand(10, 10))
+    assert not codes.categorical[:, 1].any()
+    assert not codes.continuous.any()
+
+
+def test_a_continuous_code_sweeps_across_with_z_held() -> None:
+    grid = fixed_grids(LatentSpec(NOISE, (4,), 2), seed=0)["continuous_1"]
+    levels = grid.latents.codes.continuous.view(4, 10, 2)
+    assert torch.equal(levels[..., 1], torch.linspace(-1, 1, 10).expand(4, 10))
+    assert not levels[..., 0].any()
+    z = grid.latents.noise.view(4, 10, 5)
+    assert torch.equal(z, z[:, :1].expand_as(z))
+    assert len(z[:, 0].unique(dim=0)) == 4
+
+
+def test_without_a_class_rows_are_fresh_z() -> None:
+    grids = fixed_grids(LatentSpec(NOISE, (), 0), seed=0)
+    assert list(grids) == [""]
+    assert len(grids[""].latents.noise.unique(dim=0)) == 100
+
+
+def test_pixels_are_rounded_and_clamped() -> None:
+    assert to_uint8(torch.tensor([-1.0, 0.0, 1.0, -1.5, 2.0])).tolist() == [0, 128, 255, 0, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_lies_row_by_row(tmp_path: Path, channels: int) -> None:
+    images = torch.arange(6, dtype=torch.uint8).mul(40)[:, None, None, None].expand(6, channels, 4, 4)
+    write_grid(images, 3, tmp_path / "grid.png")
+    picture = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert picture.shape[:2] == (2 * 6 + 2, 3 * 6 + 2)
+    assert picture.ndim == (2 if channels == 1 else 3)
+    firsts = picture[3::6, 3::6] if channels == 1 else picture[3::6, 3::6, 0]
+    assert firsts.tolist() == [[0, 40, 80], [120, 160, 200]]
+
+
+def test_each_ending_has_its_format(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    write_images(images, tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size == (3 * 10 + 2, 2 * 10 + 2)
+    write_images(images, tmp_path / "a.npz")
+    assert np.array_equal(np.load(tmp_path / "a.npz")["images"], images.permute(0, 2, 3, 1).numpy())
+    write_images(images, tmp_path / "folder")
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [f"0000{i}.png" for i in range(5)]
+    read = np.asarray(Image.open(tmp_path / "folder" / "00003.png"))
+    assert np.array_equal(read, images[3].permute(1, 2, 0).numpy())

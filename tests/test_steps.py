@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from infogan_dist.config import Config
+from infogan_dist.data import open_images
+from infogan_dist.distributed import Cluster
+from infogan_dist.latents import LatentSpec
+from infogan_dist.networks import build_networks
+from infogan_dist.randomness import Stream
+from infogan_dist.sides import build_sides
+from infogan_dist.steps import (
+    Game,
+    MicroBatch,
+    PlainEngine,
+    build_optimizers,
+    discriminator_step,
+    fake_score,
+    generator_step,
+)
+from infogan_dist.training import BatchStream, build_game
+from tests.conftest import ONE_PROCESS, tensors_of, tiny
+
+TRACE = Path(__file__).with_name("loss_trace.json")
+
+
+def plain_game(config: Config) -> Game:
+    """A game in plain PyTorch: no Accelerate."""
+    networks = build_networks(config).to(torch.device("cpu"), torch.float64)
+    optimizer_D, optimizer_G = build_optimizers(networks, config.objective, config.optimizer)
+    spec = LatentSpec.from_config(config.latents)
+    sides = build_sides(networks, config.objective)
+    return Game(networks, *sides, optimizer_D, optimizer_G, spec, config.objective, config.optimizer, PlainEngine())
+
+
+def batch_of(config: Config, count: int = 6) -> MicroBatch:
+    spec = LatentSpec.from_config(config.latents)
+    latents = spec.draw(Stream(0, "latents"), torch.arange(count))
+    torch.manual_seed(0)
+    reals = torch.rand(count, 1, 28, 28, dtype=torch.float64) * 2 - 1
+    return MicroBatch(reals, spec.vector(latents).double(), latents.codes)
+
+
+def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in tensors_of(module).items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("learner", ["heads", "trunk"])
+@pytest.mark.parametrize("kind", ["batch", "none"])
+def test_each_step_trains_what_it_owns_and_nothing_else(learner: str, kind: str) -> None:
+    config = tiny(
+        "x", f"objective.information_trains={learner}", f"networks={{width: 4, norm_G: {kind}, norm_D: {kind}}}"
+    )
+    game, batch = plain_game(config), batch_of(config)
+    owners = {"D": {"FE", "D"}, "G": {"G"}}
+    owners["D" if learner == "trunk" else "G"].add("Q")
+    for side, step in (("D", discriminator_step), ("G", generator_step)):
+        before = {name: tensors_of(network) for name, network in game.networks.named().items()}
+        step(game, [batch])
+        for name, network in game.networks.named().items():
+            moved = changed(network, before[name])
+            assert moved == (set(before[name]) if name in owners[side] else set()), (side, name)
+
+
+def test_scoring_the_fakes_again_moves_nothing() -> None:
+    config = tiny("x")
+    game, batch = plain_game(config), batch_of(config)
+    discriminator_step(game, [batch])
+    generator_step(game, [batch])
+    before = {name: tensors_of(network) for name, network in game.networks.named().items()}
+    assert 0 < fake_score(game, [batch])["score/fake_after_G"] < 1
+    assert not any(changed(network, before[name]) for name, network in game.networks.named().items())
+
+
+def test_a_gradient_of_the_information_reaches_fe_only_where_the_trunk_learns() -> None:
+    """With Q's information as the only difference, FE's gradients differ for `trunk` alone."""
+    gradients = {}
+    for learner in ("heads", "trunk"):
+        for weight in (0.0, 1.0):
+            config = tiny("x", f"objective={{information_trains: {learner}, lambda_categorical: {weight}}}")
+            game = plain_game(config)
+            discriminator_step(game, [batch_of(config)])
+            gradients[learner, weight] = game.networks.FE.from_image.weight.grad
+    assert torch.equal(gradients["heads", 0.0], gradients["heads", 1.0])
+    assert not torch.equal(gradients["trunk", 0.0], gradients["trunk", 1.0])
+
+
+def test_g_learns_from_both_of_its_terms() -> None:
+    gradients = []
+    for weight in (0.0, 1.0):
+        config = tiny("x", f"objective.lambda_categorical={weight}", "latents.continuous=0")
+        game = plain_game(config)
+        metrics = generator_step(game, [batch_of(config)])
+        assert metrics["loss/G"] > 0.6  # the adversarial term: ln 2 at the start
+        gradients.append(game.networks.G.to_image.weight.grad)
+    assert not torch.equal(*gradients)
+
+
+def test_micro_batches_add_up_to_the_whole_without_a_norm() -> None:
+    config = tiny("x", "networks={width: 4, norm_G: none, norm_D: none}")
+    whole, batch = plain_game(config), batch_of(config)
+    parts = plain_game(config)
+    halves = [
+        MicroBatch(
+            batch.reals[half],
+            batch.latent[half],
+            type(batch.codes)(batch.codes.categorical[half], batch.codes.continuous[half]),
+        )
+        for half in (slice(0, 3), slice(3, 6))
+    ]
+    for step in (discriminator_step, generator_step):
+        a, b = step(whole, [batch]), step(parts, halves)
+        assert {k: v.item() for k, v in a.items()} == pytest.approx({k: v.item() for k, v in b.items()})
+    for name, network in whole.networks.named().items():
+        for key, value in tensors_of(network).items():
+            torch.testing.assert_close(tensors_of(parts.networks.named()[name])[key], value, atol=1e-10, rtol=0)
+
+
+def test_clipping_bounds_the_joint_gradient() -> None:
+    config = tiny("x", "optimizer.D.clip_norm=1e-3")
+    game = plain_game(config)
+    discriminator_step(game, [batch_of(config)])
+    parameters = [*game.networks.FE.parameters(), *game.networks.D.parameters()]
+    assert torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm() <= 1e-3
+
+
+def test_q_has_its_own_rate_in_the_optimizer_that_owns_it() -> None:
+    for learner, owner in (("heads", 1), ("trunk", 0)):
+        config = tiny("x", f"objective.information_trains={learner}", "optimizer.Q.lr=0.5")
+        networks = build_networks(config)
+        optimizer = build_optimizers(networks, config.objective, config.optimizer)[owner]
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        assert rates[id(networks.Q.posterior.weight)] == 0.5
+
+
+def losses() -> list[dict[str, float]]:
+    """The losses of the first 20 steps on mnist-mini: fp64, one process."""
+    config = tiny("x", "train.steps=20")
+    cluster = Cluster(ONE_PROCESS, 1)
+    cluster.configure(config)
+    game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    trace = []
+    for step in range(1, 21):
+        metrics = discriminator_step(game, batches.at(step)) | generator_step(game, batches.at(step))
+        trace.append({key: metrics[key].item() for key in ("loss/D", "loss/G", "loss/info")})
+    cluster.close()
+    return trace
+
+
+def test_the_first_20_losses_are_the_stored_ones() -> None:
+    """A pure refactor shows identical losses; a change that is meant to alter them stores new ones: `python -m tests.test_steps`."""
+    for ours, stored in zip(losses(), json.loads(TRACE.read_text()), strict=True):
+        assert ours == pytest.approx(stored, rel=1e-8)
+
+
+if __name__ == "__main__":
+    TRACE.write_text(json.dumps(losses(), indent=0) + "\n")

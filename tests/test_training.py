@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from infogan_dist import training
+from infogan_dist.checkpoints import verify
+from infogan_dist.config import load_config
+from infogan_dist.curves import write_curves
+from infogan_dist.debugging import debug
+from infogan_dist.errors import Diverged, InfoganError, StoppedBySignal, UserError
+from infogan_dist.launcher import Launch
+from infogan_dist.run_folder import read_metrics
+from infogan_dist.steps import Game, MicroBatch
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, tiny
+
+
+def final_bytes(run: Path, step: int = 6) -> dict[str, bytes]:
+    checkpoint = verify(run / "checkpoints" / f"step-{step:08d}")
+    return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
+
+
+def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    train(tiny(run, "sample.every=3", "latents={noise: [{dim: 5}], categorical: [10], continuous: 1}"), ONE_PROCESS)
+    assert {path.name for path in run.iterdir()} >= {"config.yaml", "metrics.jsonl", "curves.png", "samples", "DONE"}
+    assert {path.name for path in (run / "samples").iterdir()} == {
+        f"step-0000000{step}{suffix}.png" for step in (3, 6) for suffix in ("", "-continuous_0")
+    }
+    assert Image.open(run / "samples/step-00000006.png").size == (302, 302)
+    assert set(final_bytes(run)) == {
+        f"{name}.safetensors" for name in ("G", "G_ema", "FE", "D", "Q", "optimizer_D", "optimizer_G")
+    }
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["images_seen"] == 72
+    assert set(rows[0]) == {
+        *("kind", "step", "images_seen", "loss/D", "loss/G", "loss/info", "mi/categorical_0", "mi/continuous_0"),
+        *("score/real", "score/fake_before_G", "score/fake_after_G"),
+    }
+    assert load_config(run / "config.yaml").train.precision == "fp64"
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("samples/step-00000006.png", "curves.png", "checkpoints/step-00000006"))
+
+
+@pytest.mark.parametrize("learner", ["heads", "trunk"])
+def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+) -> None:
+    learns = f"objective.information_trains={learner}"
+    train(tiny(tmp_path / "whole", learns), ONE_PROCESS)
+    real_step = training.generator_step
+    for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
+
+        def broken(game: Game, batch: list[MicroBatch], left: list[int] = [stop_after]) -> dict[str, torch.Tensor]:  # noqa: B006
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            return real_step(game, batch)
+
+        monkeypatch.setattr(training, "generator_step", broken)
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                tiny(tmp_path / "broken", learns, "train.steps=9" if stop_after == 5 else "train.steps=6"), ONE_PROCESS
+            )
+        assert (tmp_path / "broken" / "FAILED").exists()
+    monkeypatch.undo()
+    train(tiny(tmp_path / "broken", learns), ONE_PROCESS)
+    assert final_bytes(tmp_path / "broken") == final_bytes(tmp_path / "whole")
+    assert (tmp_path / "broken/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
+def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny(tmp_path / "whole"), ONE_PROCESS)
+    real_step = training.generator_step
+    calls = []
+
+    def signalled(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real_step(game, batch)
+
+    monkeypatch.setattr(training, "generator_step", signalled)
+    with pytest.raises(StoppedBySignal, match="after step 3"):
+        train(tiny(tmp_path / "stopped"), ONE_PROCESS)
+    assert (tmp_path / "stopped" / "PREEMPTED").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    train(tiny(tmp_path / "stopped"), ONE_PROCESS)
+    assert final_bytes(tmp_path / "stopped") == final_bytes(tmp_path / "whole")
+
+
+def test_looking_at_a_run_does_not_change_it(tmp_path: Path) -> None:
+    train(tiny(tmp_path / "watched", "log.every=1", "sample.every=1", "checkpoint.every=1"), ONE_PROCESS)
+    train(tiny(tmp_path / "alone", "log.every=0", "sample.every=0", "checkpoint.every=0"), ONE_PROCESS)
+    assert final_bytes(tmp_path / "watched") == final_bytes(tmp_path / "alone")
+    assert [row["step"] for row in read_metrics(tmp_path / "alone" / "metrics.jsonl")] == [6]
+
+
+def test_a_done_run_is_left_alone_and_more_steps_continue_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(tiny(run, "train.steps=4"), ONE_PROCESS)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    train(tiny(run, "train.steps=4"), ONE_PROCESS)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert "is done" in capsys.readouterr().out
+    train(tiny(run), ONE_PROCESS)
+    train(tiny(tmp_path / "whole"), ONE_PROCESS)
+    assert final_bytes(run) == final_bytes(tmp_path / "whole")
+
+
+def test_a_fork_starts_from_another_runs_checkpoint(tmp_path: Path) -> None:
+    train(tiny(tmp_path / "run", "checkpoint.keep=9"), ONE_PROCESS)
+    train(tiny(tmp_path / "fork"), ONE_PROCESS, resume=str(tmp_path / "run/checkpoints/step-00000002"))
+    assert final_bytes(tmp_path / "fork") == final_bytes(tmp_path / "run")
+
+
+def test_a_set_smaller_than_a_batch_wraps(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (30, 30), 100 * number).save(tmp_path / f"{number}.png")
+    train(tiny(tmp_path / "run", f"data={{name: folder, root: '{tmp_path}'}}", "train.steps=2"), ONE_PROCESS)
+    assert (tmp_path / "run" / "DONE").exists()
+
+
+def test_two_noise_sources_and_other_precisions_train(tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        train(tiny(tmp_path / precision, f"train.precision={precision}", "train.steps=2"), ONE_PROCESS)
+        assert (
+            load_file(tmp_path / precision / "checkpoints/step-00000002/G.safetensors")["lift.weight"].dtype
+            == torch.float32
+        )
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_step = training.generator_step
+    calls = []
+
+    def diverging(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        metrics = real_step(game, batch)
+        return metrics | {"loss/G": metrics["loss/G"] * (float("nan") if len(calls) == 5 else 1)}
+
+    monkeypatch.setattr(training, "generator_step", diverging)
+    with pytest.raises(Diverged, match="loss/G not finite"):
+        train(tiny(tmp_path / "run"), ONE_PROCESS)
+    assert "step 5" in (tmp_path / "run" / "FAILED").read_text()
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["loss/G"] is None
+    verify(tmp_path / "run/checkpoints/step-00000004")
+
+
+def test_curves_of_a_run_that_has_barely_begun(tmp_path: Path) -> None:
+    write_curves([], tmp_path / "empty.png")
+    write_curves([{"kind": "train", "step": 1, "loss/D": 1.0, "loss/G": None}], tmp_path / "one.png")
+    assert Image.open(tmp_path / "one.png").size == Image.open(tmp_path / "empty.png").size
+
+
+def test_debug_says_what_it_checked_and_leaves_the_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):  # an older debug run is replaced
+        debug(tiny(tmp_path / "run", "train.steps=500"), ONE_PROCESS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-debug"]
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("checked:", "finite", "same bits", "untouched", "reads back"))
+    assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(UserError, match="one process, not 2"):
+        debug(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=True, precision=None))
+
+
+def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infogan_dist import debugging
+
+    real_step = debugging.discriminator_step
+
+    def discriminator_step(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            next(game.networks.G.parameters()).add_(1e-9)
+        return real_step(game, batch)
+
+    monkeypatch.setattr(debugging, "discriminator_step", discriminator_step)
+    with pytest.raises(InfoganError, match=r"discriminator_step changed G\.lift\.weight"):
+        debug(tiny(tmp_path / "run"), ONE_PROCESS)
+    folder = tmp_path / "other-debug"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="no debug run"):
+        debug(tiny(tmp_path / "other"), ONE_PROCESS)
+    assert (folder / "mine.txt").exists()
