@@ -8,7 +8,7 @@ import torch
 
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource, ImageStream, open_images
-from infogan_dist.distributed import Cluster
+from infogan_dist.distributed import Cluster, check_trackers
 from infogan_dist.ema import update_average
 from infogan_dist.errors import StoppedBySignal
 from infogan_dist.interruption import StopRequest
@@ -31,6 +31,7 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
     """
     source = open_images(config.data)  # missing data is told before the processes meet
     with StopRequest() as stop, closing(Cluster(launch, config.train.threads)) as cluster:
+        check_trackers(config.log.trackers)
         admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
         cluster.announce(*admission.notices)
         if admission.finished:

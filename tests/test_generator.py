@@ -28,7 +28,7 @@ def test_images_have_the_promised_form(run: Path) -> None:
 
 def test_an_image_depends_on_seed_and_index_alone(run: Path) -> None:
     G = Generator.from_pretrained(run)
-    assert torch.equal(G.sample(5, seed=1)[:2], G.sample(2, seed=1))
+    torch.testing.assert_close(G.sample(5, seed=1)[:2], G.sample(2, seed=1))  # a batch of another size rounds otherwise
     assert not torch.equal(G.sample(2, seed=1), G.sample(2, seed=2))
     assert not torch.equal(G.sample(2), G.sample(2))
 

@@ -25,9 +25,9 @@ def test_paper28_is_the_papers_network() -> None:
         tiny("x", "networks.width=64", "latents={noise: [{dim: 62}], categorical: [10], continuous: 2}")
     )
     G = shapes_of(networks.G, torch.zeros(2, 74))
-    assert [(1024,), (128, 7, 7), (64, 14, 14), (1, 28, 28)] == [s for i, s in enumerate(G) if i in (1, 5, 8, 11)]
+    assert [s for i, s in enumerate(G) if i in (1, 5, 8, 11)] == [(1024,), (128, 7, 7), (64, 14, 14), (1, 28, 28)]
     FE = shapes_of(networks.FE, torch.zeros(2, 1, 28, 28))
-    assert [(64, 14, 14), (128, 7, 7), (1024,)] == [s for i, s in enumerate(FE) if i in (0, 2, 6)]
+    assert [s for i, s in enumerate(FE) if i in (0, 2, 6)] == [(64, 14, 14), (128, 7, 7), (1024,)]
     assert shapes_of(networks.D, torch.zeros(2, 1024)) == [(1,)]
     assert shapes_of(networks.Q, torch.zeros(2, 1024)) == [(128,), (128,), (128,), (14,)]
     assert [type(layer).__name__ for layer in networks.Q] == ["Linear", "BatchNorm", "LeakyReLU", "Linear"]
