@@ -99,7 +99,7 @@ def test_overrides_win_and_speak_the_same_yaml() -> None:
     assert config.optimizer.D.lr == 3e-4
     assert config.output == "no"
     assert LatentSpec.from_config(config.latents).noise_dim == 3
-    with pytest.raises(UserError, match="key.path=value"):
+    with pytest.raises(UserError, match=r"key\.path=value"):
         load_config("debug", ["steps"])
     with pytest.raises(UserError, match="no keys below"):
         load_config("debug", ["output.x=1"])

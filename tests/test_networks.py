@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,7 @@ def test_dcgan_is_the_reports_network() -> None:
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_dcgan_sizes(size: int, channels: int) -> None:
-    folder = "data={name: folder, root: x, image_size: %d, channels: %d}" % (size, channels)
+    folder = f"data={{name: folder, root: x, image_size: {size}, channels: {channels}}}"
     config = tiny("x", "networks={family: dcgan, width: 2}", folder)
     networks = build_networks(config)
     images = networks.G(torch.randn(3, 32))
@@ -69,7 +71,7 @@ def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, k
     norms = f"networks={{family: {family}, width: 4, norm_G: {kind}, norm_D: {kind}}}"
     networks = build_networks(tiny("x", norms, f"data.image_size={size}"))
     for batch in (1, 5):
-        latent = torch.randn(batch, 34).repeat(1, 1)[:, : next(networks.G.parameters()).shape[1]]
+        latent = torch.randn(batch, 32)
         images = networks.G(latent)
         features = networks.FE(images)
         assert networks.D(features).shape == (batch, 1)
@@ -77,7 +79,7 @@ def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, k
         assert images.abs().max() <= 1
     for network in networks.named().values():
         layers = [layer for layer in network.children() if not isinstance(layer, ToMap)]
-        for layer, following in zip(layers, layers[1:], strict=False):
+        for layer, following in pairwise(layers):
             if isinstance(following, BatchNorm):
                 assert layer.bias is None
 
