@@ -12,11 +12,10 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import accelerate
-import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -54,13 +53,8 @@ class Checkpoint:
 
 def versions() -> dict[str, str]:
     """What made a file: this package and the libraries that decide its numbers."""
-    return {
-        "infogan_dist": infogan_dist.__version__,
-        "torch": torch.__version__,
-        "accelerate": accelerate.__version__,
-        "safetensors": safetensors.__version__,
-        "python": platform.python_version(),
-    }
+    libraries = {name: version(name) for name in ("torch", "accelerate", "safetensors")}
+    return {"infogan_dist": infogan_dist.__version__, **libraries, "python": platform.python_version()}
 
 
 def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
