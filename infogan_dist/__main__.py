@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from infogan_dist.errors import InfoganError, UserError
-from infogan_dist.launcher import Launch
+from infogan_dist.launcher import Launch, speaks
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
     except InfoganError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, not one for each process of the host
+        if speaks(os.environ):
             print(f"infogan-dist: {error}", file=sys.stderr)
         return error.exit_code
     return 0
@@ -109,13 +109,13 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     launch = Launch.from_environment(os.environ)
     launch.check_batch(config.train.global_batch, config.train.accumulate)
-    if launch.precision not in (None, config.train.precision) and launch.rank == 0:
+    if launch.precision not in (None, config.train.precision) and speaks(os.environ):
         print(
             f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
             file=sys.stderr,
         )
     if options.dry_run:
-        if launch.rank == 0:
+        if speaks(os.environ):
             print(dump_config(config), end="")
         return
 

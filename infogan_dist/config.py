@@ -272,7 +272,7 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
     known = list(_known_keys(Config.model_json_schema()))
     key = ".".join(str(part) for part in first["loc"])
     if key not in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
-        key = next((name for name in (key.rpartition(".")[0],) if name in known), key)  # a union adds its member's name
+        key = key.rpartition(".")[0]  # pydantic adds the name of a union's member
     place = f" ({places[key]})" if key in places else ""
     if first["type"] == "extra_forbidden":
         return f"unknown config key {key}{_nearest(key, known)}{place}"
@@ -296,9 +296,8 @@ def _known_keys(schema: dict[str, Any]) -> Iterator[str]:
     def below(node: dict[str, Any], prefix: str) -> Iterator[str]:
         for name, child in node.get("properties", {}).items():
             yield f"{prefix}{name}"
-            reference = child.get("$ref") or next((part.get("$ref") for part in child.get("allOf", [])), None)
-            if reference:
-                yield from below(schema["$defs"][reference.rpartition("/")[2]], f"{prefix}{name}.")
+            if "$ref" in child:
+                yield from below(schema["$defs"][child["$ref"].rpartition("/")[2]], f"{prefix}{name}.")
 
     yield from below(schema, "")
 

@@ -41,6 +41,7 @@ def debug(config: Config, launch: Launch) -> None:
         )
     config = debug_config(config)
     source = open_images(config.data)
+    _clear(Path(config.output))
     with closing(Cluster(launch, config.train.threads)) as cluster, _watched():
         config = admit(config, "never", cluster.device).config
         cluster.configure(config)
@@ -63,20 +64,23 @@ def debug(config: Config, launch: Launch) -> None:
 
 
 def debug_config(config: Config) -> Config:
-    """The config of a debug run: few small steps, everything logged, into OUTPUT-debug, which must be free or an older debug run."""
-    output = Path(f"{config.output.rstrip('/')}-debug")
-    if (output / "config.yaml").exists():
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise UserError(f"{output} exists and is no debug run; move it away")
+    """The config of a debug run: few small steps, everything logged, into OUTPUT-debug."""
     train = config.train
     batch = min(train.global_batch, train.accumulate * max(1, IMAGES // train.accumulate))
     changes = {
-        "output": str(output),
+        "output": f"{config.output.rstrip('/')}-debug",
         "train": train.model_copy(update={"steps": min(STEPS, train.steps), "global_batch": batch}),
         "log": config.log.model_copy(update={"trackers": ()}),
     }
     return config.model_copy(update=changes)
+
+
+def _clear(output: Path) -> None:
+    """Remove an older debug run; UserError where something else lies there."""
+    if (output / "config.yaml").exists():
+        shutil.rmtree(output)
+    elif output.exists() and any(output.iterdir()):
+        raise UserError(f"{output} exists and is no debug run; move it away")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from infogan_dist.networks.layers import BatchNorm, untouched
 from infogan_dist.steps import clip_gradients
 
 Result = TypeVar("Result")
+POLL_EVERY = 10  # steps between asking all ranks something, which costs a reduction and a wait for the device
 
 
 class Cluster:
@@ -43,18 +44,14 @@ class Cluster:
 
     def configure(self, config: Config) -> None:
         """Set precision and trackers, which may come from a run's recorded config and so are known later than the group."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*log_with.*"
-            )  # missing trackers are refused beforehand, by name
-            self._accelerator = Accelerator(
-                cpu=self.device.type == "cpu",
-                mixed_precision=config.train.precision if config.train.precision in ("bf16", "fp16") else "no",
-                dynamo_backend="no",
-                log_with=list(config.log.trackers) or None,
-                project_dir=config.output,
-                kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
-            )
+        self._accelerator = Accelerator(
+            cpu=self.device.type == "cpu",
+            mixed_precision=config.train.precision if config.train.precision in ("bf16", "fp16") else "no",
+            dynamo_backend="no",
+            log_with=list(config.log.trackers) or None,
+            project_dir=config.output,
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        )
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
 
     def prepare(self, side: nn.Module, *frozen: nn.Module) -> nn.Module:
@@ -63,9 +60,7 @@ class Cluster:
             if type(module) is BatchNorm and self.processes > 1:
                 module.sum_over_parts = _SumOverProcesses.apply
         with untouched(*frozen), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
-            warnings.filterwarnings(
-                "ignore", message=".*broadcast_buffers.*", category=FutureWarning
-            )  # Accelerate's word
+            warnings.filterwarnings("ignore", ".*broadcast_buffers.*", FutureWarning)  # Accelerate knows no other word
             return cast(nn.Module, self._accelerate.prepare_model(side))
 
     def prepare_optimizer(self, optimizer: Optimizer) -> Optimizer:
@@ -125,6 +120,11 @@ class Cluster:
         if self.is_main:
             for line in lines:
                 print(line, flush=True)
+
+    @property
+    def poll_every(self) -> int:
+        """How often, in steps, `any` is worth its cost."""
+        return POLL_EVERY if self.processes > 1 else 1
 
     def any(self, ours: bool) -> bool:
         """Whether any rank says yes."""

@@ -98,11 +98,11 @@ class LatentSpec:
         one_hots = [one_hot(codes.categorical[:, i], width) for i, width in enumerate(self.categorical)]
         return torch.cat([latents.noise, *(h.to(dtype) for h in one_hots), codes.continuous.to(dtype)], dim=1)
 
-    def neutral_codes(self, count: int, device: torch.device | None = None) -> Codes:
+    def neutral_codes(self, count: int) -> Codes:
         """Class 0 and level 0 for `count` images: what a code is held at while another one is swept."""
         return Codes(
-            torch.zeros(count, len(self.categorical), dtype=torch.int64, device=device),
-            torch.zeros(count, self.continuous, device=device),
+            torch.zeros(count, len(self.categorical), dtype=torch.int64),
+            torch.zeros(count, self.continuous),
         )
 
     def with_values(self, codes: Codes, values: Mapping[str, Tensor | float]) -> Codes:

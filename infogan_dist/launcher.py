@@ -67,6 +67,11 @@ class Launch:
             raise UserError(f"train.global_batch = {global_batch} is not divisible by {among}; use {remedy}")
 
 
+def speaks(environment: Mapping[str, str]) -> bool:
+    """Whether this process is the one of its host that talks to the user: one line, not one from each."""
+    return environment.get("LOCAL_RANK", "0") == "0"
+
+
 def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
     text = environment.get(variable, str(default))
     if not text.isdigit():

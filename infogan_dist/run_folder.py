@@ -20,7 +20,7 @@ import torch
 
 from infogan_dist import checkpoints
 from infogan_dist.checkpoints import Checkpoint
-from infogan_dist.config import Config, changed_numbers, dump_config, load_config
+from infogan_dist.config import Config, changed_numbers, dump_config, load_config, parse_config
 from infogan_dist.distributed import resolve_precision
 from infogan_dist.errors import StoppedBySignal, UserError
 
@@ -43,11 +43,11 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
     Raises UserError where the command contradicts the run there, NoUsableCheckpoint where none of its checkpoints verifies.
     """
     folder = Path(config.output)
-    held = (folder / "config.yaml").exists()
-    if held and resume == "never":
+    found, complaints = checkpoints.newest(folder / "checkpoints")
+    recorded = _recorded(folder, found)
+    if recorded is not None and resume == "never":
         raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
-    if held:
-        recorded = load_config(folder / "config.yaml")
+    if recorded is not None:
         precision = config.train.precision if config.train.precision != "auto" else recorded.train.precision
         config = _with_precision(config, precision)
         for key, old, new in changed_numbers(recorded, config):
@@ -56,12 +56,18 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
                 "set it back or choose another output"
             )
     config = _with_precision(config, resolve_precision(config.train.precision, device))
-    found, complaints = checkpoints.newest(folder / "checkpoints") if held else (None, [])
     notices = tuple(f"skipping a damaged checkpoint: {complaint}" for complaint in complaints)
     if resume not in ("auto", "never"):
         found = _chosen(Path(resume), config, newest=found)
     finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
     return Admission(config, found, finished, notices)
+
+
+def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:
+    """The config of the run in `folder`, if there is one: its config.yaml, or what its newest checkpoint holds."""
+    if (folder / "config.yaml").exists():
+        return load_config(folder / "config.yaml")
+    return parse_config(newest.manifest["config"]) if newest is not None else None
 
 
 def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint:
@@ -71,7 +77,7 @@ def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint
             f"{config.output} holds a newer checkpoint (step {newest.step}) than {chosen.path}; "
             "choose another output to go on from there"
         )
-    for key, old, new in changed_numbers(Config.model_validate(chosen.manifest["config"]), config):
+    for key, old, new in changed_numbers(parse_config(chosen.manifest["config"]), config):
         raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
     return chosen
 
@@ -143,9 +149,8 @@ class RunFolder:
     def _locked(self) -> Any:
         lock = (self.path / ".lock").open("a+")
         try:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # the kernel frees it when the process ends, however it ends
+            # the kernel frees it when the process ends, however it ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)
             raise UserError(f"{self.path} is in use by {lock.read().strip() or 'another process'}") from error

@@ -21,8 +21,6 @@ from infogan_dist.run_folder import admit
 from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, discriminator_step, fake_score, generator_step
 
-STOP_POLL = 10  # steps between the ranks' agreeing on a signal, which costs several processes a reduction and a wait
-
 
 def train(config: Config, launch: Launch, resume: str = "auto") -> None:
     """Train one run to config.train.steps, continuing from its newest checkpoint that verifies. Every rank calls it.
@@ -50,7 +48,7 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
                     run.record(step, metrics | fake_score(game, batch))
                 if run.due(config.sample.every, step):
                     run.save_pictures(step)
-                stopping = run.due(STOP_POLL if cluster.processes > 1 else 1, step) and cluster.any(stop.requested)
+                stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
                 if stopping or run.due(config.checkpoint.every, step):
                     run.save_checkpoint(step)
                 if stopping and step < config.train.steps:

@@ -41,6 +41,16 @@ def test_the_same_command_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     assert not admitted.finished
 
 
+def test_checkpoints_without_their_config_are_no_fresh_start_either(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run"), 2)
+    (folder.path / "config.yaml").unlink()
+    admitted = admit(tiny(tmp_path / "run"), "auto", CPU)
+    assert admitted.checkpoint is not None
+    assert admitted.checkpoint.step == 2
+    with pytest.raises(UserError, match="seed = 0, not 4"):
+        admit(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
+
+
 def test_a_done_run_is_finished_and_more_steps_continue_it(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 6)
     assert admit(tiny(tmp_path / "run"), "auto", CPU).finished
