@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
     except InfoganError as error:
-        if speaks(os.environ):
+        if speaks(os.environ) or error.concerns_one_rank:
             print(f"infogan-dist: {error}", file=sys.stderr)
         return error.exit_code
     return 0

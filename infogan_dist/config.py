@@ -27,10 +27,14 @@ Every = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Norm = Literal["batch", "batch_local", "none"]
+NormD = Literal["batch", "batch_local", "spectral", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
 # What may differ when a run goes on: where things are and when they are written, never a number of the training.
-FREE_TO_CHANGE = ("output", "data.root", "train.steps", "train.threads", "log", "sample", "checkpoint")
+FREE_TO_CHANGE = (
+    *("output", "data.root", "train.steps", "train.threads", "log", "sample", "checkpoint"),
+    *("processes.check_every", "processes.timeout"),
+)
 
 
 class Section(BaseModel):
@@ -85,8 +89,8 @@ class NetworksConfig(Section):
     """Channels of the convolution nearest the image; every other layer scales with it. 64 is the papers'."""
     norm_G: Norm = "batch"
     """`batch`: statistics of the global batch; `batch_local`: of each process's part, as the ports do; or `none`."""
-    norm_D: Norm = "batch"
-    """The same for D's side: FE, D and Q."""
+    norm_D: NormD = "batch"
+    """The same for D's side: FE, D and Q. `spectral`: FE and D 1-Lipschitz by layer (Miyato et al. 2018), Q without a norm."""
 
 
 class ObjectiveConfig(Section):
@@ -96,6 +100,11 @@ class ObjectiveConfig(Section):
     """Weight of the continuous codes, smaller so that the Gaussian likelihood stays on the scale of the others."""
     information_trains: Literal["heads", "trunk"] = "heads"
     """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
+
+    r1_gamma: Weight = 0.0
+    """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), taken in full precision; 0 is off."""
+    r2_gamma: Weight = 0.0
+    """Weight of R2, the same on fakes (Eq. 10)."""
 
 
 class AdamConfig(Section):
@@ -145,6 +154,15 @@ class TrainConfig(Section):
     """Images after which the averaged generator has forgotten half; 0 switches the average off. Ramps up at the start."""
 
 
+class ProcessesConfig(Section):
+    check_every: Every = 500
+    """Steps between comparisons of every weight, statistic and optimizer state over the ranks, bit by bit; also before each save."""
+    timeout: Count = 600
+    """Seconds without progress after which a rank of several ends its process and names what it was doing."""
+    compress_gradients: Literal["none", "bf16"] = "none"
+    """`bf16` halves the bytes of the reductions, and rounds the gradients in them."""
+
+
 class SampleConfig(Section):
     every: Every = 500
     """Steps between grids of fixed noise; 0 is off. The last step is always drawn."""
@@ -179,6 +197,7 @@ class Config(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+    processes: ProcessesConfig = ProcessesConfig()
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

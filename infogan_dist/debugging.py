@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -42,7 +42,7 @@ def debug(config: Config, launch: Launch) -> None:
     config = debug_config(config)
     source = open_images(config.data)
     _clear(Path(config.output))
-    with closing(Cluster(launch, config.train.threads)) as cluster, _watched():
+    with Cluster(launch, config.train.threads, config.processes) as cluster, _watched():
         config = admit(config, "never", cluster.device).config
         cluster.configure(config)
         checked = [f"every loss and gradient of {config.train.steps} steps is finite"]
@@ -98,7 +98,9 @@ def _watched() -> Iterator[None]:
 def _checked_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
     of_D, of_G = owned_networks(game.networks, game.objective)
     metrics = _checked_update(discriminator_step, game, batch, trains=of_D, leaves=of_G)
-    return metrics | _checked_update(generator_step, game, batch, trains=of_G, leaves=of_D) | fake_score(game, batch)
+    metrics |= _checked_update(generator_step, game, batch, trains=of_G, leaves=of_D)
+    game.engine.end_step()
+    return metrics | fake_score(game, batch)
 
 
 def _checked_update(

@@ -7,6 +7,8 @@ class InfoganError(Exception):
     """Base of every failure that is told to the user in one line, without a traceback."""
 
     exit_code = 1
+    concerns_one_rank = False
+    """Whether every process says it, rather than one of each host."""
 
 
 class UserError(InfoganError, ValueError):

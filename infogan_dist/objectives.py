@@ -34,6 +34,19 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return softplus(-_exact(real_logits)).mean() + softplus(_exact(fake_logits)).mean()
 
 
+def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """|∇D(x)|² of each image, [B]: what R1 and R2 penalise (Mescheder et al. 2018). Differentiable once more."""
+    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return slopes.square().flatten(1).sum(1)
+
+
+def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² of squared slopes [B] (Mescheder et al. 2018, Eqs. 9 and 10); None without any."""
+    weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
+    terms = [gamma / 2 * slopes.mean() for gamma, slopes in weighted if slopes is not None]
+    return torch.stack(terms).sum() if terms else None
+
+
 def generator_loss(fake_logits: Tensor) -> Tensor:
     """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3)."""
     return softplus(-_exact(fake_logits)).mean()

@@ -18,6 +18,7 @@ from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged
+from infogan_dist.networks.layers import local_buffers
 from infogan_dist.run_folder import RunFolder
 from infogan_dist.sampling import Grid, fixed_grids, to_uint8, write_grid
 from infogan_dist.sides import owned_networks
@@ -35,11 +36,12 @@ class Run:
     def __init__(self, config: Config, cluster: Cluster, game: Game, checkpoint: Checkpoint | None):
         self._config, self._cluster, self._game = config, cluster, game
         self._start = checkpoint.step if checkpoint else 0
+        self.first_step = self._start + 1
         self._folder: RunFolder | None = None
         self._written: dict[str, str] = {}
         if checkpoint is not None:
             state = cluster.on_main(checkpoint.load)
-            _restore(game, state)
+            restore_game(game, state)
             cluster.restore_scaler(checkpoint.manifest["scaler"])
         cluster.on_main(lambda: self._open(checkpoint))
         cluster.start_trackers(config.model_dump(mode="json"))
@@ -73,7 +75,7 @@ class Run:
 
     def remaining_steps(self) -> Iterator[int]:
         """The steps still to train, counted from 1, with a progress bar on rank zero."""
-        for step in range(self._start + 1, self._config.train.steps + 1):
+        for step in range(self.first_step, self._config.train.steps + 1):
             yield step
             self._bar.update()
 
@@ -101,8 +103,15 @@ class Run:
             self._on_main(lambda folder, g=grid, s=suffix, i=images: self._write_grid(folder, i, g.columns, step, s))
         self._on_main(self._write_curves)
 
+    def check_agreement(self) -> None:
+        """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""
+        state = {f"{stem}.{name}": t for stem, tensors in game_state(self._game).items() for name, t in tensors.items()}
+        own = {f"{stem}.{name}" for stem, n in self._game.networks.named().items() for name in local_buffers(n)}
+        self._cluster.check_agreement({name: tensor for name, tensor in state.items() if name not in own})
+
     def save_checkpoint(self, step: int) -> None:
-        """Save every network and optimizer on rank zero, whole or not at all."""
+        """Save every network and optimizer on rank zero, whole or not at all; Diverged where the ranks do not agree."""
+        self.check_agreement()
         facts = {
             "step": step,
             "images_seen": step * self._config.train.global_batch,
@@ -146,7 +155,8 @@ def game_state(game: Game) -> State:
     }
 
 
-def _restore(game: Game, state: State) -> None:
+def restore_game(game: Game, state: State) -> None:
+    """Put back what `game_state` took."""
     for name, network in game.networks.named().items():
         network.load_state_dict(state[name])
     optimizers: tuple[Optimizer, ...] = (game.optimizer_D, game.optimizer_G)

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from infogan_dist.config import ObjectiveConfig
 from infogan_dist.networks import Networks
+from infogan_dist.objectives import squared_slopes
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes; Q's output on the fakes [B, posterior_dim] where this side owns Q."""
+    """Logits [B, 1] of reals and fakes; Q's output on the fakes [B, posterior_dim] where this side owns Q; D's squared
+    slopes [B] at the reals and at the fakes where they are penalised."""
 
     real_logits: Tensor
     fake_logits: Tensor
     fake_posterior: Tensor | None
+    real_slopes: Tensor | None
+    fake_slopes: Tensor | None
 
 
 class GeneratorOutput(NamedTuple):
@@ -29,16 +35,30 @@ class GeneratorOutput(NamedTuple):
 
 
 class DiscriminatorSide(nn.Module):
-    """FE and D (and Q, where it learns here). Reals and fakes are normalised separately."""
+    """FE and D (and Q, where it learns here). Reals and fakes are normalised separately, by one set of weights."""
 
-    def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None):
+    def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
         self.FE, self.D, self.Q = FE, D, Q
+        self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
 
     def forward(self, reals: Tensor, fakes: Tensor) -> DiscriminatorOutput:
-        real_features, fake_features = self.FE(reals), self.FE(fakes)
-        posterior = self.Q(fake_features) if self.Q is not None else None
-        return DiscriminatorOutput(self.D(real_features), self.D(fake_features), posterior)
+        with parametrize.cached():  # a spectral norm iterates once, not once for reals and once for fakes
+            _, real_logits, real_slopes = self._judge(reals, self._penalises_reals)
+            features, fake_logits, fake_slopes = self._judge(fakes, self._penalises_fakes)
+        posterior = self.Q(features) if self.Q is not None else None
+        return DiscriminatorOutput(real_logits, fake_logits, posterior, real_slopes, fake_slopes)
+
+    def _judge(self, images: Tensor, with_slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features, logits and, where asked, squared slopes; these in the weights' precision whatever the autocast."""
+        if not with_slopes:
+            features = self.FE(images)
+            return features, self.D(features), None
+        with torch.autocast(images.device.type, enabled=False):
+            images = images.to(next(self.FE.parameters()).dtype).detach().requires_grad_()
+            features = self.FE(images)
+            logits = self.D(features)
+            return features, logits, squared_slopes(logits, images)
 
 
 class GeneratorSide(nn.Module):
@@ -64,6 +84,6 @@ def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict
 def build_sides(networks: Networks, objective: ObjectiveConfig) -> tuple[DiscriminatorSide, GeneratorSide]:
     discriminator, _ = owned_networks(networks, objective)
     return (
-        DiscriminatorSide(networks.FE, networks.D, discriminator.get("Q")),
+        DiscriminatorSide(networks.FE, networks.D, discriminator.get("Q"), objective),
         GeneratorSide(networks.G, networks.FE, networks.D, networks.Q),
     )

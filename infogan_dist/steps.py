@@ -22,6 +22,7 @@ from infogan_dist.objectives import (
     information_bound,
     information_loss,
     negative_log_likelihoods,
+    slope_penalty,
 )
 from infogan_dist.sides import DiscriminatorOutput, GeneratorOutput, owned_networks
 
@@ -46,8 +47,14 @@ class Engine(Protocol):
 
     def backward(self, loss: Tensor) -> None: ...
 
-    def update(self, optimizer: Optimizer, clip_norm: float) -> None:
-        """One update from complete gradients, clipped to `clip_norm` where it is not 0."""
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Make the complete gradients that `optimizer` steps true to scale, where `backward` scaled the loss."""
+
+    def update(self, optimizer: Optimizer) -> None:
+        """One update from complete, unscaled gradients."""
+
+    def end_step(self) -> None:
+        """Both updates are done."""
 
 
 class PlainEngine:
@@ -62,9 +69,14 @@ class PlainEngine:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
-    def update(self, optimizer: Optimizer, clip_norm: float) -> None:
-        clip_gradients(optimizer, clip_norm)
+    def unscale(self, optimizer: Optimizer) -> None:
+        pass
+
+    def update(self, optimizer: Optimizer) -> None:
         optimizer.step()
+
+    def end_step(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,17 @@ def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: 
     return adam(discriminator, optimizer.D), adam(generator, optimizer.G)
 
 
+def train_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device."""
+    metrics = discriminator_step(game, micro_batches) | generator_step(game, micro_batches)
+    game.engine.end_step()
+    return metrics
+
+
 def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """Train FE and D on reals and on fakes of a G left untouched; and Q on the fakes, where the trunk learns.
 
-    The metrics returned are means over the micro-batches, on the device.
+    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|².
     """
     engine, share = game.engine, 1 / len(micro_batches)
     game.optimizer_D.zero_grad()
@@ -111,8 +130,12 @@ def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits)})
             if out.fake_posterior is not None:
                 loss = loss + _information(game, out.fake_posterior, batch.codes)[0]
+            penalty = slope_penalty(out.real_slopes, out.fake_slopes, game.objective)
+            if penalty is not None:
+                metrics[-1]["loss/penalty"] = penalty.detach()
+                loss = loss + penalty
             engine.backward(loss * share)
-    engine.update(game.optimizer_D, game.optimizer.D.clip_norm)
+    _update(game.engine, game.optimizer_D, game.optimizer.D.clip_norm)
     return _mean(metrics)
 
 
@@ -133,7 +156,7 @@ def generator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str,
             losses = {"loss/G": loss.detach(), "loss/info": information.detach()}
             scores = {"score/fake_before_G": _score(out.fake_logits)}
             metrics.append(losses | scores | {f"mi/{name}": bound.detach() for name, bound in bounds.items()})
-    engine.update(game.optimizer_G, game.optimizer.G.clip_norm)
+    _update(game.engine, game.optimizer_G, game.optimizer.G.clip_norm)
     return _mean(metrics)
 
 
@@ -146,10 +169,12 @@ def fake_score(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Ten
     return _mean([{"score/fake_after_G": _score(each)} for each in logits])
 
 
-def clip_gradients(optimizer: Optimizer, clip_norm: float) -> None:
-    """Scale the gradients that `optimizer` steps down to a joint norm of `clip_norm`; 0 leaves them."""
+def _update(engine: Engine, optimizer: Optimizer, clip_norm: float) -> None:
+    """Step, the gradients scaled down to a joint norm of `clip_norm` where it is not 0."""
+    engine.unscale(optimizer)
     if clip_norm:
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    engine.update(optimizer)
 
 
 def _information(game: Game, output: Tensor, codes: Codes) -> tuple[Tensor, dict[str, Tensor]]:
@@ -158,7 +183,7 @@ def _information(game: Game, output: Tensor, codes: Codes) -> tuple[Tensor, dict
 
 
 def _score(logits: Tensor) -> Tensor:
-    return logits.detach().float().sigmoid().mean()
+    return logits.detach().to(torch.promote_types(logits.dtype, torch.float32)).sigmoid().mean()
 
 
 def _mean(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import torch
 
 from infogan_dist.config import Config
@@ -19,7 +17,7 @@ from infogan_dist.randomness import Stream
 from infogan_dist.run import Run
 from infogan_dist.run_folder import admit
 from infogan_dist.sides import build_sides, owned_networks
-from infogan_dist.steps import Game, MicroBatch, build_optimizers, discriminator_step, fake_score, generator_step
+from infogan_dist.steps import Game, MicroBatch, build_optimizers, fake_score, train_step
 
 
 def train(config: Config, launch: Launch, resume: str = "auto") -> None:
@@ -28,7 +26,7 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
     Raises UserError, NoUsableCheckpoint, Diverged, or StoppedBySignal after saving.
     """
     source = open_images(config.data)  # missing data is told before the processes meet
-    with StopRequest() as stop, closing(Cluster(launch, config.train.threads)) as cluster:
+    with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
         check_trackers(config.log.trackers)
         admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
         cluster.announce(*admission.notices)
@@ -40,14 +38,17 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
         game = build_game(config, cluster)
         batches = BatchStream(config, cluster, source)
         with Run(config, cluster, game, admission.checkpoint) as run:
+            cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
-                metrics = discriminator_step(game, batch) | generator_step(game, batch)
+                metrics = train_step(game, batch)
                 update_average(game.networks, config.train, step)
                 if run.due(config.log.every, step):
                     run.record(step, metrics | fake_score(game, batch))
                 if run.due(config.sample.every, step):
                     run.save_pictures(step)
+                if run.due(config.processes.check_every, step):
+                    run.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
                 if stopping or run.due(config.checkpoint.every, step):
                     run.save_checkpoint(step)
@@ -84,6 +85,7 @@ class BatchStream:
 
     def at(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`, counted from 1."""
+        self._cluster.enters(f"reading the images of step {step}")
         batch = [self._micro_batch(positions) for positions in self._positions(step)]
         for positions in self._positions(step + 1):
             self._reals.prefetch(positions)

@@ -1,8 +1,11 @@
 """One rank of tests/test_distributed.py: trains every combination in one process group and leaves what it got in a folder.
 
-Started as `python -m tests.distributed_worker OUT [COMBINATION ...]`, alone or under torchrun.
-"""  # no `from __future__ import annotations`: DDP reads the annotations of the hook below
+Started as `python -m tests.distributed_worker OUT STEPS COMBINATION ...`, alone or under torchrun.
+"""
 
+from __future__ import annotations
+
+import itertools
 import json
 import os
 import sys
@@ -10,90 +13,128 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
-from torch.distributed import GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.nn.parallel import DistributedDataParallel
 
-from infogan_dist.checkpoints import optimizer_tensors
-from infogan_dist.config import Config
+from infogan_dist.config import Config, ProcessesConfig
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
+from infogan_dist.errors import Diverged
 from infogan_dist.launcher import Launch
+from infogan_dist.run import game_state, restore_game
 from infogan_dist.sides import owned_networks
-from infogan_dist.steps import Game, discriminator_step, generator_step
+from infogan_dist.steps import Game, discriminator_step, generator_step, train_step
 from infogan_dist.training import BatchStream, build_game
 from tests.conftest import tiny
 
-STEPS = 20
-COMBINATIONS = {
-    "paper28 none heads": ["networks={width: 4, norm_G: none, norm_D: none}"],
-    "paper28 batch heads": [],
-    "paper28 none trunk": ["networks={width: 4, norm_G: none, norm_D: none}", "objective.information_trains=trunk"],
-    "paper28 batch trunk": ["objective.information_trains=trunk"],
-    "paper28 batch heads accumulate": ["train.accumulate=2"],
-    "dcgan batch heads": ["networks={family: dcgan, width: 4}", "data.image_size=32"],
+RESUMED = 5  # the last so many steps are done once more, from a copy of the state before them
+NORMS = {
+    "none": "norm_G: none, norm_D: none",
+    "batch": "norm_G: batch, norm_D: batch",
+    "spectral": "norm_G: batch, norm_D: spectral",
 }
+PENALTIES = {"plain": "r1_gamma: 0, r2_gamma: 0", "penalties": "r1_gamma: 1, r2_gamma: 0.5"}
+MATRIX = {
+    f"{norm} {learner} {penalty} accumulate-{accumulate}": [
+        f"networks={{width: 4, {NORMS[norm]}}}",
+        f"objective={{information_trains: {learner}, {PENALTIES[penalty]}}}",
+        f"train.accumulate={accumulate}",
+    ]
+    for norm, learner, penalty, accumulate in itertools.product(NORMS, ("heads", "trunk"), PENALTIES, (1, 4))
+}
+OTHER_FAMILY = {"dcgan batch heads": ["networks={family: dcgan, width: 4}", "data.image_size=32"]}
+COMBINATIONS = MATRIX | OTHER_FAMILY
 
 
-def count_reduced(side: nn.Module) -> list[int]:
-    """The list grows by the number of gradient elements in each reduction of `side`."""
-    counts: list[int] = []
-    if isinstance(side, DistributedDataParallel):
+def config_of(name: str, *overrides: str) -> Config:
+    """48 images a step: divided by 1, 2, 3 and 4 processes with 1 and 4 micro-batches."""
+    return tiny("x", "train.global_batch=48", *COMBINATIONS[name], *overrides)
 
-        def hook(group: object, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
-            counts.append(bucket.buffer().numel())
-            return allreduce_hook(None, bucket)  # type: ignore[arg-type]
 
-        side.register_comm_hook(None, hook)
-    return counts
+def ready(config: Config, cluster: Cluster) -> tuple[Game, BatchStream]:
+    """As `training.train` builds them, before the first step."""
+    cluster.configure(config)
+    game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
+    return game, batches
+
+
+def train(game: Game, batches: BatchStream, config: Config, steps: range) -> None:
+    for step in steps:
+        train_step(game, batches.at(step))
+        update_average(game.networks, config.train, step)
 
 
 def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]:
     """The reduced gradients of each step taken first: after an update, Adam's sign of a tiny gradient amplifies rounding."""
-    cluster.configure(config)
     found = {}
     for step in (discriminator_step, generator_step):
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = ready(config, cluster)
         step(game, batches.at(1))
-        found |= {f"{step.__name__}/{name}": gradient for name, gradient in gradients(game).items()}
+        for name, network in game.networks.named().items():
+            for key, parameter in network.named_parameters():
+                if parameter.grad is not None:
+                    found[f"{step.__name__}/{name}/{key}"] = parameter.grad.clone().contiguous()
     return found
 
 
-def gradients(game: Game) -> dict[str, torch.Tensor]:
-    named = {f"{name}.{key}": p for name, n in game.networks.named().items() for key, p in n.named_parameters()}
-    return {name: p.grad.clone().contiguous() for name, p in named.items() if p.grad is not None}
+def flat(game: Game) -> dict[str, torch.Tensor]:
+    """Everything a checkpoint holds, in one mapping."""
+    state = game_state(game)
+    return {f"{stem}/{name}": t.clone().contiguous() for stem, tensors in state.items() for name, t in tensors.items()}
 
 
-def train(config: Config, cluster: Cluster) -> tuple[Game, dict[str, list[int]]]:
-    cluster.configure(config)
-    game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
-    counts = {"D": count_reduced(game.discriminator_side), "G": count_reduced(game.generator_side)}
-    for step in range(1, STEPS + 1):
-        batch = batches.at(step)
-        discriminator_step(game, batch)
-        generator_step(game, batch)
-        update_average(game.networks, config.train, step)
-    return game, counts
+def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
+    """Train one combination and leave its state, its traffic and whether a resumed run ends with the same bits."""
+    config = config_of(name)
+    game, batches = ready(config, cluster)
+    last = range(steps - RESUMED + 1, steps + 1)
+    train(game, batches, config, range(1, last.start))
+    before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in game_state(game).items()}
+    train(game, batches, config, last)
+    final, traffic = flat(game), cluster.traffic
+    owned = owned_networks(game.networks, game.objective)
+    sizes = [sum(p.numel() for n in networks.values() for p in n.parameters()) for networks in owned]
+    facts = {
+        "owned": dict(zip(("DiscriminatorSide", "GeneratorSide"), sizes, strict=True)),
+        "elements": dict(traffic.elements),
+        "calls": dict(traffic.calls),
+    }
+    resumed, batches = ready(config, cluster)
+    restore_game(resumed, before)
+    train(resumed, batches, config, last)
+    facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
+    Path(f"{base}.json").write_text(json.dumps(facts))
+    save_file(final, f"{base}.safetensors")
+    for precision in ("fp32", "bf16"):
+        gradients = first_gradients(config_of(name, f"train.precision={precision}"), cluster)
+        save_file(gradients, f"{base}-{precision}.safetensors")
+    compressed = config_of(name, "train.precision=fp32", "processes.compress_gradients=bf16")
+    save_file(first_gradients(compressed, cluster), f"{base}-compressed.safetensors")
 
 
-def main(out: Path, names: list[str]) -> None:
-    cluster = Cluster(Launch.from_environment(os.environ), threads=1)
-    for name in names or COMBINATIONS:
-        base = out / f"{name.replace(' ', '-')}-rank{cluster.rank}"
-        config = tiny("x", *COMBINATIONS[name])
-        game, counts = train(config, cluster)
-        owned = owned_networks(game.networks, game.objective)
-        state = {f"{n}.{k}": v for n, network in game.networks.named().items() for k, v in network.state_dict().items()}
-        state |= optimizer_tensors(game.optimizer_D, owned[0]) | optimizer_tensors(game.optimizer_G, owned[1])
-        save_file({key: value.contiguous() for key, value in state.items()}, f"{base}.safetensors")
-        sizes = [sum(p.numel() for n in networks.values() for p in n.parameters()) for networks in owned]
-        Path(f"{base}.json").write_text(json.dumps({"reduced": counts, "owned": dict(zip("DG", sizes, strict=True))}))
-        single = tiny("x", *COMBINATIONS[name], "train.precision=fp32")
-        save_file(first_gradients(single, cluster), f"{base}-fp32.safetensors")
-    drawn = cluster.map_shares(7, lambda indexes: indexes[:, None] * 10)
-    assert drawn.flatten().tolist() == [0, 10, 20, 30, 40, 50, 60]
+def agree(cluster: Cluster) -> str:
+    """What the alarm says of a last rank that is off by the last bit of one weight; nothing where it should be silent."""
+    config = config_of("batch heads plain accumulate-1")
+    game, _ = ready(config, cluster)
+    cluster.check_agreement(flat(game))
+    if cluster.rank == cluster.processes - 1:
+        with torch.no_grad():
+            weight = game.networks.FE.down.weight
+            weight.view(-1)[7] = torch.nextafter(weight.view(-1)[7], weight.new_tensor(9.0))
+    try:
+        cluster.check_agreement(flat(game))
+    except Diverged as alarm:
+        return str(alarm)
+    return ""
+
+
+def main(out: Path, steps: int, names: list[str]) -> None:
+    cluster = Cluster(Launch.from_environment(os.environ), 1, ProcessesConfig())
+    for name in names:
+        learn(name, steps, cluster, str(out / f"{name.replace(' ', '-')}-rank{cluster.rank}"))
+    (out / f"alarm-rank{cluster.rank}").write_text(agree(cluster))
+    drawn = cluster.map_shares(120, lambda indexes: indexes[:, None] * 10)
+    assert drawn.flatten().tolist() == [10 * index for index in range(120)]
     assert cluster.any(cluster.rank == cluster.processes - 1)
     assert not cluster.any(False)
     assert cluster.mean({"rank": torch.tensor(float(cluster.rank))}) == {"rank": (cluster.processes - 1) / 2}
@@ -102,4 +143,4 @@ def main(out: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -6,10 +6,21 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.utils import parametrize
 
+from infogan_dist.config import load_config
 from infogan_dist.networks import build_networks
 from infogan_dist.networks.dcgan import map_channels
-from infogan_dist.networks.layers import BatchNorm, FromMap, LocalBatchNorm, ToMap, norm, untouched
+from infogan_dist.networks.layers import (
+    BatchNorm,
+    FromMap,
+    LocalBatchNorm,
+    ToMap,
+    norm,
+    normalise_spectrally,
+    untouched,
+)
+from infogan_dist.randomness import Stream
 from tests.conftest import tensors_of, tiny
 
 
@@ -126,7 +137,7 @@ def test_batch_norm_by_parts_is_torchs(shape: tuple[int, ...]) -> None:
     ours = BatchNorm(3).double()
     ours.load_state_dict(theirs.state_dict(), strict=False)
     by_parts = BatchNorm(3).double()
-    by_parts.sum_over_parts = lambda part: part
+    by_parts.gather_parts = lambda ours: ours[None]
     results = []
     for module in (theirs, ours, by_parts):
         leaf = x.clone().requires_grad_()
@@ -143,9 +154,20 @@ def test_batch_norm_by_parts_is_torchs(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(by_parts(x), theirs(x))
 
 
+def test_batch_norm_of_two_parts_is_that_of_the_whole() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.arange(1, 9).view(8, 1, 1, 1) + 5
+    whole, here = BatchNorm(3).double(), BatchNorm(3).double()
+    there = torch.cat([*torch.var_mean(x[4:], [0, 2, 3], correction=0)][::-1])
+    here.parts, here.gather_parts = 2, lambda ours: torch.stack([ours, there])
+    torch.testing.assert_close(here(x[:4]), whole(x)[:4])
+    torch.testing.assert_close(here.running_mean, whole.running_mean)
+    torch.testing.assert_close(here.running_var, whole.running_var)
+
+
 def test_batch_norm_has_first_and_second_derivatives() -> None:
     module = BatchNorm(2).double()
-    module.sum_over_parts = lambda part: part
+    module.gather_parts = lambda ours: ours[None]
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     with untouched(module):
         assert gradcheck(module, (x,))
@@ -154,7 +176,7 @@ def test_batch_norm_has_first_and_second_derivatives() -> None:
 
 def test_batch_norm_of_large_offsets_keeps_its_variance() -> None:
     module = BatchNorm(1)
-    module.sum_over_parts = lambda part: part
+    module.gather_parts = lambda ours: ours[None]
     x = torch.randn(1000, 1) + 10_000
     assert module(x).std().item() == pytest.approx(1, rel=0.01)
 
@@ -171,6 +193,54 @@ def test_untouched_networks_compute_the_same_and_keep_still() -> None:
     assert all(torch.equal(value, before[name]) for name, value in tensors_of(network).items())
     torch.testing.assert_close(network(x), out)
     assert not torch.equal(network[1].running_mean, before["1.running_mean"])
+
+
+def spectral_network(scale: float = 3.0) -> nn.Sequential:
+    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(5 * 4, 4)).double()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=scale)
+    normalise_spectrally(network, Stream(0, "spectral"))
+    return network.double()
+
+
+def largest_singular_value(weight: torch.Tensor) -> float:
+    return torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item()
+
+
+def test_a_spectral_norm_brings_the_largest_singular_value_to_one() -> None:
+    network, x = spectral_network(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    for _ in range(200):
+        network(x)
+    for layer in (network[0], network[2]):
+        assert largest_singular_value(layer.weight) == pytest.approx(1, abs=1e-4)
+        assert largest_singular_value(layer.parametrizations.weight.original) > 2
+    assert gradcheck(
+        lambda weight: network[2].parametrizations.weight[0].eval()(weight),
+        (network[2].parametrizations.weight.original.detach().requires_grad_(),),
+    )
+
+
+def test_spectral_vectors_come_from_the_seed_and_move_once_a_pass_in_training_only() -> None:
+    torch.manual_seed(1)
+    one = build_networks(load_config("debug", ["networks.norm_D=spectral"]))
+    torch.manual_seed(2)
+    two = build_networks(load_config("debug", ["networks.norm_D=spectral"]))
+    vectors = {name: value for name, value in tensors_of(one.FE).items() if name.endswith(".u")}
+    assert len(vectors) == 3
+    assert all(torch.equal(value, tensors_of(two.FE)[name]) for name, value in vectors.items())
+    assert not any(name.endswith(".u") for name in tensors_of(one.Q))
+    network, x = spectral_network(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    before = tensors_of(network)
+    with untouched(network):
+        network(x)
+    network.eval()(x)
+    assert all(torch.equal(value, before[name]) for name, value in tensors_of(network).items())
+    with parametrize.cached():
+        network.train()(x)
+        once = tensors_of(network)
+        network(x)
+    assert all(torch.equal(value, once[name]) for name, value in tensors_of(network).items())
+    assert not torch.equal(once["2.parametrizations.weight.0.u"], before["2.parametrizations.weight.0.u"])
 
 
 def test_only_the_global_kind_is_the_clusters_to_synchronise() -> None:

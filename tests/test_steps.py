@@ -141,7 +141,7 @@ def test_q_has_its_own_rate_in_the_optimizer_that_owns_it() -> None:
 def losses() -> list[dict[str, float]]:
     """The losses of the first 20 steps on mnist-mini: fp64, one process."""
     config = tiny("x", "train.steps=20")
-    cluster = Cluster(ONE_PROCESS, 1)
+    cluster = Cluster(ONE_PROCESS, 1, config.processes)
     cluster.configure(config)
     game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
     trace = []

@@ -11,7 +11,7 @@ from torch import nn
 from infogan_dist.config import Config, DataConfig, NetworksConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import dcgan, paper28
-from infogan_dist.networks.layers import BatchNorm
+from infogan_dist.networks.layers import BatchNorm, normalise_spectrally
 from infogan_dist.randomness import Stream
 
 FAMILIES = {"paper28": paper28, "dcgan": dcgan}
@@ -53,6 +53,9 @@ def build_networks(config: Config) -> Networks:
     Q = family.recognition(config.networks, spec.posterior_dim, size)
     for name, network in {"G": G, "FE": FE, "D": D, "Q": Q}.items():
         initialise(network, config.seed, name)
+    if config.networks.norm_D == "spectral":
+        for name, network in {"FE": FE, "D": D}.items():
+            normalise_spectrally(network, Stream(config.seed, f"spectral vectors/{name}"))
     return Networks(G, copy.deepcopy(G).requires_grad_(False).eval(), FE, D, Q)
 
 

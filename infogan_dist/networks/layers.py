@@ -1,4 +1,4 @@
-"""The layers that torch does not have in the form we need: maps in and out of vectors, and one batch norm."""
+"""The layers that torch does not have in the form we need: maps in and out of vectors, a batch norm, a spectral norm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
-from infogan_dist.config import Norm
+from infogan_dist.config import NormD
+from infogan_dist.randomness import Stream
 
 
 class ToMap(nn.Module):
@@ -38,8 +40,9 @@ class FromMap(nn.Module):
 class BatchNorm(nn.Module):
     """Batch norm over all dimensions but the second (Ioffe & Szegedy 2015), of the whole batch wherever it lies.
 
-    Where other processes hold parts of the batch, `sum_over_parts` sums a tensor over them, differentiably; None means
-    the whole batch is here. Statistics are in float32 at least, the variance centred; a batch of one image works.
+    Where other processes hold `parts` of the batch, of one size each, `gather_parts` gives every part's vector, [n] ->
+    [parts, n], differentiably; None means the whole batch is here. Statistics are in float32 at least, the variance centred; a
+    batch of one image works.
     """
 
     momentum = 0.1
@@ -54,10 +57,11 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.tracks_statistics = True
-        self.sum_over_parts: Callable[[Tensor], Tensor] | None = None
+        self.parts = 1
+        self.gather_parts: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        alone = self.sum_over_parts is None and x.numel() > x.shape[1]
+        alone = self.gather_parts is None and x.numel() > x.shape[1]
         if not self.training or alone:
             used = self.tracks_statistics or not self.training
             mean, variance = (self.running_mean, self.running_var) if used else (None, None)
@@ -65,47 +69,100 @@ class BatchNorm(nn.Module):
         return self._normalise_by_parts(x)
 
     def _normalise_by_parts(self, x: Tensor) -> Tensor:
-        total = self.sum_over_parts or (lambda part: part)
-        reduced = [d for d in range(x.dim()) if d != 1]
-        shape = [1, -1] + [1] * (x.dim() - 2)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        here = exact.new_full((1,), x.numel() / x.shape[1])
-        count = total(here).detach()
-        mean = total(exact.sum(reduced)) / count
-        centred = exact - mean.view(shape)
-        variance = total(centred.square().sum(reduced)) / count
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        part_variance, part_mean = torch.var_mean(exact, [d for d in range(x.dim()) if d != 1], correction=0)
+        mean, variance = self._of_the_whole(part_mean, part_variance)
         if self.tracks_statistics:
             with torch.no_grad():
-                unbiased = variance * count / (count - 1).clamp(min=1)
+                images = x.numel() / x.shape[1] * self.parts
                 self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+                unbiased = variance * images / max(images - 1, 1)
                 self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
         scale = self.weight.to(exact.dtype) * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(shape) + self.bias.to(exact.dtype).view(shape)).to(x.dtype)
+        centred = exact - mean.view(shape)
+        return torch.addcmul(self.bias.to(exact.dtype).view(shape), centred, scale.view(shape)).to(x.dtype)
+
+    def _of_the_whole(self, part_mean: Tensor, part_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of parts of one size, from those of each (Chan et al. 1979): one exchange, no cancellation."""
+        if self.gather_parts is None:
+            return part_mean, part_variance
+        means, variances = self.gather_parts(torch.cat([part_mean, part_variance])).chunk(2, dim=1)
+        mean = means.mean(0)
+        return mean, (variances + (means - mean).square()).mean(0)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}"
 
 
 class LocalBatchNorm(BatchNorm):
-    """Batch norm by the part of the batch at hand, as most ports do; nothing ever sets `sum_over_parts` here."""
+    """Batch norm by the part of the batch at hand, as most ports do; nothing ever sets `gather_parts` here."""
 
 
-def norm(kind: Norm, channels: int) -> nn.Module:
+class SpectralNorm(nn.Module):
+    """A parametrization: a weight over its largest singular value σ, by power iteration (Miyato et al. 2018, Algorithm 1).
+
+    `u` is the left singular vector; it moves one iteration a pass in training. In the weight's precision under any autocast,
+    and started from the seed: torch's own follows the autocast and the ambient generator.
+    """
+
+    u: Tensor
+
+    def __init__(self, u: Tensor):
+        super().__init__()
+        self.register_buffer("u", F.normalize(u, dim=0))
+        self.tracks_statistics = True
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training and self.tracks_statistics:
+                self.iterate(weight)
+            largest: Tensor = (weight.flatten(1).mT @ self.u.clone()).norm()  # σ = |Wᵀu|
+            return weight / largest
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        matrix = weight.flatten(1)
+        self.u.copy_(F.normalize(matrix @ F.normalize(matrix.mT @ self.u, dim=0), dim=0))
+
+
+FIRST_ITERATIONS = 15  # before the first step, as torch's spectral_norm does
+
+
+def normalise_spectrally(network: nn.Module, stream: Stream) -> None:
+    """Put every convolution and matrix of `network` under a spectral norm, its vectors started from `stream`."""
+    for path, module in list(network.named_modules()):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            start = stream.derived(path).normal(torch.arange(1), len(module.weight))[0]
+            spectral = SpectralNorm(start.to(module.weight))
+            for _ in range(FIRST_ITERATIONS):
+                spectral.iterate(module.weight)
+            parametrize.register_parametrization(module, "weight", spectral)
+
+
+def norm(kind: NormD, channels: int) -> nn.Module:
     """The norm layer a config names. The layer before it needs a bias only where `needs_bias(kind)`."""
     layers: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm, "batch_local": LocalBatchNorm}
     return layers[kind](channels) if kind in layers else nn.Identity()
 
 
-def needs_bias(kind: Norm) -> bool:
+def needs_bias(kind: NormD) -> bool:
     """Whether a layer followed by this norm needs a bias of its own; a batch norm would take it out again."""
-    return kind == "none"
+    return kind in ("none", "spectral")
+
+
+def local_buffers(network: nn.Module) -> set[str]:
+    """The names of the buffers that may differ between processes: those of norms by the part of the batch at hand."""
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, LocalBatchNorm)}
+    return {f"{name}.{buffer}" for name, module in norms.items() for buffer, _ in module.named_buffers()}
 
 
 @contextmanager
 def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Within, the networks compute as in training, but their weights get no gradients and running statistics rest."""
+    """Within, the networks compute as in training, but weights get no gradients, and running statistics and vectors rest."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-    norms = [m for network in networks for m in network.modules() if isinstance(m, BatchNorm) and m.tracks_statistics]
+    tracking = [m for network in networks for m in network.modules() if isinstance(m, (BatchNorm, SpectralNorm))]
+    norms = [module for module in tracking if module.tracks_statistics]
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)

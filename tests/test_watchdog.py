@@ -1,0 +1,70 @@
+"""Real processes that hang or die in the middle of a run: the others end in time and say who waited in what."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import clean_environment
+
+TIMEOUT = 5  # seconds, processes.timeout of the run
+
+Start = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Two processes that train for long, in the middle of it."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--shutdown-timeout", "1"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    train = ["-m", "infogan_dist", "train", "debug", "train.steps=1000000", "networks.width=4", "log.every=1"]
+    process = subprocess.Popen(
+        [sys.executable, *launcher, *train, f"processes.timeout={TIMEOUT}"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "runs" / "debug" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.1)
+    yield process
+    for child in workers(process):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def workers(launcher: subprocess.Popen[str]) -> list[int]:
+    """The processes of the ranks, in their order."""
+    listed = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    children = [int(child) for child in listed.read_text().split()] if listed.exists() else []
+    ranks = {}
+    for child in children:
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        ranks |= {int(v.removeprefix(b"RANK=")): child for v in variables if v.startswith(b"RANK=")}
+    return [ranks[rank] for rank in sorted(ranks)]
+
+
+def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(running: subprocess.Popen[str]) -> None:
+    os.kill(workers(running)[1], signal.SIGSTOP)
+    _, said = running.communicate(timeout=120)
+    (line,) = (line for line in said.splitlines() if "has stood still" in line)
+    assert f"rank 0 of 2 on {os.uname().nodename} has stood still for {TIMEOUT} s (processes.timeout) in: " in line
+    assert running.returncode != 0
+
+
+def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]) -> None:
+    os.kill(workers(running)[1], signal.SIGKILL)
+    _, said = running.communicate(timeout=120)
+    (line,) = (line for line in said.splitlines() if "lost another rank" in line)
+    assert line.startswith(f"infogan-dist: rank 0 of 2 on {os.uname().nodename} lost another rank in: ")
+    assert said.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
