@@ -89,6 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         "--set", nargs="+", action="extend", default=[], metavar="CODE=VALUE", help="hold a code at a value"
     )
 
+    bench = command(
+        "bench",
+        "measures the training step on this machine",
+        "infogan-dist bench configs/lab6.yaml --project 8 --bandwidth 25 --latency 10",
+        _bench,
+    )
+    bench.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a shipped config")
+    bench.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    bench.add_argument("--project", type=_count, metavar="N", help="predict the step on N processes")
+    bench.add_argument("--bandwidth", type=_positive, metavar="GB/s", help="of the link of the projection")
+    bench.add_argument("--latency", type=_positive, metavar="US", help="of one message, in microseconds")
+
     convert = command(
         "convert",
         "writes something that samples without this package's training code",
@@ -119,9 +132,6 @@ def _train(options: argparse.Namespace) -> None:
             print(dump_config(config), end="")
         return
 
-    from infogan_dist.run_folder import check_writable
-
-    check_writable(Path(config.output))
     if options.debug:
         from infogan_dist.debugging import debug
 
@@ -134,12 +144,44 @@ def _train(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from infogan_dist.generator import Generator
-    from infogan_dist.sampling import to_uint8, write_images
+    from infogan_dist.sampling import batches_of, to_uint8, write_images
 
+    launch = Launch.from_environment(os.environ)
     G = Generator.from_pretrained(options.checkpoint)
     codes = dict(_code(setting) for setting in options.set)
-    images = to_uint8(G.sample(options.count, seed=options.seed, **codes))
-    _write(lambda: write_images(images, options.out), options.out)
+    if launch.processes == 1:
+        images = to_uint8(G.sample(options.count, seed=options.seed, **codes))
+        _write(lambda: write_images(images, options.out), options.out)
+        return
+
+    from infogan_dist.config import ProcessesConfig
+    from infogan_dist.distributed import Cluster
+
+    with Cluster(launch, "auto", ProcessesConfig()) as cluster:
+        G.network.to(cluster.device)
+        drawn = cluster.map_batches(
+            batches_of(options.count), lambda ours: to_uint8(G.images_at(ours, options.seed, **codes))
+        )
+        cluster.on_main(lambda: _write(lambda: write_images(drawn[: options.count].cpu(), options.out), options.out))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from infogan_dist.config import load_config
+
+    if (options.bandwidth is None) != (options.latency is None):
+        raise UserError("--bandwidth and --latency describe one link; give both or neither")
+    if options.bandwidth is not None and options.project is None:
+        raise UserError("--bandwidth and --latency are of a projection; give --project N as well")
+    config = load_config(options.config, options.overrides)
+    launch = Launch.from_environment(os.environ)
+    launch.check_batch(config.train.global_batch, config.train.accumulate)
+
+    from infogan_dist.bench import Target, bench
+    from infogan_dist.scaling import Link
+
+    link = None if options.bandwidth is None else Link(options.bandwidth * 1e9, options.latency * 1e-6)
+    target = Target(options.project, link) if options.project else None
+    bench(config, launch, target, options.json)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -173,6 +215,16 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a count")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
 
 
 if __name__ == "__main__":

@@ -189,21 +189,22 @@ def table(figures: dict[str, Any]) -> list[str]:
 
 def _projected(projection: dict[str, Any], processes: int) -> list[str]:
     link = projection["link"]
-    lines = [
-        f"projected  {projection['processes']} processes of {projection['images_per_process']} images: {projection['seconds']:.4g} s a step, "
-        f"{projection['efficiency']:.1%} of linear, over {link['bytes_per_second'] / 1e9:.3g} GB/s and {link['latency_seconds'] * 1e6:.3g} us"
-    ]
+    speed, delay = f"{link['bytes_per_second'] / 1e9:.3g} GB/s", f"{link['latency_seconds'] * 1e6:.3g} us"
+    many = f"{projection['processes']} processes of {projection['images_per_process']} images"
+    step = f"{projection['seconds']:.4g} s a step, {projection['efficiency']:.1%} of linear"
+    lines = [f"projected  {many}: {step}, over {speed} and {delay}"]
     if "error_here" in projection:
-        lines.append(
-            f"the model  is off by {projection['error_here']:+.1%} for the {processes} processes measured here, over their own link"
-        )
+        error = f"{projection['error_here']:+.1%} for the {processes} processes measured here over their own link"
+        lines.append(f"the model  is off by {error}")
     return lines
 
 
 def _as_if_reduced(config: Config, game: Game, step: Callable[[], None]) -> Traffic:
     """What one process would reduce if there were others."""
     traffic = exchanges_of(game.networks.named().values(), step)
-    for side, owned in zip((game.discriminator_side, game.generator_side), owned_networks(game.networks, game.objective), strict=True):
+    for side, owned in zip(
+        (game.discriminator_side, game.generator_side), owned_networks(game.networks, game.objective), strict=True
+    ):
         parameters = [parameter for network in owned.values() for parameter in network.parameters()]
         element = 2 if config.processes.compress_gradients == "bf16" else parameters[0].element_size()
         elements = sum(parameter.numel() for parameter in parameters)

@@ -255,9 +255,14 @@ def dump_config(config: Config) -> str:
     return yaml_core.dump(config.model_dump(mode="json"))
 
 
+def dotted(config: Config) -> dict[str, Any]:
+    """Every value by its dotted key."""
+    return _flat(config.model_dump(mode="json"))
+
+
 def changed_numbers(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
     """The dotted keys, with old and new value, that differ and would change a number of the training."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = dotted(old), dotted(new)
     for key in before | after:
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_TO_CHANGE)
         if not free and before.get(key) != after.get(key):

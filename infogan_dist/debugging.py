@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ from infogan_dist.ema import update_average
 from infogan_dist.errors import Diverged, InfoganError, UserError
 from infogan_dist.launcher import Launch
 from infogan_dist.run import Run, game_state
-from infogan_dist.run_folder import admit
-from infogan_dist.sides import owned_networks
+from infogan_dist.run_folder import admit, check_writable
+from infogan_dist.sides import owned_networks, without_gradient
 from infogan_dist.steps import Game, MicroBatch, discriminator_step, fake_score, generator_step
 from infogan_dist.training import BatchStream, build_game
 
@@ -41,6 +42,7 @@ def debug(config: Config, launch: Launch) -> None:
         )
     config = debug_config(config)
     source = open_images(config.data)
+    check_writable(Path(config.output))
     _clear(Path(config.output))
     with Cluster(launch, config.train.threads, config.processes) as cluster, _watched():
         config = admit(config, "never", cluster.device).config
@@ -111,11 +113,11 @@ def _checked_update(
     for name, tensor in _snapshot(leaves).items():
         if not torch.equal(tensor, before[name]):
             raise InfoganError(f"{update.__name__} changed {name}, which it must leave untouched")
+    for unused in without_gradient(trains):
+        raise InfoganError(f"{unused} gets no gradient in {update.__name__}: it is not used")
     for network, module in trains.items():
         for name, parameter in module.named_parameters():
-            if parameter.grad is None:
-                raise InfoganError(f"{network}.{name} gets no gradient in {update.__name__}: it is not used")
-            if not parameter.grad.isfinite().all():
+            if not cast(Tensor, parameter.grad).isfinite().all():
                 raise Diverged(f"the gradient of {network}.{name} in {update.__name__} is not finite")
     return metrics
 

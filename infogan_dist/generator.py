@@ -18,9 +18,9 @@ from infogan_dist.errors import UserError
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.networks import build_generator
 from infogan_dist.randomness import Stream
+from infogan_dist.sampling import batches_of
 
 HEADER = "infogan_dist"  # the key of the exported file's metadata that holds the config
-BATCH = 256  # images drawn at a time
 
 
 class Generator:
@@ -55,10 +55,14 @@ class Generator:
 
     def batches(self, count: int, seed: int | None = None, **codes: float) -> Iterator[Tensor]:
         """The images of `sample` a few at a time, for more of them than memory holds."""
-        stream = Stream(secrets.randbits(63) if seed is None else seed, "sample")
-        for positions in torch.arange(count).split(BATCH):
-            drawn = self.spec.draw(stream, positions)
-            yield self.draw(Latents(drawn.noise, self.spec.with_values(drawn.codes, codes)))
+        seed = secrets.randbits(63) if seed is None else seed
+        for positions in batches_of(count):
+            yield self.images_at(positions, seed, **codes)[: count - int(positions[0])]
+
+    def images_at(self, positions: Tensor, seed: int, **codes: float) -> Tensor:
+        """The images that stand at `positions`, int64 [B], in the endless row of `sample`'s images."""
+        drawn = self.spec.draw(Stream(seed, "sample"), positions)
+        return self.draw(Latents(drawn.noise, self.spec.with_values(drawn.codes, codes)))
 
     @torch.no_grad()
     def draw(self, latents: Latents) -> Tensor:

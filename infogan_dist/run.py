@@ -20,7 +20,7 @@ from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.run_folder import RunFolder
-from infogan_dist.sampling import Grid, fixed_grids, to_uint8, write_grid
+from infogan_dist.sampling import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.sides import owned_networks
 from infogan_dist.steps import Game
 
@@ -124,10 +124,13 @@ class Run:
     def _draw(self, grid: Grid) -> Tensor:
         latent = self._game.spec.vector(grid.latents).to(self._cluster.device, self._cluster.dtype)
         G_ema = self._game.networks.G_ema
-        return self._cluster.map_shares(len(latent), lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
+        batches = batches_of(len(latent))
+        drawn = self._cluster.map_batches(batches, lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
+        return drawn[: len(latent)]
 
     def _open(self, checkpoint: Checkpoint | None) -> None:
         self._folder = RunFolder(self._config, checkpoint)
+        self._cluster.when_lost(self._folder.mark_failed)
 
     def _on_main(self, write: Any) -> None:
         self._cluster.on_main(lambda: write(self._folder))

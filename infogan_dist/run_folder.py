@@ -40,9 +40,11 @@ class Admission:
 def admit(config: Config, resume: str, device: torch.device) -> Admission:
     """Hold a command against what its output folder already holds; changes nothing.
 
-    Raises UserError where the command contradicts the run there, NoUsableCheckpoint where none of its checkpoints verifies.
+    Raises UserError where the command contradicts the run there or the folder cannot be written, NoUsableCheckpoint where
+    none of its checkpoints verifies.
     """
     folder = Path(config.output)
+    check_writable(folder)
     found, complaints = checkpoints.newest(folder / "checkpoints")
     recorded = _recorded(folder, found)
     if recorded is not None and resume == "never":
@@ -118,6 +120,10 @@ class RunFolder:
         marker = "DONE" if kind is None else "PREEMPTED" if issubclass(kind, StoppedBySignal) else "FAILED"
         _replace(self.path / marker, f"{error}\n" if error is not None else "")
         self._lock.close()
+
+    def mark_failed(self, message: str) -> None:
+        """Leave the marker of a run that ends without its context."""
+        _replace(self.path / "FAILED", f"{message}\n")
 
     def record(self, kind: str, step: int, images_seen: int, metrics: dict[str, float]) -> None:
         """Append one row to metrics.jsonl. A number that is not finite is written as null."""

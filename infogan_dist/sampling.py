@@ -16,6 +16,7 @@ from torchvision.utils import make_grid
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.randomness import Stream
 
+BATCH = 64  # images drawn at once
 GRID_COLUMNS = 10
 PADDING = 2  # pixels between the images of a grid
 
@@ -46,6 +47,15 @@ def fixed_grids(spec: LatentSpec, seed: int) -> dict[str, Grid]:
         swept = spec.with_values(held, {name: spec.levels(name, GRID_COLUMNS)[column]})
         grids[name] = Grid(Latents(spec.draw(stream, row).noise, swept), GRID_COLUMNS)
     return grids
+
+
+def batches_of(count: int) -> list[Tensor]:
+    """The indexes below `count` in batches of one size, int64 [BATCH] each, the last filled up from the first indexes.
+
+    An image drawn in the same batch has the same bits, whichever process draws that batch.
+    """
+    starts = torch.arange(0, count, BATCH)
+    return list((starts[:, None] + torch.arange(BATCH)) % count)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Where the information term trains the trunk, Q belongs to the discriminator's si
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -79,6 +80,16 @@ def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict
     owner = discriminator if objective.information_trains == "trunk" else generator
     owner["Q"] = networks.Q
     return discriminator, generator
+
+
+def without_gradient(owned: Mapping[str, nn.Module]) -> list[str]:
+    """The parameters that got no gradient in their side's update, `FE.down.weight`: nothing uses them."""
+    return [
+        f"{network}.{name}"
+        for network, module in owned.items()
+        for name, parameter in module.named_parameters()
+        if parameter.grad is None
+    ]
 
 
 def build_sides(networks: Networks, objective: ObjectiveConfig) -> tuple[DiscriminatorSide, GeneratorSide]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from infogan_dist.config import Config
+from infogan_dist.config import Config, dotted
 from infogan_dist.data import ImageSource, ImageStream, open_images
-from infogan_dist.distributed import Cluster, check_trackers
+from infogan_dist.distributed import Cluster, check_trackers, checksums
 from infogan_dist.ema import update_average
 from infogan_dist.errors import StoppedBySignal
 from infogan_dist.interruption import StopRequest
@@ -19,15 +19,19 @@ from infogan_dist.run_folder import admit
 from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, fake_score, train_step
 
+A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
+PROBED = 64  # images that the hosts compare
+
 
 def train(config: Config, launch: Launch, resume: str = "auto") -> None:
     """Train one run to config.train.steps, continuing from its newest checkpoint that verifies. Every rank calls it.
 
     Raises UserError, NoUsableCheckpoint, Diverged, or StoppedBySignal after saving.
     """
-    source = open_images(config.data)  # missing data is told before the processes meet
     with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
-        check_trackers(config.log.trackers)
+        source = cluster.on_all(lambda: open_images(config.data))
+        cluster.on_main(lambda: check_trackers(config.log.trackers))
+        cluster.check_same(facts_of(config, source))
         admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
         cluster.announce(*admission.notices)
         if admission.finished:
@@ -54,6 +58,13 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
                     run.save_checkpoint(step)
                 if stopping and step < config.train.steps:
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
+
+
+def facts_of(config: Config, source: ImageSource) -> dict[str, object]:
+    """What must be the same wherever a process of this run was started, by the name a user knows it by."""
+    some = source.read(torch.linspace(0, len(source) - 1, min(len(source), PROBED)).long())
+    images = {"the number of images": len(source), "the checksum of some images": checksums({"images": some}).item()}
+    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | images
 
 
 def build_game(config: Config, cluster: Cluster) -> Game:

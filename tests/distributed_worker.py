@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from infogan_dist.config import Config, ProcessesConfig
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
-from infogan_dist.errors import Diverged
+from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.launcher import Launch
 from infogan_dist.run import game_state, restore_game
 from infogan_dist.sides import owned_networks
@@ -121,11 +122,7 @@ def agree(cluster: Cluster) -> str:
         with torch.no_grad():
             weight = game.networks.FE.down.weight
             weight.view(-1)[7] = torch.nextafter(weight.view(-1)[7], weight.new_tensor(9.0))
-    try:
-        cluster.check_agreement(flat(game))
-    except Diverged as alarm:
-        return str(alarm)
-    return ""
+    return said(lambda: cluster.check_agreement(flat(game)))
 
 
 def main(out: Path, steps: int, names: list[str]) -> None:
@@ -133,13 +130,32 @@ def main(out: Path, steps: int, names: list[str]) -> None:
     for name in names:
         learn(name, steps, cluster, str(out / f"{name.replace(' ', '-')}-rank{cluster.rank}"))
     (out / f"alarm-rank{cluster.rank}").write_text(agree(cluster))
-    drawn = cluster.map_shares(120, lambda indexes: indexes[:, None] * 10)
-    assert drawn.flatten().tolist() == [10 * index for index in range(120)]
+    drawn = cluster.map_batches(list(torch.arange(30).split(6)), lambda indexes: indexes[:, None] * 10)
+    assert drawn.flatten().tolist() == [10 * index for index in range(30)]
     assert cluster.any(cluster.rank == cluster.processes - 1)
     assert not cluster.any(False)
     assert cluster.mean({"rank": torch.tensor(float(cluster.rank))}) == {"rank": (cluster.processes - 1) / 2}
     assert cluster.on_main(lambda: cluster.rank) == 0
+    assert said(lambda: cluster.on_all(lambda: refuse_on(cluster, cluster.processes - 1))).startswith("no data")
+    cluster.check_same({"seed": 1, "output": 2})
+    if cluster.processes > 1:
+        differs = said(lambda: cluster.check_same({"train.steps": 1, "seed": cluster.rank}))
+        assert differs.startswith("seed is 1 on rank 1 of")
+        assert " but 0 on rank 0 of" in differs
     cluster.close()
+
+
+def refuse_on(cluster: Cluster, rank: int) -> None:
+    if cluster.rank == rank:
+        raise UserError("no data")
+
+
+def said(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except InfoganError as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":

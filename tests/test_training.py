@@ -56,7 +56,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 ) -> None:
     learns = f"objective.information_trains={learner}"
     train(tiny(tmp_path / "whole", learns), ONE_PROCESS)
-    real_step = training.generator_step
+    real_step = training.train_step
     for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
 
         def broken(game: Game, batch: list[MicroBatch], left: list[int] = [stop_after]) -> dict[str, torch.Tensor]:  # noqa: B006
@@ -65,7 +65,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
                 raise KeyboardInterrupt
             return real_step(game, batch)
 
-        monkeypatch.setattr(training, "generator_step", broken)
+        monkeypatch.setattr(training, "train_step", broken)
         with pytest.raises(KeyboardInterrupt):
             train(
                 tiny(tmp_path / "broken", learns, "train.steps=9" if stop_after == 5 else "train.steps=6"), ONE_PROCESS
@@ -79,7 +79,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 
 def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(tmp_path / "whole"), ONE_PROCESS)
-    real_step = training.generator_step
+    real_step = training.train_step
     calls = []
 
     def signalled(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkey
             os.kill(os.getpid(), signal.SIGTERM)
         return real_step(game, batch)
 
-    monkeypatch.setattr(training, "generator_step", signalled)
+    monkeypatch.setattr(training, "train_step", signalled)
     with pytest.raises(StoppedBySignal, match="after step 3"):
         train(tiny(tmp_path / "stopped"), ONE_PROCESS)
     assert (tmp_path / "stopped" / "PREEMPTED").exists()
@@ -143,7 +143,7 @@ def test_two_noise_sources_and_other_precisions_train(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_step = training.generator_step
+    real_step = training.train_step
     calls = []
 
     def diverging(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_checkpoints(
         metrics = real_step(game, batch)
         return metrics | {"loss/G": metrics["loss/G"] * (float("nan") if len(calls) == 5 else 1)}
 
-    monkeypatch.setattr(training, "generator_step", diverging)
+    monkeypatch.setattr(training, "train_step", diverging)
     with pytest.raises(Diverged, match="loss/G not finite"):
         train(tiny(tmp_path / "run"), ONE_PROCESS)
     assert "step 5" in (tmp_path / "run" / "FAILED").read_text()

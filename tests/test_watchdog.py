@@ -54,12 +54,15 @@ def workers(launcher: subprocess.Popen[str]) -> list[int]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(running: subprocess.Popen[str]) -> None:
+def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
     os.kill(workers(running)[1], signal.SIGSTOP)
     _, said = running.communicate(timeout=120)
     (line,) = (line for line in said.splitlines() if "has stood still" in line)
     assert f"rank 0 of 2 on {os.uname().nodename} has stood still for {TIMEOUT} s (processes.timeout) in: " in line
     assert running.returncode != 0
+    assert line.removeprefix("infogan-dist: ") in (tmp_path / "runs" / "debug" / "FAILED").read_text()
 
 
 def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]) -> None:

@@ -1,6 +1,7 @@
 """The only room that knows processes: it prepares, reduces, gathers, agrees, and says which part of a batch is ours."""
 
+from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, check_trackers, resolve_precision, shares
 from infogan_dist.distributed.watchdog import RankLost
 
-__all__ = ["Cluster", "RankLost", "check_trackers", "resolve_precision", "shares"]
+__all__ = ["Cluster", "RankLost", "check_trackers", "checksums", "resolve_precision", "shares"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -26,6 +27,15 @@ def _checksum(tensor: Tensor) -> Tensor:
     bits = tensor.contiguous().view(-1).view(_BITS[tensor.element_size()]).long()
     place = torch.arange(len(bits), device=bits.device) * _GOLDEN
     return (bits * (place ^ (place >> 32) | 1)).sum()
+
+
+def in_words(ranks: Sequence[int], of: int) -> str:
+    """Who these ranks are, given in ascending order: `rank 3`, `ranks 0 to 3, 6`, `all 8 ranks`; `this process` of one."""
+    if len(ranks) == of:
+        return f"all {of} ranks" if of > 1 else "this process"
+    rows = [[rank for _, rank in row] for _, row in groupby(enumerate(ranks), lambda numbered: numbered[1] - numbered[0])]
+    spans = [f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(spans)}"
 
 
 def first_difference(names: Sequence[str], by_rank: Tensor) -> str | None:

@@ -1,7 +1,7 @@
 """What the ranks add up during a step: gradients by DDP, and batch norm's statistics. Every call is counted."""
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +10,9 @@ from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook, bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from infogan_dist.networks.layers import BatchNorm
+
+EXCHANGE = "batch norm"  # what the counters call its statistics
 HOOKS = {"none": allreduce_hook, "bf16": bf16_compress_hook}
 
 
@@ -47,18 +50,20 @@ def reduce_gradients(side: nn.Module, what: str, compression: str, traffic: Traf
     side.register_comm_hook(None, counted)
 
 
-def gather_from(processes: int, rank: int, traffic: Traffic) -> Callable[[Tensor], Tensor]:
-    """[n] on each rank -> [processes, n] on all, differentiable any number of times on any backend, counted as `batch norm`.
+def gather_from(
+    processes: int, rank: int, traffic: Traffic, add_up: Callable[[Tensor], object] = torch.distributed.all_reduce
+) -> Callable[[Tensor], Tensor]:
+    """[n] on each rank -> [processes, n] on all, differentiable any number of times on any backend, counted as EXCHANGE.
 
-    A sum in which each rank fills its own row: a sum is its own derivative, a gather is not.
+    A sum, by `add_up` in place, in which each rank fills its own row: a sum is its own derivative, a gather is not.
     """
 
     class Sum(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, part: Tensor) -> Tensor:
             total = part.clone(memory_format=torch.contiguous_format)
-            torch.distributed.all_reduce(total)
-            traffic.add("batch norm", total.numel(), total.element_size())
+            add_up(total)
+            traffic.add(EXCHANGE, total.numel(), total.element_size())
             return total
 
         @staticmethod
@@ -70,3 +75,16 @@ def gather_from(processes: int, rank: int, traffic: Traffic) -> Callable[[Tensor
         return Sum.apply(torch.stack(rows))  # type: ignore[no-any-return]
 
     return gather
+
+
+def exchanges_of(networks: Iterable[nn.Module], step: Callable[[], object]) -> Traffic:
+    """What batch norm would exchange in `step` if other processes held parts of the batch: the rows that this one adds."""
+    norms = [module for network in networks for module in network.modules() if type(module) is BatchNorm]
+    before = [(module, module.gather_parts) for module in norms]
+    traffic = Traffic()
+    for module in norms:
+        module.gather_parts = gather_from(1, 0, traffic, add_up=lambda part: None)
+    step()
+    for module, gather_parts in before:
+        module.gather_parts = gather_parts
+    return traffic

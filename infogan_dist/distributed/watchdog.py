@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from infogan_dist.errors import InfoganError
 
@@ -17,10 +18,14 @@ class RankLost(InfoganError):
 
 
 class Watchdog:
-    """Ends the process, exit code 1, when `enter` has not been called for `seconds`. `close` stops it."""
+    """Ends the process, exit code 1, when `enter` has not been called for `seconds`, after `last_act` with what it says.
+
+    `close` stops it.
+    """
 
     def __init__(self, who: str, seconds: float):
         self.phase = "start"
+        self.last_act: Callable[[str], object] = lambda message: None
         self._who, self._seconds, self._since = who, seconds, time.monotonic()
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -35,10 +40,12 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._seconds / 10)):
             if time.monotonic() - self._since > self._seconds:
-                print(
-                    f"infogan-dist: {self._who} has stood still for {self._seconds:g} s (processes.timeout) in: {self.phase}; "
-                    "it or a rank that it waits for hangs; the same command goes on from the newest checkpoint",
-                    file=sys.stderr,
-                    flush=True,
+                message = (
+                    f"{self._who} has stood still for {self._seconds:g} s (processes.timeout) in: {self.phase}; "
+                    "it or a rank that it waits for hangs; the same command goes on from the newest checkpoint"
                 )
-                os._exit(RankLost.exit_code)
+                print(f"infogan-dist: {message}", file=sys.stderr, flush=True)
+                try:
+                    self.last_act(message)
+                finally:
+                    os._exit(RankLost.exit_code)

@@ -1,0 +1,108 @@
+"""What a training step holds in memory, measured on a real one, and what the device has left for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from infogan_dist.networks import Networks
+from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_step
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of one process by what they are: `optimizer` is Adam's two moments, `average` is G_ema, `activations` what
+    autograd keeps for the larger of the two backward passes. The kernels' work space and the resident images come on top."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int = 0
+
+    @classmethod
+    def of_state(cls, networks: Networks) -> StepMemory:
+        """All but the activations."""
+        named = networks.named()
+        average = _bytes_of(named.pop("G_ema").state_dict().values())
+        trained = _bytes_of(parameter for network in named.values() for parameter in network.parameters())
+        weights = _bytes_of(tensor for network in named.values() for tensor in network.state_dict().values())
+        return cls(weights, trained, 2 * trained, average)
+
+    @property
+    def total(self) -> int:
+        return sum(asdict(self).values())
+
+    @property
+    def checkpoint(self) -> int:
+        """What a checkpoint holds of it."""
+        return self.weights + self.optimizer + self.average
+
+
+class KeptBytes:
+    """Counts what autograd keeps for backward passes: each storage once, `weights` not at all."""
+
+    def __init__(self, weights: Iterable[Tensor]):
+        self._known = {weight.untyped_storage().data_ptr() for weight in weights}
+        self._storages: dict[int, int] = {}
+
+    @property
+    def total(self) -> int:
+        return sum(self._storages.values())
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._known:
+            self._storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+
+@contextmanager
+def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[KeptBytes]:
+    """Within, count what autograd keeps; true for one forward pass and its backward, while nothing kept is freed between."""
+    kept = KeptBytes(weights)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        yield kept
+
+
+def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
+    """One step on one micro-batch, which trains the game: its metrics, and the bytes of its activations."""
+    weights = [parameter for network in game.networks.named().values() for parameter in network.parameters()]
+    with kept_for_backward(weights) as by_D:
+        metrics = discriminator_step(game, [batch])
+    with kept_for_backward(weights) as by_G:
+        metrics |= generator_step(game, [batch])
+    game.engine.end_step()
+    return metrics, max(by_D.total, by_G.total)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on `device`; on the CPU at most what a container or a batch job may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    ours = CGROUPS / Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip().lstrip("/")
+    left = [_left_in(group) for group in (ours, *ours.parents) if group.is_relative_to(CGROUPS)]
+    return min([available, *(each for each in left if each is not None)])
+
+
+def _left_in(group: Path) -> int | None:
+    """What a control group (v2) may still take, the files it caches not counted; None where it has no limit."""
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        taken = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return None
+    return None if limit == "max" else max(0, int(limit) - int(taken["anon"]))
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
