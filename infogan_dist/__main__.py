@@ -89,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
         "--set", nargs="+", action="extend", default=[], metavar="CODE=VALUE", help="hold a code at a value"
     )
 
+    doctor = command(
+        "doctor",
+        "checks config, data, networks, disk and ranks, and says what to mend, without training",
+        "infogan-dist doctor configs/quickstart.yaml\n"
+        "         torchrun --nproc-per-node 2 -m infogan_dist doctor configs/quickstart.yaml",
+        _doctor,
+    )
+    doctor.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a shipped config")
+    doctor.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
+
     bench = command(
         "bench",
         "measures the training step on this machine",
@@ -163,6 +173,18 @@ def _sample(options: argparse.Namespace) -> None:
             batches_of(options.count), lambda ours: to_uint8(G.images_at(ours, options.seed, **codes))
         )
         cluster.on_main(lambda: _write(lambda: write_images(drawn[: options.count].cpu(), options.out), options.out))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from infogan_dist.config import load_config
+
+    config = load_config(options.config, options.overrides)
+    launch = Launch.from_environment(os.environ)
+    launch.check_batch(config.train.global_batch, config.train.accumulate)
+
+    from infogan_dist.doctor import doctor
+
+    doctor(config, launch)
 
 
 def _bench(options: argparse.Namespace) -> None:

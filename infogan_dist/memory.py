@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_s
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True)
-class StepMemory:
+class StepMemory(NamedTuple):
     """Bytes of one process by what they are: `optimizer` is Adam's two moments, `average` is G_ema, `activations` what
     autograd keeps for the larger of the two backward passes. The kernels' work space and the resident images come on top."""
 
@@ -25,20 +24,19 @@ class StepMemory:
     gradients: int
     optimizer: int
     average: int
-    activations: int = 0
+    activations: int
 
     @classmethod
-    def of_state(cls, networks: Networks) -> StepMemory:
-        """All but the activations."""
+    def of(cls, networks: Networks, activations: int = 0) -> StepMemory:
         named = networks.named()
         average = _bytes_of(named.pop("G_ema").state_dict().values())
         trained = _bytes_of(parameter for network in named.values() for parameter in network.parameters())
         weights = _bytes_of(tensor for network in named.values() for tensor in network.state_dict().values())
-        return cls(weights, trained, 2 * trained, average)
+        return cls(weights, trained, 2 * trained, average, activations)
 
     @property
     def total(self) -> int:
-        return sum(asdict(self).values())
+        return sum(self)
 
     @property
     def checkpoint(self) -> int:

@@ -97,6 +97,19 @@ def check_writable(output: Path) -> None:
         raise UserError(f"output = {output}: {reason}; choose another output") from error
 
 
+def who_writes_in(output: Path) -> str | None:
+    """The process that trains in `output` now; None where there is none."""
+    try:
+        with (output / ".lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+    except OSError:
+        pass
+    return None
+
+
 class RunFolder:
     """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on."""
 

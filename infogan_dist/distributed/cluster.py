@@ -44,8 +44,11 @@ class Cluster:
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
         """Joins the process group. A launcher's precision is ignored: the config's counts.
 
-        Raises RankLost where another process does not come.
+        Raises UserError where this host has fewer GPUs than processes, RankLost where another process does not come.
         """
+        gpus = torch.cuda.device_count()
+        if not launch.cpu and 0 < gpus < launch.local_processes:
+            raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // launch.local_processes) if threads == "auto" else int(threads))
         patience = timedelta(seconds=processes.timeout + LAST_WORD)
@@ -121,6 +124,8 @@ class Cluster:
         with untouched(*frozen), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
             warnings.filterwarnings("ignore", ".*broadcast_buffers.*", FutureWarning)  # Accelerate knows no other word
             prepared = cast(nn.Module, self._accelerate.prepare_model(side, evaluation_mode=alone))
+        # a convolution of one channel: the strides it does not use differ, and nothing is slower for it
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         reduce_gradients(prepared, name, self._compression, self.traffic)
         return prepared
 

@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import fcntl
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from infogan_dist import doctor as checks
+from infogan_dist import rehearsal, training
+from infogan_dist.checkpoints import folders
+from infogan_dist.config import Config
+from infogan_dist.data.sources import ArraySource
+from infogan_dist.distributed.agreement import in_words
+from infogan_dist.doctor import doctor
+from infogan_dist.errors import UserError
+from infogan_dist.launcher import Launch
+from infogan_dist.memory import StepMemory, _left_in, free_bytes, kept_for_backward
+from infogan_dist.networks import Networks
+from infogan_dist.rehearsal import OutOfMemory
+from infogan_dist.steps import Game, MicroBatch
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refused, tiny
+
+TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
+
+
+class Told:
+    """What doctor printed and raised for a config."""
+
+    def __init__(self, config: Config, capsys: pytest.CaptureFixture[str]):
+        self.error: UserError | None = None
+        try:
+            doctor(config, ONE_PROCESS)
+        except UserError as error:
+            self.error = error
+        self.lines = capsys.readouterr().out.splitlines()
+
+    def levels(self) -> dict[str, str]:
+        """The worst finding of each topic."""
+        found: dict[str, str] = {}
+        for line in self.lines:
+            level, topic = line.split(":")[0].split()
+            found[topic] = max(found.get(topic, ""), level, key=["", "ok", "warning", "problem"].index)
+        return found
+
+    def of(self, topic: str) -> str:
+        return "\n".join(line for line in self.lines if line.split(":")[0].endswith(f" {topic}"))
+
+
+def contents(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_a_sound_config_is_all_ok_with_known_counts_and_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(tmp_path)
+    told = Told(tiny(tmp_path / "run", "train.accumulate=3"), capsys)
+    assert told.error is None
+    assert told.levels() == dict.fromkeys(TOPICS, "ok")
+    assert contents(tmp_path) == before
+    # width 4: 18 + 14 latents -> 64 -> 8 x 7 x 7 -> 4 x 14 x 14 -> 1 x 28 x 28; a norm has two parameters a channel
+    G = 32 * 64 + 2 * 64 + 64 * 8 * 49 + 2 * 8 + 8 * 4 * 16 + 2 * 4 + 4 * 16 + 1
+    FE = 4 * 16 + 4 + 4 * 8 * 16 + 2 * 8 + 8 * 49 * 64 + 2 * 64
+    Q = 64 * 128 + 2 * 128 + 129 * 16
+    assert f"G {G:,}, FE {FE:,}, D 65, Q {Q:,}" in told.of("networks")
+    assert "12 images a step, 3 micro-batches of 4 each" in told.of("batch")
+    assert "10,000 images of mnist-mini, 0.0072 epochs in 6 steps" in told.of("data")
+    assert "train starts at step 1 of 6" in told.of("output")
+    assert f"on {socket.gethostname()}: cpu, 1 thread, fp64" in told.of("processes")
+    parameters = 8 * (G + FE + 65 + Q)
+    assert f"gradients {parameters / 1e6:.1f} MB, optimizer {2 * parameters / 1e6:.1f} MB" in told.of("memory")
+
+
+def test_ranks_have_names() -> None:
+    assert in_words([0], of=1) == "this process"
+    assert in_words([0, 1, 2], of=3) == "all 3 ranks"
+    assert in_words([2], of=3) == "rank 2"
+    assert in_words([0, 1, 4, 5, 6, 9], of=10) == "ranks 0, 1, 4 to 6, 9"
+
+
+def test_memory_is_what_the_tensors_hold() -> None:
+    def network() -> nn.Module:
+        module = nn.Linear(3, 4)  # 16 parameters
+        module.register_buffer("statistics", torch.zeros(5))
+        return module
+
+    networks = Networks(*(network() for _ in range(5)))
+    parts = StepMemory.of(networks, activations=7)
+    assert parts == (4 * 4 * 21, 4 * 4 * 16, 2 * 4 * 4 * 16, 4 * 21, 7)
+    assert parts.total == sum(parts)
+    assert parts.checkpoint == parts.weights + parts.optimizer + parts.average
+    assert 0 < free_bytes(torch.device("cpu")) < 2**50
+
+
+def test_activations_are_counted_once_and_weights_are_not() -> None:
+    layer, images = nn.Linear(7, 3), torch.randn(5, 7)
+    with kept_for_backward(layer.parameters()) as kept:
+        layer(images).exp().sum().backward()  # keeps the layer's input, and the result of exp for its own derivative
+    assert kept.total == 4 * (5 * 7 + 5 * 3)
+    with kept_for_backward(layer.parameters()) as kept, torch.no_grad():
+        layer(images).exp()
+    assert kept.total == 0
+    with kept_for_backward([]) as kept:
+        x = torch.randn(6, requires_grad=True)
+        (x.square() + x.square()).sum().backward()
+    assert kept.total == 4 * 6
+
+
+def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
+    def activations(batch: int, *overrides: str) -> int:
+        config = tiny(tmp_path / "run", f"train.global_batch={batch}", *overrides)
+        with rehearsal.Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            return rehearsal.Rehearsal(config, ONE_PROCESS, cluster).step[1]
+
+    small, large, penalised = activations(8), activations(16), activations(8, "objective.r1_gamma=1")
+    assert large / small == pytest.approx(2, rel=0.02)
+    assert penalised > 1.2 * small
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    assert _left_in(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.stat").write_text("anon 300\nfile 500\n")
+    assert _left_in(tmp_path) == 700
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _left_in(tmp_path) is None
+
+
+def test_a_parameter_that_nothing_uses_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = training.build_networks
+
+    def build_networks(config: Config) -> Networks:
+        networks = real(config)
+        networks.FE.register_parameter("spare", nn.Parameter(torch.zeros(3)))
+        return networks
+
+    monkeypatch.setattr(training, "build_networks", build_networks)
+    told = Told(tiny(tmp_path / "run"), capsys)
+    assert "no gradient for FE.spare; use it in its side's loss or remove it" in told.of("step")
+    assert str(told.error).startswith("1 problem to mend")
+
+
+@pytest.mark.parametrize(
+    ("images", "level", "words"),
+    [
+        (torch.arange(28 * 28 * 3).reshape(3, 1, 28, 28), "problem", "the reals lie in -1.00 to 17.44, not in"),
+        (torch.rand(3, 1, 28, 28), "warning", "the reals lie in -1.00 to -0.99, little of"),
+    ],
+)
+def test_reals_out_of_range_are_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    images: Tensor,
+    level: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr(rehearsal, "open_images", lambda data: ArraySource(images))
+    told = Told(tiny(tmp_path / "run"), capsys)
+    assert told.levels()["range"] == level
+    assert words in told.of("range")
+    assert (told.error is not None) == (level == "problem")
+    assert "3 images are fewer than train.global_batch = 12" in told.of("data")
+
+
+def test_a_generator_that_cannot_reach_the_data_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = training.build_networks
+
+    def build_networks(config: Config) -> Networks:
+        networks = real(config)
+        for G in (networks.G, networks.G_ema):
+            G.tanh = nn.Sigmoid()  # type: ignore[assignment]
+        return networks
+
+    monkeypatch.setattr(training, "build_networks", build_networks)
+    assert "end it with a tanh" in Told(tiny(tmp_path / "run"), capsys).of("range")
+
+
+def test_images_of_one_colour_are_worth_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        image = Image.linear_gradient("L") if number < 9 else Image.new("L", (30, 30), 200)
+        image.save(tmp_path / "images" / f"{number:02d}.png")
+    told = Told(tiny(tmp_path / "run", f"data={{name: folder, root: '{tmp_path}/images'}}"), capsys)
+    assert told.error is None
+    assert "3 of the first 12 images are of one colour" in told.of("data")
+
+
+@pytest.mark.parametrize(
+    ("override", "topic", "words"),
+    [
+        ("data={name: folder, root: nowhere}", "data", ["data.root = nowhere is not a folder"]),
+        ("output=/proc/run", "output", ["output = /proc/run", "choose another output"]),
+        ("train.precision=fp16", "output", ["fp16 needs a GPU"]),
+        ("log.trackers=[tensorbord]", "trackers", ["no tracker tensorbord"]),
+    ],
+)
+def test_what_train_would_refuse_is_a_problem_and_the_rest_is_still_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, topic: str, words: list[str]
+) -> None:
+    told = Told(tiny(tmp_path / "run", override), capsys)
+    assert told.levels()[topic] == "problem"
+    assert told.error is not None
+    assert all(word in told.of(topic) for word in words)
+    assert told.levels().keys() >= {*TOPICS} - {"range"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("reachable", "level"), [(True, "warning"), (False, "problem")])
+def test_missing_images_are_not_downloaded(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reachable: bool,
+    level: str,
+) -> None:
+    monkeypatch.setattr(rehearsal, "_can_download", lambda dataset: reachable)
+    told = Told(tiny(tmp_path / "run", f"data={{name: mnist, root: '{tmp_path}/data'}}"), capsys)
+    assert told.levels()["data"] == level
+    assert "holds no mnist" in told.of("data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_there_is_told_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    train(tiny(run), ONE_PROCESS)
+    capsys.readouterr()
+    before = contents(tmp_path)
+    assert "is done: train leaves it alone" in Told(tiny(run), capsys).of("output")
+    longer = Told(tiny(run, "train.steps=9", "checkpoint.keep=5"), capsys)
+    assert "goes on after step 6 to 9" in longer.of("output")
+    assert "3 checkpoints of" in longer.of("disk"), "5 kept and one more, 3 are there"
+    contradicting = Told(tiny(run, "seed=7"), capsys)
+    assert "holds a run with seed = 0, not 7" in contradicting.of("output")
+    assert contradicting.error is not None
+    with (run / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "is in use by process" in Told(tiny(run), capsys).of("output")
+    assert contents(tmp_path) == before
+    for checkpoint in folders(run / "checkpoints"):
+        (checkpoint / "D.safetensors").unlink()
+    assert "D.safetensors is missing" in Told(tiny(run), capsys).of("output")
+
+
+def test_too_little_memory_or_disk_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    told = Told(tiny(tmp_path / "run"), capsys)
+    assert "too little for this process; raise train.accumulate" in told.of("memory")
+    assert "lower checkpoint.keep" in told.of("disk")
+    assert str(told.error).startswith("2 problems to mend")
+
+    def measured_step(*_: object) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(rehearsal, "measured_step", measured_step)
+    with pytest.raises(OutOfMemory, match=r"a step of 12 images on cpu; raise train.accumulate"):
+        doctor(tiny(tmp_path / "run"), ONE_PROCESS)
+
+
+def test_a_first_step_that_is_not_finite_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rehearsal.measured_step
+
+    def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
+        metrics, activations = real(game, batch)
+        return metrics | {"loss/G": metrics["loss/G"] * float("nan")}, activations
+
+    monkeypatch.setattr(rehearsal, "measured_step", measured_step)
+    assert "the first step's loss/G not finite" in Told(tiny(tmp_path / "run"), capsys).of("step")
+
+
+def test_a_rank_that_cannot_write_is_told_but_does_not_count(tmp_path: Path) -> None:
+    config, reason = tiny(tmp_path / "run"), "output = run: / cannot be written to"
+    cluster = SimpleNamespace(on_main=lambda action: action(), poll=lambda ours: {ours: "rank 0", reason: "rank 1"})
+    admission = checks.Admission(config, None, finished=False)
+    run: Any = SimpleNamespace(config=config, asked=config, admission=admission, cluster=cluster)
+    findings = list(checks.check_output(run))
+    assert [finding.level for finding in findings] == ["ok", "warning"]
+    assert "rank 1, where nothing needs to be written" in findings[1].text
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="2 processes were started on a host with 1 GPUs; start 1"):
+        doctor(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=False, precision=None))
+
+
+def test_two_processes_say_who_they_are_and_how_fast_they_add_up(infogan: Command, tmp_path: Path) -> None:
+    result = infogan("doctor", "debug", processes=2)
+    assert result.returncode == 0, result.stderr
+    host = re.escape(socket.gethostname())
+    assert re.search(rf"^ok +processes: all 2 ranks on {host}: cpu, \d threads?, ", result.stdout, re.MULTILINE)
+    assert re.search(r"gloo all-reduces [\d.]+ MB.* in [\d.e-]+ ms; 8 bytes in [\d.e-]+ ms", result.stdout)
+    assert "the same config and images, everywhere" in result.stdout
+    assert "48 images a step, 24 on each of 2 processes" in result.stdout
+    assert all(line.startswith("ok ") for line in result.stdout.splitlines()), result.stdout
+    assert len(result.stdout.splitlines()) == len(TOPICS) + 1, "one process speaks"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_that_differ_are_told_who_does(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        (tmp_path / f"images{rank}").mkdir()
+        for shade in range(10):
+            Image.linear_gradient("L").rotate(shade + rank).save(tmp_path / f"images{rank}" / f"{shade}.png")
+    script = tmp_path / "doctor.py"
+    script.write_text(DIFFERENT)
+    before = contents(tmp_path)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    result = subprocess.run(
+        [*launcher, "--rdzv-endpoint", "localhost:0", script],
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "infogan-dist: 2 problems to mend" in result.stderr
+    assert re.search(r"problem setup: the checksum of .* images is \S+ on rank 1 of 2 on ", result.stdout), (
+        result.stderr
+    )
+    assert "problem step: no gradient for FE.spare" in result.stdout
+    assert contents(tmp_path) == before
+
+
+DIFFERENT = """
+import os, sys, torch
+from infogan_dist import __main__, training
+real = training.build_networks
+def build_networks(config):
+    networks = real(config)
+    networks.FE.register_parameter("spare", torch.nn.Parameter(torch.zeros(3)))
+    return networks
+training.build_networks = build_networks
+sys.exit(__main__.main(["doctor", "debug", "data.name=folder", f"data.root=images{os.environ['RANK']}"]))
+"""
+
+
+def test_the_command_line_refuses_as_train_does(infogan: Command, tmp_path: Path) -> None:
+    refused(infogan("doctor", "debug", "train.stepz=3"), "unknown config key train.stepz")
+    refused(
+        infogan("doctor", "debug", WORLD_SIZE="5", RANK="0", MASTER_PORT="1"), "48 is not divisible by 5", "45 or 50"
+    )
+    refused(infogan("doctor", "debug", MASTER_PORT="29500"), "started one")
+    nowhere = ("train.precision=fp32", "data={name: folder, root: nowhere}")
+    result = infogan("doctor", "debug", *nowhere, ACCELERATE_MIXED_PRECISION="bf16")
+    refused(result, "1 problem to mend before runs/debug can train")
+    assert "warning processes: the launcher asks for bf16; train.precision = fp32 counts" in result.stdout
+    assert "of a grey stand-in" in result.stdout
+    assert "problem data: data.root = nowhere is not a folder" in result.stdout
+    assert "example: infogan-dist doctor configs/quickstart.yaml" in infogan("doctor", "--help").stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+"""What only a CUDA device can show. Skipped, visibly, where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan_dist.checkpoints import find
+from infogan_dist.data import open_images
+from infogan_dist.distributed import Cluster
+from infogan_dist.run import game_state
+from infogan_dist.steps import train_step
+from infogan_dist.training import BatchStream, build_game, train
+from tests.conftest import ONE_PROCESS, tiny
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none"),
+]
+ONE_GPU = dataclasses.replace(ONE_PROCESS, cpu=False)
+
+
+def first_gradients(precision: str, launch=ONE_GPU) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
+    """D's reduced and unscaled gradients of the first step, in float32 on the CPU."""
+    config = tiny("x", f"train.precision={precision}", "optimizer.D.clip_norm=1e9")
+    with Cluster(launch, 1, config.processes) as cluster:
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        train_step(game, batches.at(1))
+        named = game.networks.FE.named_parameters()
+        return {name: parameter.grad.float().cpu() for name, parameter in named if parameter.grad is not None}
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp64", 1e-6), ("fp32", 1e-2), ("bf16", 0.1), ("fp16", 0.03)])
+def test_the_first_gradients_are_those_of_a_cpu(precision: str, bound: float) -> None:
+    """Seed, noise and data are the same on every device; fp32 may use tf32."""
+    ours, exact = first_gradients(precision), first_gradients("fp64", ONE_PROCESS)
+    assert ours.keys() == exact.keys()
+    a, b = (torch.cat([tensor.flatten() for tensor in each.values()]) for each in (ours, exact))
+    assert (a - b).norm() <= bound * b.norm()
+
+
+def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny("x", "train.precision=fp16")
+    with Cluster(ONE_GPU, 1, config.processes) as cluster:
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        scaler = cluster._accelerate.scaler
+        scaler.set_growth_interval(3)
+        scaler.load_state_dict(scaler.state_dict() | {"scale": 1024.0})
+        for step in (1, 2, 3):
+            train_step(game, batches.at(step))
+        assert cluster.scaler_state()["scale"] == 2048
+        real = cluster.unscale
+
+        def overflow(optimizer: torch.optim.Optimizer) -> None:
+            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = float("inf")
+            real(optimizer)
+
+        monkeypatch.setattr(cluster, "unscale", overflow)
+        before = {name: t.clone() for name, t in game_state(game)["G"].items() if not name.endswith(("mean", "var"))}
+        train_step(game, batches.at(4))
+        assert cluster.scaler_state()["scale"] == 1024
+        assert all(torch.equal(game_state(game)["G"][name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_resumed_run_goes_on_with_scale_and_states(tmp_path: Path, precision: str) -> None:
+    train(tiny(tmp_path / "run", f"train.precision={precision}", "train.steps=4"), ONE_GPU)
+    train(tiny(tmp_path / "run", f"train.precision={precision}"), ONE_GPU)
+    saved = find(tmp_path / "run")
+    assert saved.step == 6
+    assert bool(saved.manifest["scaler"]) is (precision == "fp16")
