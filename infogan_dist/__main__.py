@@ -165,14 +165,14 @@ def _sample(options: argparse.Namespace) -> None:
         return
 
     from infogan_dist.config import ProcessesConfig
-    from infogan_dist.distributed import Cluster
+    from infogan_dist.distributed import Group
 
-    with Cluster(launch, "auto", ProcessesConfig()) as cluster:
-        G.network.to(cluster.device)
-        drawn = cluster.map_batches(
+    with Group(launch, "auto", ProcessesConfig()) as group:
+        G.network.to(group.device)
+        drawn = group.map_batches(
             batches_of(options.count), lambda ours: to_uint8(G.images_at(ours, options.seed, **codes))
         )
-        cluster.on_main(lambda: _write(lambda: write_images(drawn[: options.count].cpu(), options.out), options.out))
+        group.on_main(lambda: _write(lambda: write_images(drawn[: options.count].cpu(), options.out), options.out))
 
 
 def _doctor(options: argparse.Namespace) -> None:

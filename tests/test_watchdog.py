@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import clean_environment
 
-TIMEOUT = 5  # seconds, processes.timeout of the run
+TIMEOUT = 10  # seconds, processes.timeout of the run
 
 Start = Callable[[], "subprocess.Popen[str]"]
 

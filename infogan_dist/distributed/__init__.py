@@ -2,6 +2,6 @@
 
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, check_trackers, resolve_precision, shares
-from infogan_dist.distributed.watchdog import RankLost
+from infogan_dist.distributed.group import Group
 
-__all__ = ["Cluster", "RankLost", "check_trackers", "checksums", "resolve_precision", "shares"]
+__all__ = ["Cluster", "Group", "check_trackers", "checksums", "resolve_precision", "shares"]

@@ -33,7 +33,9 @@ def in_words(ranks: Sequence[int], of: int) -> str:
     """Who these ranks are, given in ascending order: `rank 3`, `ranks 0 to 3, 6`, `all 8 ranks`; `this process` of one."""
     if len(ranks) == of:
         return f"all {of} ranks" if of > 1 else "this process"
-    rows = [[rank for _, rank in row] for _, row in groupby(enumerate(ranks), lambda numbered: numbered[1] - numbered[0])]
+    rows = [
+        [rank for _, rank in row] for _, row in groupby(enumerate(ranks), lambda numbered: numbered[1] - numbered[0])
+    ]
     spans = [f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
     return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(spans)}"
 

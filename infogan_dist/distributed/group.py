@@ -1,0 +1,218 @@
+"""The processes of a command as one object: who we are, what all ranks agree on, and how they end together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
+from torch import Tensor
+
+from infogan_dist.config import ProcessesConfig
+from infogan_dist.distributed.agreement import checksums, first_difference, in_words
+from infogan_dist.distributed.watchdog import RankLost, Watchdog
+from infogan_dist.errors import Diverged, InfoganError, UserError
+from infogan_dist.launcher import Launch
+
+Result = TypeVar("Result")
+Answer = TypeVar("Answer", bound=Hashable)
+POLL_EVERY = 10  # steps between asking all ranks something, which costs a reduction and a wait for the device
+LAST_WORD = 60  # seconds that the watchdog has before the backend gives up with words of its own
+
+
+class Group:
+    """The processes of one command. Every rank makes one, and calls every method of it in the same order."""
+
+    def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
+        """Joins the process group. A launcher's precision is ignored: the config's counts.
+
+        Raises UserError where this host has fewer GPUs than processes, RankLost where another process does not come.
+        """
+        gpus = torch.cuda.device_count()
+        if not launch.cpu and 0 < gpus < launch.local_processes:
+            raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // launch.local_processes) if threads == "auto" else int(threads))
+        patience = timedelta(seconds=processes.timeout + LAST_WORD)
+        self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"
+        try:
+            self._state = cast(Any, PartialState(cpu=launch.cpu or not torch.cuda.is_available(), timeout=patience))
+        except torch.distributed.DistError as error:
+            raise RankLost(
+                f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
+            ) from error
+        self.processes: int = self._state.num_processes
+        self.rank: int = self._state.process_index
+        self.is_main: bool = self._state.is_main_process
+        self.device: torch.device = self._state.device
+        self._watchdog = Watchdog(self._who, processes.timeout) if self.processes > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the process group. A failure of the backend becomes RankLost, with this rank and what it was doing."""
+        doing = self._watchdog.phase if self._watchdog else ""
+        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if self.processes > 1 and isinstance(error, RuntimeError) and lost:
+            raise RankLost(f"{self._who} lost another rank in: {doing} ({_flat(error)})") from error
+        self.close()
+
+    def close(self) -> None:
+        """Leave the process group, so that a process may make another cluster."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self._state.destroy_process_group()
+        self._state._reset_state()
+
+    def enters(self, phase: str) -> None:
+        """What this rank does now, in words for the user should it never come back from it."""
+        if self._watchdog is not None:
+            self._watchdog.enter(phase)
+
+    def when_lost(self, act: Callable[[str], object]) -> None:
+        """Do this with the last message should this rank be ended for standing still."""
+        if self._watchdog is not None:
+            self._watchdog.last_act = act
+
+    def on_main(self, action: Callable[[], Result]) -> Result:
+        """What `action` returns or raises on rank zero, on every rank."""
+        self.enters("waiting for what rank zero does alone")
+        outcome: list[Any] = [None, None]
+        original: Exception | None = None
+        if self.is_main:
+            try:
+                outcome[0] = action()
+            except Exception as error:
+                original = error
+                outcome[1] = error if isinstance(error, InfoganError) else InfoganError(f"rank zero failed: {error!r}")
+        if self.processes > 1:
+            broadcast_object_list(outcome)
+        if original is not None:
+            raise original
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]  # type: ignore[no-any-return]
+
+    def on_all(self, action: Callable[[], Result]) -> Result:
+        """What `action` returns on this rank; where it fails on any rank, every rank raises the first one's error."""
+        self.enters("waiting for what every rank does")
+        result: Result | None = None
+        failure: InfoganError | None = None
+        try:
+            result = action()
+        except InfoganError as error:
+            failure = error
+        if self.processes > 1:
+            for who, told in gather_object([(self._who, failure)]):
+                if told is not None:
+                    raise type(told)(f"{told} ({who})")
+        if failure is not None:
+            raise failure
+        return cast(Result, result)
+
+    def check_same(self, facts: Mapping[str, object]) -> None:
+        """Raises UserError on every rank unless all ranks hold these facts alike: they may have been started differently."""
+        if self.processes == 1:
+            return
+        self.enters("comparing the commands of all ranks")
+        everyones = gather_object([(self._who, dict(facts))])
+        (first, expected), *others = everyones
+        for who, found in others:
+            for name, fact in found.items():
+                if fact != expected[name]:
+                    raise UserError(
+                        f"{name} is {fact} on {who}, but {expected[name]} on {first}; start all with the same"
+                    )
+
+    def poll(self, answer: Answer) -> dict[Answer, str]:
+        """Every answer that a rank gives, with words for who gave it (`rank 0`, `ranks 1, 2`, `all 4 ranks`); rank zero's first."""
+        self.enters("asking all ranks")
+        answers: list[Answer] = gather_object([answer])
+        by_answer = {each: [rank for rank, other in enumerate(answers) if other == each] for each in answers}
+        return {each: in_words(ranks, self.processes) for each, ranks in by_answer.items()}
+
+    def announce(self, *lines: str) -> None:
+        """Say something to the user, once."""
+        if self.is_main:
+            for line in lines:
+                print(line, flush=True)
+
+    @property
+    def backend(self) -> str:
+        """What carries the collectives: gloo, nccl; empty on one process."""
+        return self._state.backend or ""
+
+    @property
+    def poll_every(self) -> int:
+        """How often, in steps, `any` is worth its cost."""
+        return POLL_EVERY if self.processes > 1 else 1
+
+    def any(self, ours: bool) -> bool:
+        """Whether any rank says yes."""
+        if self.processes == 1:
+            return ours
+        self.enters("asking all ranks")
+        votes = torch.tensor([float(ours)], device=self.device)
+        return bool(reduce(votes, reduction="sum").item() > 0)
+
+    def mean(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """The metrics' means over all ranks, as numbers: waits for the device."""
+        self.enters("averaging the metrics")
+        values = torch.stack([value.double() for value in metrics.values()])
+        return dict(zip(metrics, reduce(values, reduction="mean").tolist(), strict=True))
+
+    def all_reduce_seconds(self, size: int, repeats: int = 5) -> float:
+        """How long an all-reduce of `size` bytes takes here: the median of some, on rank zero's clock. 0 on one process."""
+        if self.processes == 1:
+            return 0.0
+        self.enters(f"timing an all-reduce of {size} bytes")
+        payload = torch.zeros(max(1, size // 4), device=self.device)
+        seconds = []
+        for _ in range(repeats + 1):  # the first one sets connections up
+            self.synchronize()
+            start = time.perf_counter()
+            torch.distributed.all_reduce(payload)
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return self.on_main(lambda: statistics.median(seconds[1:]))
+
+    def synchronize(self) -> None:
+        """Wait for the device to finish what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def check_agreement(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises Diverged on every rank unless `tensors` have the same bits on all; names the first and the ranks that differ."""
+        if self.processes == 1:
+            return
+        self.enters("comparing the ranks")
+        by_rank = gather(checksums(tensors)[None])
+        difference = first_difference(list(tensors), by_rank.cpu())
+        if difference is not None:
+            raise Diverged(
+                f"the ranks no longer train the same networks: {difference}; the checkpoints before are kept"
+            )
+
+    def map_batches(self, batches: list[Tensor], draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """`draw` of every batch, all of one size, joined in their order: each rank draws a share, every rank gets all."""
+        self.enters("drawing a share of the images")
+        share = -(-len(batches) // self.processes)
+        ours = [batches[(self.rank * share + number) % len(batches)] for number in range(share)]
+        drawn: Tensor = gather(torch.cat([draw(batch) for batch in ours]).to(self.device))
+        return drawn[: sum(map(len, batches))]
+
+
+def _flat(error: BaseException) -> str:
+    """An error's message in one line."""
+    return " ".join(str(error).split())
