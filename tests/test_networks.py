@@ -174,6 +174,22 @@ def test_batch_norm_has_first_and_second_derivatives() -> None:
         assert gradgradcheck(module, (x,))
 
 
+def test_batch_norm_by_parts_of_bfloat16_keeps_float32_statistics() -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(64, 3, 5, 5) + 3).bfloat16().requires_grad_()
+    whole, by_parts = BatchNorm(3), BatchNorm(3)
+    by_parts.gather_parts = lambda ours: ours[None]
+    results = []
+    for module in (whole, by_parts):
+        y = module(x)
+        (dx,) = torch.autograd.grad((y.float() * torch.linspace(-1, 1, 64).view(64, 1, 1, 1)).sum(), x)
+        results.append((y, dx, module.running_mean, module.running_var))
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=2**-6, atol=1e-3)
+    torch.testing.assert_close(by_parts.running_mean, 0.1 * x.detach().float().mean((0, 2, 3)))
+
+
 def test_batch_norm_of_large_offsets_keeps_its_variance() -> None:
     module = BatchNorm(1)
     module.gather_parts = lambda ours: ours[None]

@@ -22,13 +22,13 @@ Start = Callable[[], "subprocess.Popen[str]"]
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Two processes that train for long, in the middle of it."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--shutdown-timeout", "1"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     train = ["-m", "infogan_dist", "train", "debug", "train.steps=1000000", "networks.width=4", "log.every=1"]
     process = subprocess.Popen(
         [sys.executable, *launcher, *train, f"processes.timeout={TIMEOUT}"],
         cwd=tmp_path,
-        env=clean_environment(),
+        env=clean_environment(TORCH_ELASTIC_SHUTDOWN_TIMEOUT="1"),
         stderr=subprocess.PIPE,
         text=True,
     )

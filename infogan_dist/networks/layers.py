@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,24 +67,17 @@ class BatchNorm(nn.Module):
             used = self.tracks_statistics or not self.training
             mean, variance = (self.running_mean, self.running_var) if used else (None, None)
             return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
-        return self._normalise_by_parts(x)
-
-    def _normalise_by_parts(self, x: Tensor) -> Tensor:
-        exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        part_variance, part_mean = torch.var_mean(exact, [d for d in range(x.dim()) if d != 1], correction=0)
-        mean, variance = self._of_the_whole(part_mean, part_variance)
+        y, mean, variance = _NormaliseByParts.apply(x, self.weight, self.bias, self)
         if self.tracks_statistics:
-            with torch.no_grad():
-                images = x.numel() / x.shape[1] * self.parts
-                self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-                unbiased = variance * images / max(images - 1, 1)
-                self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
-        scale = self.weight.to(exact.dtype) * torch.rsqrt(variance + self.eps)
-        centred = exact - mean.view(shape)
-        return torch.addcmul(self.bias.to(exact.dtype).view(shape), centred, scale.view(shape)).to(x.dtype)
+            self._track(mean, variance, x.numel() / x.shape[1] * self.parts)
+        return y  # type: ignore[no-any-return]
 
-    def _of_the_whole(self, part_mean: Tensor, part_variance: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var), self.momentum)
+
+    def of_the_whole(self, part_mean: Tensor, part_variance: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of parts of one size, from those of each (Chan et al. 1979): one exchange, no cancellation."""
         if self.gather_parts is None:
             return part_mean, part_variance
@@ -93,6 +87,50 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}"
+
+
+class _NormaliseByParts(torch.autograd.Function):
+    """(x, weight, bias) -> y, mean and biased variance of the whole, by torch's kernels for batch norms with given statistics.
+
+    Its derivative is written out, one exchange each way; where that is to be differentiated again, it is left to autograd.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
+        scratch = norm.running_mean.clone(), norm.running_var.clone()  # in their precision the kernel keeps its sums
+        mean, variance = norm.of_the_whole(*torch.batch_norm_update_stats(x, *scratch, norm.momentum))
+        ctx.save_for_backward(x, weight, bias, mean, variance)
+        ctx.norm = norm
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=norm.eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, variance = ctx.saved_tensors
+        norm: BatchNorm = ctx.norm
+        if torch.is_grad_enabled():
+            inputs = [tensor for tensor in (x, weight, bias) if tensor.requires_grad]
+            found = iter(torch.autograd.grad(_normalised(x, weight, bias, norm), inputs, dy, create_graph=True))
+            return *(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None
+        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
+        )
+        sums = torch.cat([dweight, dbias])
+        whole = sums if norm.gather_parts is None else norm.gather_parts(sums).sum(0)
+        count = x.numel() / x.shape[1] * norm.parts
+        by_variance, by_mean = (weight * torch.rsqrt(variance + norm.eps) / count * whole.view(2, -1)).unbind()
+        dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
+        return dx, dweight, dbias, None
+
+
+def _normalised(x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> Tensor:
+    """The same y in plain operations, differentiable any number of times."""
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    variance, mean = torch.var_mean(exact, [d for d in range(x.dim()) if d != 1], correction=0)
+    mean, variance = norm.of_the_whole(mean, variance)
+    scale = weight.to(exact.dtype) * torch.rsqrt(variance + norm.eps)
+    return torch.addcmul(bias.to(exact.dtype).view(shape), exact - mean.view(shape), scale.view(shape)).to(x.dtype)
 
 
 class LocalBatchNorm(BatchNorm):
