@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.launcher import Launch, speaks
+
+LET_SPEAK = 3  # seconds that a silent rank stays: a launcher ends all ranks when the first has failed, said or not
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(options)
     except InfoganError as error:
         if speaks(os.environ) or error.concerns_one_rank:
-            print(f"infogan-dist: {error}", file=sys.stderr)
+            print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(LET_SPEAK)
         return error.exit_code
     return 0
 
