@@ -60,7 +60,12 @@ def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(
     os.kill(workers(running)[1], signal.SIGSTOP)
     _, said = running.communicate(timeout=120)
     (line,) = (line for line in said.splitlines() if "has stood still" in line)
-    assert f"rank 0 of 2 on {os.uname().nodename} has stood still for {TIMEOUT} s (processes.timeout) in: " in line
+    started = (
+        f"infogan-dist: rank 0 of 2 on {os.uname().nodename} has stood still for {TIMEOUT} s (processes.timeout) in: "
+    )
+    assert line.startswith(
+        (f"{started}forward", f"{started}asking all ranks", f"{started}averaging", f"{started}waiting")
+    )
     assert running.returncode != 0
     assert line.removeprefix("infogan-dist: ") in (tmp_path / "runs" / "debug" / "FAILED").read_text()
 

@@ -95,6 +95,7 @@ class Cluster(Group):
     # The engine of the steps
 
     def autocast(self) -> AbstractContextManager[None]:
+        self.enters("forward of G alone")
         return self._accelerate.autocast()
 
     def gradients_of(self, side: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -44,7 +44,7 @@ class Watchdog:
                     f"{self._who} has stood still for {self._seconds:g} s (processes.timeout) in: {self.phase}; "
                     "it or a rank that it waits for hangs; the same command goes on from the newest checkpoint"
                 )
-                print(f"infogan-dist: {message}", file=sys.stderr, flush=True)
+                print(f"\ninfogan-dist: {message}", file=sys.stderr, flush=True)  # below the progress bar
                 try:
                     self.last_act(message)
                 finally:
