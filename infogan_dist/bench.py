@@ -77,7 +77,8 @@ def bench(config: Config, launch: Launch, target: Target | None, out: Path | Non
 
 
 def measure(config: Config, cluster: Cluster, source: ImageSource) -> dict[str, Any]:
-    """Rates of the step with and without its reductions, and what it reduces. The rates alternate."""
+    """Rates of the step and what it reduces. On several processes also, in turn with it, of one process's part of it on all
+    at once without reductions, and on rank zero while the others rest."""
     batch, game = config.train.global_batch, build_game(config, cluster)
     step = stepper(config, cluster, game, source)
     cluster.settle(game.networks.named().values(), step)
@@ -92,6 +93,7 @@ def measure(config: Config, cluster: Cluster, source: ImageSource) -> dict[str, 
             update={"train": config.train.model_copy(update={"global_batch": batch // cluster.processes})}
         )
         contenders["alone"] = stepper(part, cluster.alone(), build_game(part, cluster.alone()), source)
+        contenders["solo"] = contenders["alone"] if cluster.is_main else lambda: None
     timings = alternate(contenders, cluster)
     together = timings["together"]
     alone = timings.get("alone", together)
@@ -100,6 +102,7 @@ def measure(config: Config, cluster: Cluster, source: ImageSource) -> dict[str, 
         "spread": together.spread,
         "seconds": together.median,
         "seconds_without_reductions": alone.median,
+        **({"scaling": timings["solo"].median / together.median} if "solo" in timings else {}),
         "reduce_calls": calls,
         "reduced_bytes": sizes,
         "device": str(cluster.device),
@@ -127,6 +130,7 @@ def alternate(contenders: dict[str, Callable[[], None]], cluster: Cluster) -> di
     """Each contender timed REPEATS times in turn, so that a change of the machine's mood meets all of them."""
 
     def seconds(step: Callable[[], None], count: int) -> float:
+        cluster.any(False)  # every rank is done with the one before
         cluster.synchronize()
         start = time.perf_counter()
         for _ in range(count):
@@ -182,6 +186,9 @@ def table(figures: dict[str, Any]) -> list[str]:
         lines.append(f"{condition:<10} {what}: {count} calls, {figures['reduced_bytes'][what] / 1e6:.3f} MB a step")
     if processes > 1:
         lines.append(f"reductions {1 - figures['seconds_without_reductions'] / seconds:.1%} of the step")
+        lines.append(
+            f"scaling    {figures['scaling']:.1%} of {processes} times what one process does while the others rest"
+        )
     if "projection" in figures:
         lines += _projected(figures["projection"], processes)
     return lines

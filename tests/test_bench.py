@@ -29,6 +29,8 @@ def test_one_process_foresees_what_two_reduce(infogan: Command, tmp_path: Path) 
         assert figure["projection"]["seconds"] > figure["seconds_without_reductions"]
         assert figure["spread"] >= 0
     assert (one["processes"], two["processes"], one["threads"], one["device"]) == (1, 2, 1, "cpu")
+    assert two["scaling"] > 0
+    assert "scaling" not in one
     assert "error_here" in two["projection"]
     assert "error_here" not in one["projection"]
     assert {path.name for path in tmp_path.iterdir()} == {"1.json", "2.json"}, "no run folder"
