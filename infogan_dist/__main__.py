@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.launcher import Launch, speaks
+
+if TYPE_CHECKING:
+    from infogan_dist.config import Config
 
 LET_SPEAK = 3  # seconds that a silent rank stays: a launcher ends all ranks when the first has failed, said or not
 
@@ -131,12 +134,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(options: argparse.Namespace) -> None:
-    from infogan_dist.config import dump_config, load_config
+def _started(options: argparse.Namespace) -> tuple[Config, Launch]:
+    """The config of a command and how it was launched, which must share the batch evenly."""
+    from infogan_dist.config import load_config
 
     config = load_config(options.config, options.overrides)
     launch = Launch.from_environment(os.environ)
     launch.check_batch(config.train.global_batch, config.train.accumulate)
+    return config, launch
+
+
+def _train(options: argparse.Namespace) -> None:
+    from infogan_dist.config import dump_config
+
+    config, launch = _started(options)
     if launch.precision not in (None, config.train.precision) and speaks(os.environ):
         print(
             f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
@@ -181,11 +192,7 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from infogan_dist.config import load_config
-
-    config = load_config(options.config, options.overrides)
-    launch = Launch.from_environment(os.environ)
-    launch.check_batch(config.train.global_batch, config.train.accumulate)
+    config, launch = _started(options)
 
     from infogan_dist.doctor import doctor
 
@@ -193,15 +200,11 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from infogan_dist.config import load_config
-
     if (options.bandwidth is None) != (options.latency is None):
         raise UserError("--bandwidth and --latency describe one link; give both or neither")
     if options.bandwidth is not None and options.project is None:
         raise UserError("--bandwidth and --latency are of a projection; give --project N as well")
-    config = load_config(options.config, options.overrides)
-    launch = Launch.from_environment(os.environ)
-    launch.check_batch(config.train.global_batch, config.train.accumulate)
+    config, launch = _started(options)
 
     from infogan_dist.bench import Target, bench
     from infogan_dist.scaling import Link

@@ -60,12 +60,16 @@ class Timing:
 def bench(config: Config, launch: Launch, target: Target | None, out: Path | None) -> None:
     """Measure, print a table, and write the figures as JSON to `out`. Every rank calls it; no run folder is touched.
 
-    Raises UserError for a projection without a link: one process cannot measure one.
+    Raises UserError where `out` cannot be written, and for a projection without a link: one process cannot measure one.
     """
     if target is not None and target.link is None and launch.processes == 1:
         raise UserError("--project from one process needs the link: --bandwidth in GB/s and --latency in microseconds")
-    source = open_images(config.data)
     with Cluster(launch, config.train.threads, config.processes) as cluster:
+        source = cluster.on_all(lambda: open_images(config.data))
+        if out is not None:
+            cluster.on_main(
+                lambda: _write(out, "")
+            )  # a place that cannot be written is told before minutes of measuring
         precision = resolve_precision(config.train.precision, cluster.device)
         config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
         cluster.configure(config)
@@ -73,7 +77,7 @@ def bench(config: Config, launch: Launch, target: Target | None, out: Path | Non
         figures |= project(figures, cluster, target) if target is not None else {}
         cluster.announce(*table(figures))
         if out is not None:
-            cluster.on_main(lambda: out.write_text(json.dumps(figures, indent=1) + "\n"))
+            cluster.on_main(lambda: _write(out, json.dumps(figures, indent=1) + "\n"))
 
 
 def measure(config: Config, cluster: Cluster, source: ImageSource) -> dict[str, Any]:
@@ -204,6 +208,13 @@ def _projected(projection: dict[str, Any], processes: int) -> list[str]:
         error = f"{projection['error_here']:+.1%} for the {processes} processes measured here over their own link"
         lines.append(f"the model  is off by {error}")
     return lines
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text)
+    except OSError as error:
+        raise UserError(f"--json {out} cannot be written: {error}") from error
 
 
 def _as_if_reduced(config: Config, game: Game, step: Callable[[], None]) -> Traffic:

@@ -1,10 +1,9 @@
-"""What a training step holds in memory, measured on a real one, and what the device has left for it."""
+"""What a training step holds in memory, measured on a real one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,8 +11,6 @@ from torch import Tensor
 
 from infogan_dist.networks import Networks
 from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_step
-
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 class StepMemory(NamedTuple):
@@ -79,27 +76,6 @@ def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int
         metrics |= generator_step(game, [batch])
     game.engine.end_step()
     return metrics, max(by_D.total, by_G.total)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device`; on the CPU at most what a container or a batch job may still take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    ours = CGROUPS / Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip().lstrip("/")
-    left = [_left_in(group) for group in (ours, *ours.parents) if group.is_relative_to(CGROUPS)]
-    return min([available, *(each for each in left if each is not None)])
-
-
-def _left_in(group: Path) -> int | None:
-    """What a control group (v2) may still take, the files it caches not counted; None where it has no limit."""
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        taken = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except OSError:
-        return None
-    return None if limit == "max" else max(0, int(limit) - int(taken["anon"]))
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

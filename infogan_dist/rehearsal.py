@@ -13,8 +13,9 @@ from infogan_dist.data import ImageSource, open_images
 from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource
 from infogan_dist.distributed import Cluster, checksums, resolve_precision
 from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.free_memory import free_bytes
 from infogan_dist.launcher import Launch
-from infogan_dist.memory import free_bytes, measured_step
+from infogan_dist.memory import measured_step
 from infogan_dist.randomness import DataOrder
 from infogan_dist.run_folder import Admission, admit
 from infogan_dist.training import PROBED, BatchStream, build_game, facts_of

@@ -40,10 +40,11 @@ def test_one_process_foresees_what_two_reduce(infogan: Command, tmp_path: Path) 
     ("arguments", "words"),
     [
         (["--project", "4"], ["--bandwidth", "--latency"]),
+        (["--json", "/proc/x.json"], ["--json /proc/x.json cannot be written"]),
         (["--bandwidth", "4"], ["both or neither"]),
         (["--bandwidth", "4", "--latency", "1"], ["--project N"]),
         (["--project", "4", "--bandwidth", "-1", "--latency", "1"], ["-1 is not a positive number"]),
     ],
 )
-def test_half_a_projection_is_refused(infogan: Command, arguments: list[str], words: list[str]) -> None:
+def test_what_could_not_be_used_is_refused(infogan: Command, arguments: list[str], words: list[str]) -> None:
     refused(infogan("bench", *TINY, *arguments), *words)

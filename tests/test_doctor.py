@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +23,9 @@ from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.agreement import in_words
 from infogan_dist.doctor import doctor
 from infogan_dist.errors import UserError
+from infogan_dist.free_memory import _left_in, free_bytes
 from infogan_dist.launcher import Launch
-from infogan_dist.memory import StepMemory, _left_in, free_bytes, kept_for_backward
+from infogan_dist.memory import StepMemory, kept_for_backward
 from infogan_dist.networks import Networks
 from infogan_dist.rehearsal import OutOfMemory
 from infogan_dist.steps import Game, MicroBatch
@@ -136,17 +138,25 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
     assert _left_in(tmp_path) is None
 
 
-def test_a_parameter_that_nothing_uses_is_found(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], None]) -> None:
+    """Have every game built with networks that were changed."""
     real = training.build_networks
 
     def build_networks(config: Config) -> Networks:
         networks = real(config)
-        networks.FE.register_parameter("spare", nn.Parameter(torch.zeros(3)))
+        change(networks)
         return networks
 
     monkeypatch.setattr(training, "build_networks", build_networks)
+
+
+def test_a_parameter_that_nothing_uses_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(networks: Networks) -> None:
+        networks.FE.register_parameter("spare", nn.Parameter(torch.zeros(3)))
+
+    build_changed(monkeypatch, change)
     told = Told(tiny(tmp_path / "run"), capsys)
     assert "no gradient for FE.spare; use it in its side's loss or remove it" in told.of("step")
     assert str(told.error).startswith("1 problem to mend")
@@ -178,15 +188,11 @@ def test_reals_out_of_range_are_told(
 def test_a_generator_that_cannot_reach_the_data_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training.build_networks
-
-    def build_networks(config: Config) -> Networks:
-        networks = real(config)
+    def change(networks: Networks) -> None:
         for G in (networks.G, networks.G_ema):
             G.tanh = nn.Sigmoid()  # type: ignore[assignment]
-        return networks
 
-    monkeypatch.setattr(training, "build_networks", build_networks)
+    build_changed(monkeypatch, change)
     assert "end it with a tanh" in Told(tiny(tmp_path / "run"), capsys).of("range")
 
 

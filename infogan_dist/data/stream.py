@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from infogan_dist.data.sources import ImageSource
+from infogan_dist.free_memory import free_bytes
 from infogan_dist.randomness import DataOrder
 
 RESIDENT_SHARE = 1 / 16  # of the device's free memory: eight processes of one host may each hold a copy
@@ -25,7 +25,7 @@ class ImageStream:
         self._source, self._order = source, DataOrder(seed, len(source))
         self._device, self._dtype = device, dtype
         one = source.read(torch.zeros(1, dtype=torch.int64))
-        resident = len(source) * one.numel() <= RESIDENT_SHARE * _free_bytes(device)
+        resident = len(source) * one.numel() <= RESIDENT_SHARE * free_bytes(device)
         self._resident = source.read(torch.arange(len(source))).to(device) if resident else None
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
         self._ahead: dict[tuple[int, ...], Future[Tensor]] = {}
@@ -52,9 +52,3 @@ class ImageStream:
             return images.pin_memory() if pin else images
 
         return self._reader.submit(read)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -50,7 +50,7 @@ def first_difference(names: Sequence[str], by_rank: Tensor) -> str | None:
         return None
     values = by_rank[:, unequal[0]].tolist()
     (usual, _), *_ = Counter(values).most_common(1)  # the first seen of equally common ones
-    ranks = [str(rank) for rank, value in enumerate(values) if value != usual]
-    those, differ = (f"ranks {', '.join(ranks)}", "differ") if len(ranks) > 1 else (f"rank {ranks[0]}", "differs")
+    ranks = [rank for rank, value in enumerate(values) if value != usual]
+    differ = "differ" if len(ranks) > 1 else "differs"
     where = f"{names[unequal[0]]}, the first of {len(unequal)}"
-    return f"{those} of {len(values)} {differ} from rank {values.index(usual)} in {where}"
+    return f"{in_words(ranks, len(values))} of {len(values)} {differ} from rank {values.index(usual)} in {where}"
