@@ -107,14 +107,27 @@ def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: 
 
 
 def train_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device."""
-    metrics = discriminator_step(game, micro_batches) | generator_step(game, micro_batches)
+    """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device.
+
+    The D step leaves G untouched, so G draws once for both; but several micro-batches are drawn anew in the G step, where
+    keeping the graphs of all would cost the memory that accumulation saves.
+    """
+    fakes = draw(game, micro_batches[0]) if len(micro_batches) == 1 else None
+    metrics = discriminator_step(game, micro_batches, fakes) | generator_step(game, micro_batches, fakes)
     game.engine.end_step()
     return metrics
 
 
-def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """Train FE and D on reals and on fakes of a G left untouched; and Q on the fakes, where the trunk learns.
+def draw(game: Game, batch: MicroBatch) -> Tensor:
+    """G's images of a micro-batch, [B, C, H, W]."""
+    with game.engine.autocast():
+        return game.networks.G(batch.latent)  # type: ignore[no-any-return]
+
+
+def discriminator_step(
+    game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Train FE and D on reals and on `fakes`, or those of a G left untouched; and Q on the fakes, where the trunk learns.
 
     L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|².
     """
@@ -122,10 +135,10 @@ def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[
     game.optimizer_D.zero_grad()
     metrics = []
     for number, batch in enumerate(micro_batches, 1):
-        with torch.no_grad(), untouched(game.networks.G), engine.autocast():
-            fakes = game.networks.G(batch.latent)
+        with torch.no_grad(), untouched(game.networks.G):
+            judged = draw(game, batch) if fakes is None else fakes.detach()
         with engine.gradients_of(game.discriminator_side, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = game.discriminator_side(batch.reals, fakes)
+            out: DiscriminatorOutput = game.discriminator_side(batch.reals, judged)
             loss = discriminator_loss(out.real_logits, out.fake_logits)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits)})
             if out.fake_posterior is not None:
@@ -139,9 +152,12 @@ def discriminator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[
     return _mean(metrics)
 
 
-def generator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None) -> dict[str, Tensor]:
     """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | G(z, c))]; and Q, where
-    the heads learn. What G's optimizer does not own passes gradients on and is left untouched."""
+    the heads learn. What G's optimizer does not own passes gradients on and is left untouched.
+
+    `fakes`, with the graph to G, are what it drew for the only micro-batch; without them it draws.
+    """
     engine, share = game.engine, 1 / len(micro_batches)
     others, _ = owned_networks(game.networks, game.objective)
     game.optimizer_G.zero_grad()
@@ -149,7 +165,7 @@ def generator_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str,
     with untouched(*others.values()):
         for number, batch in enumerate(micro_batches, 1):
             with engine.gradients_of(game.generator_side, last=number == len(micro_batches)):
-                out: GeneratorOutput = game.generator_side(batch.latent)
+                out: GeneratorOutput = game.generator_side(draw(game, batch) if fakes is None else fakes)
                 information, bounds = _information(game, out.fake_posterior, batch.codes)
                 loss = generator_loss(out.fake_logits) + information
                 engine.backward(loss * share)

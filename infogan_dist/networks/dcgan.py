@@ -11,6 +11,7 @@ from itertools import pairwise
 from torch import nn
 
 from infogan_dist.config import NetworksConfig
+from infogan_dist.networks.convolutions import Doubling, Halving
 from infogan_dist.networks.layers import FromMap, ToMap, needs_bias, norm
 
 LEAK = 0.2
@@ -37,10 +38,10 @@ def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size
         lift_relu=nn.ReLU(inplace=True),
     )
     for i, (wide, narrow) in enumerate(pairwise(widths), 1):
-        layers[f"up{i}"] = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias)
+        layers[f"up{i}"] = Doubling(wide, narrow, bias=bias)
         layers[f"up{i}_norm"] = norm(kind, narrow)
         layers[f"up{i}_relu"] = nn.ReLU(inplace=True)
-    layers["to_image"] = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+    layers["to_image"] = Doubling(widths[-1], channels)
     layers["tanh"] = nn.Tanh()
     return nn.Sequential(layers)
 
@@ -50,10 +51,10 @@ def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Modu
     kind, bias = config.norm_D, needs_bias(config.norm_D)
     widths = map_channels(config.width, image_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        from_image=nn.Conv2d(channels, widths[0], 4, 2, 1), from_image_relu=nn.LeakyReLU(LEAK, inplace=True)
+        from_image=Halving(channels, widths[0]), from_image_relu=nn.LeakyReLU(LEAK)
     )
     for i, (narrow, wide) in enumerate(pairwise(widths), 1):
-        layers[f"down{i}"] = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias)
+        layers[f"down{i}"] = Halving(narrow, wide, bias=bias)
         layers[f"down{i}_norm"] = norm(kind, wide)
         layers[f"down{i}_relu"] = nn.LeakyReLU(LEAK, inplace=True)
     return nn.Sequential(layers)

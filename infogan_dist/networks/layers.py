@@ -42,8 +42,8 @@ class BatchNorm(nn.Module):
     """Batch norm over all dimensions but the second (Ioffe & Szegedy 2015), of the whole batch wherever it lies.
 
     Where other processes hold `parts` of the batch, of one size each, `gather_parts` gives every part's vector, [n] ->
-    [parts, n], differentiably; None means the whole batch is here. Statistics are in float32 at least, the variance centred; a
-    batch of one image works.
+    [parts, n], differentiably; None means the whole batch is here. Within `batches_apart` the input is several batches of one
+    size, each normalised by itself. Statistics are in float32 at least, the variance centred; a batch of one image works.
     """
 
     momentum = 0.1
@@ -58,39 +58,49 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.tracks_statistics = True
+        self.batches = 1
         self.parts = 1
         self.gather_parts: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        alone = self.gather_parts is None and x.numel() > x.shape[1]
-        if not self.training or alone:
-            used = self.tracks_statistics or not self.training
-            mean, variance = (self.running_mean, self.running_var) if used else (None, None)
-            return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
-        y, mean, variance = _NormaliseByParts.apply(x, self.weight, self.bias, self)
+        count = x.numel() // x.shape[1] // self.batches
+        if not self.training:
+            return self._native(x)
+        if self.gather_parts is None and count > 1:
+            return self._native(x) if self.batches == 1 else torch.cat([self._native(b) for b in x.chunk(self.batches)])
+        y, means, variances = _NormaliseByParts.apply(x, self.weight, self.bias, self)
         if self.tracks_statistics:
-            self._track(mean, variance, x.numel() / x.shape[1] * self.parts)
+            for mean, variance in zip(means, variances, strict=True):
+                self._track(mean, variance, count * self.parts)
         return y  # type: ignore[no-any-return]
 
+    def _native(self, x: Tensor) -> Tensor:
+        used = self.tracks_statistics or not self.training
+        mean, variance = (self.running_mean, self.running_var) if used else (None, None)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
+
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, count: float) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
         self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var), self.momentum)
 
-    def of_the_whole(self, part_mean: Tensor, part_variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance of parts of one size, from those of each (Chan et al. 1979): one exchange, no cancellation."""
-        if self.gather_parts is None:
-            return part_mean, part_variance
-        means, variances = self.gather_parts(torch.cat([part_mean, part_variance])).chunk(2, dim=1)
+    def of_the_whole(self, part_means: Tensor, part_variances: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance, [batches, C] each, of parts of one size, from those of each (Chan et al. 1979): one
+        exchange, no cancellation."""
+        means, variances = self.gathered(torch.stack([part_means, part_variances])).unbind(1)
         mean = means.mean(0)
         return mean, (variances + (means - mean).square()).mean(0)
+
+    def gathered(self, ours: Tensor) -> Tensor:
+        """The same of every part, [parts, *ours.shape]."""
+        return ours[None] if self.gather_parts is None else self.gather_parts(ours.flatten()).unflatten(1, ours.shape)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}"
 
 
 class _NormaliseByParts(torch.autograd.Function):
-    """(x, weight, bias) -> y, mean and biased variance of the whole, by torch's kernels for batch norms with given statistics.
+    """(x, weight, bias) -> y, mean and biased variance [batches, C] of the whole, by torch's kernels for given statistics.
 
     Its derivative is written out, one exchange each way; where that is to be differentiated again, it is left to autograd.
     """
@@ -98,39 +108,67 @@ class _NormaliseByParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
         scratch = norm.running_mean.clone(), norm.running_var.clone()  # in their precision the kernel keeps its sums
-        mean, variance = norm.of_the_whole(*torch.batch_norm_update_stats(x, *scratch, norm.momentum))
-        ctx.save_for_backward(x, weight, bias, mean, variance)
-        ctx.norm = norm
-        ctx.mark_non_differentiable(mean, variance)
-        return F.batch_norm(x, mean, variance, weight, bias, eps=norm.eps), mean, variance
+        batches = x.chunk(norm.batches)
+        parts = [torch.batch_norm_update_stats(batch, *scratch, norm.momentum) for batch in batches]
+        means, variances = norm.of_the_whole(*(torch.stack(each) for each in zip(*parts, strict=True)))
+        ctx.save_for_backward(x, weight, bias, means, variances)
+        ctx.norm, ctx.batches = norm, norm.batches
+        ctx.mark_non_differentiable(means, variances)
+        each = zip(batches, means, variances, strict=True)
+        y = _joined([F.batch_norm(batch, mean, variance, weight, bias, eps=norm.eps) for batch, mean, variance in each])
+        return y, means, variances
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, variance = ctx.saved_tensors
+        x, weight, bias, means, variances = ctx.saved_tensors
         norm: BatchNorm = ctx.norm
         if torch.is_grad_enabled():
             inputs = [tensor for tensor in (x, weight, bias) if tensor.requires_grad]
-            found = iter(torch.autograd.grad(_normalised(x, weight, bias, norm), inputs, dy, create_graph=True))
+            y = _normalised(x, weight, bias, norm, ctx.batches)
+            found = iter(torch.autograd.grad(y, inputs, dy, create_graph=True))
             return *(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None
-        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
-        )
-        sums = torch.cat([dweight, dbias])
-        whole = sums if norm.gather_parts is None else norm.gather_parts(sums).sum(0)
-        count = x.numel() / x.shape[1] * norm.parts
-        by_variance, by_mean = (weight * torch.rsqrt(variance + norm.eps) / count * whole.view(2, -1)).unbind()
-        dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
-        return dx, dweight, dbias, None
+        batches = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
+        known = [
+            torch.ops.aten.native_batch_norm_backward(
+                dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
+            )
+            for x, dy, mean, variance in batches
+        ]
+        sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in known])  # [batches, 2, C]
+        count = x.numel() / x.shape[1] / ctx.batches * norm.parts
+        by_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * norm.gathered(sums).sum(0)
+        for (x, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(batches, known, by_statistics, strict=True):
+            dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
+        dweight, dbias = sums.sum(0)
+        return _joined([dx for dx, _, _ in known]), dweight, dbias, None
 
 
-def _normalised(x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> Tensor:
+def _normalised(x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm, batches: int) -> Tensor:
     """The same y in plain operations, differentiable any number of times."""
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    variance, mean = torch.var_mean(exact, [d for d in range(x.dim()) if d != 1], correction=0)
-    mean, variance = norm.of_the_whole(mean, variance)
-    scale = weight.to(exact.dtype) * torch.rsqrt(variance + norm.eps)
-    return torch.addcmul(bias.to(exact.dtype).view(shape), exact - mean.view(shape), scale.view(shape)).to(x.dtype)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (batches, -1))
+    shape = [batches, 1, -1] + [1] * (x.dim() - 2)
+    variances, means = torch.var_mean(exact, [d for d in range(1, exact.dim()) if d != 2], correction=0)
+    means, variances = norm.of_the_whole(means, variances)
+    scale = weight.to(exact.dtype) * torch.rsqrt(variances + norm.eps)
+    y = torch.addcmul(bias.to(exact.dtype).view([1, *shape[1:]]), exact - means.view(shape), scale.view(shape))
+    return y.flatten(0, 1).to(x.dtype)
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
+
+
+@contextmanager
+def batches_apart(network: nn.Module, batches: int) -> Iterator[None]:
+    """Within, `network` takes so many batches one after another, and each is normalised by itself, as if passed alone."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    try:
+        for module in norms:
+            module.batches = batches
+        yield
+    finally:
+        for module in norms:
+            module.batches = 1
 
 
 class LocalBatchNorm(BatchNorm):

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from torch import nn
 
 from infogan_dist.config import NetworksConfig
+from infogan_dist.networks.convolutions import Doubling, Halving
 from infogan_dist.networks.layers import FromMap, ToMap, needs_bias, norm
 
 LEAK = 0.1
@@ -35,10 +36,10 @@ def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size
             to_map=ToMap(2 * width, 7),
             spread_norm=norm(kind, 2 * width),
             spread_relu=nn.ReLU(inplace=True),
-            up=nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=bias),
+            up=Doubling(2 * width, width, bias=bias),
             up_norm=norm(kind, width),
             up_relu=nn.ReLU(inplace=True),
-            to_image=nn.ConvTranspose2d(width, channels, 4, 2, 1),
+            to_image=Doubling(width, channels),
             tanh=nn.Tanh(),
         )
     )
@@ -50,9 +51,9 @@ def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Modu
     bias = needs_bias(kind)
     return nn.Sequential(
         OrderedDict(
-            from_image=nn.Conv2d(channels, width, 4, 2, 1),
-            from_image_relu=nn.LeakyReLU(LEAK, inplace=True),
-            down=nn.Conv2d(width, 2 * width, 4, 2, 1, bias=bias),
+            from_image=Halving(channels, width),
+            from_image_relu=nn.LeakyReLU(LEAK),
+            down=Halving(width, 2 * width, bias=bias),
             down_norm=norm(kind, 2 * width),
             down_relu=nn.LeakyReLU(LEAK, inplace=True),
             from_map=FromMap(),
