@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist.networks import Networks
-from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_step
+from infogan_dist.steps import Game, MicroBatch, discriminator_step, draw, generator_step
 
 
 class StepMemory(NamedTuple):
@@ -68,14 +68,19 @@ def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[KeptBytes]:
 
 
 def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
-    """One step on one micro-batch, which trains the game: its metrics, and the bytes of its activations."""
+    """One step on one micro-batch, which trains the game: its metrics, and the bytes of its activations.
+
+    A step of several micro-batches needs no more than that of one: it frees G's graph before the D step.
+    """
     weights = [parameter for network in game.networks.named().values() for parameter in network.parameters()]
+    with kept_for_backward(weights) as by_drawing:
+        fakes = draw(game, batch)
     with kept_for_backward(weights) as by_D:
-        metrics = discriminator_step(game, [batch])
+        metrics = discriminator_step(game, [batch], fakes)
     with kept_for_backward(weights) as by_G:
-        metrics |= generator_step(game, [batch])
+        metrics |= generator_step(game, [batch], fakes)
     game.engine.end_step()
-    return metrics, max(by_D.total, by_G.total)
+    return metrics, by_drawing.total + max(by_D.total, by_G.total)
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

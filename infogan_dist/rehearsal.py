@@ -13,7 +13,7 @@ from infogan_dist.data import ImageSource, open_images
 from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource
 from infogan_dist.distributed import Cluster, checksums, resolve_precision
 from infogan_dist.errors import InfoganError, UserError
-from infogan_dist.free_memory import free_bytes
+from infogan_dist.host_memory import free_bytes
 from infogan_dist.launcher import Launch
 from infogan_dist.memory import measured_step
 from infogan_dist.randomness import DataOrder

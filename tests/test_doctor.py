@@ -23,7 +23,7 @@ from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.agreement import in_words
 from infogan_dist.doctor import doctor
 from infogan_dist.errors import UserError
-from infogan_dist.free_memory import _left_in, free_bytes
+from infogan_dist.host_memory import _left_in, free_bytes
 from infogan_dist.launcher import Launch
 from infogan_dist.memory import StepMemory, kept_for_backward
 from infogan_dist.networks import Networks

@@ -20,6 +20,7 @@ from infogan_dist.config import ProcessesConfig
 from infogan_dist.distributed.agreement import checksums, first_difference, in_words
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
 from infogan_dist.errors import Diverged, InfoganError, UserError
+from infogan_dist.host_memory import keep_freed_memory
 from infogan_dist.launcher import Launch
 
 Result = TypeVar("Result")
@@ -39,6 +40,7 @@ class Group:
         gpus = torch.cuda.device_count()
         if not launch.cpu and 0 < gpus < launch.local_processes:
             raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
+        keep_freed_memory()
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // launch.local_processes) if threads == "auto" else int(threads))
         patience = timedelta(seconds=processes.timeout + LAST_WORD)

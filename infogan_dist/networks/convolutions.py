@@ -70,10 +70,10 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        batch, channels, height, width = ctx.shape = x.shape
+        ctx.shape = x.shape
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, PADDING, PADDING, PADDING, PADDING))
         rows = padded.unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE)  # [B, H/2, W/2, C, 4, 4]
-        return rows.permute(0, 1, 2, 4, 5, 3).reshape(-1, KERNEL * KERNEL * channels)
+        return rows.permute(0, 1, 2, 4, 5, 3).reshape(-1, KERNEL * KERNEL * x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -100,7 +100,9 @@ class _Overlap(torch.autograd.Function):
                 part = parts[:, :, :, down, :, right].permute(0, 1, 3, 2, 4, 5)
                 total[:, down : down + height, :, right : right + width] += part
         whole = total.reshape(batch, STRIDE * (height + 1), STRIDE * (width + 1), channels)
-        inner = whole[:, PADDING:-PADDING, PADDING:-PADDING].to(patches.dtype, memory_format=torch.contiguous_format, copy=True)
+        inner = whole[:, PADDING:-PADDING, PADDING:-PADDING].to(
+            patches.dtype, memory_format=torch.contiguous_format, copy=True
+        )
         return inner.permute(0, 3, 1, 2)
 
     @staticmethod

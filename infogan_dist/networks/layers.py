@@ -127,17 +127,17 @@ class _NormaliseByParts(torch.autograd.Function):
             y = _normalised(x, weight, bias, norm, ctx.batches)
             found = iter(torch.autograd.grad(y, inputs, dy, create_graph=True))
             return *(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None
-        batches = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
+        each = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
         known = [
             torch.ops.aten.native_batch_norm_backward(
                 dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
             )
-            for x, dy, mean, variance in batches
+            for x, dy, mean, variance in each
         ]
         sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in known])  # [batches, 2, C]
         count = x.numel() / x.shape[1] / ctx.batches * norm.parts
         by_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * norm.gathered(sums).sum(0)
-        for (x, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(batches, known, by_statistics, strict=True):
+        for (x, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(each, known, by_statistics, strict=True):
             dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
         dweight, dbias = sums.sum(0)
         return _joined([dx for dx, _, _ in known]), dweight, dbias, None

@@ -1,12 +1,27 @@
-"""How much memory a device has left for us."""
+"""The memory of this host: how much is left for us, and that what we freed stays ours."""
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for what is allocated next.
+
+    glibc hands large tensors back to the system, which clears every page again at the next step: 3 to 15 % of a step on a CPU.
+    Other allocators keep what they have and lack this setting.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_MMAP_MAX, 0)
+        set_option(M_TRIM_THRESHOLD, NEVER)
 
 
 def free_bytes(device: torch.device) -> int:
