@@ -16,6 +16,7 @@ from infogan_dist.launcher import Launch, speaks
 if TYPE_CHECKING:
     from infogan_dist.config import Config
 
+ALTERNATIONS = 5  # of bench --against
 LET_SPEAK = 3  # seconds that a silent rank stays: a launcher ends all ranks when the first has failed, said or not
 
 
@@ -110,12 +111,28 @@ def _parser() -> argparse.ArgumentParser:
     bench = command(
         "bench",
         "measures the training step on this machine",
-        "infogan-dist bench configs/lab6.yaml --project 8 --bandwidth 25 --latency 10",
+        "infogan-dist bench configs/lab6.yaml --project 8 --bandwidth 25 --latency 10\n"
+        "         infogan-dist bench configs/mnist.yaml --against 'python other.py --batch 100'\n"
+        "         infogan-dist bench configs/mnist.yaml --until mi=2.2",
         _bench,
     )
     bench.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a shipped config")
     bench.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    bench.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures here as well; - is stdout, the last line"
+    )
+    bench.add_argument(
+        "--against",
+        metavar="COMMAND",
+        help="measure it in alternation with ours: any command, run without a shell, that prints a JSON\n"
+        "line with images_per_second. Its OMP_NUM_THREADS is set to the threads of our step",
+    )
+    bench.add_argument("--alternations", type=_count, metavar="N", help=f"of ours and that command ({ALTERNATIONS})")
+    bench.add_argument(
+        "--until",
+        metavar="METRIC=VALUE",
+        help="instead of measuring, train until mi (L_I of the categorical codes, nats) is reached; saves nothing",
+    )
     bench.add_argument("--project", type=_count, metavar="N", help="predict the step on N processes")
     bench.add_argument("--bandwidth", type=_positive, metavar="GB/s", help="of the link of the projection")
     bench.add_argument("--latency", type=_positive, metavar="US", help="of one message, in microseconds")
@@ -204,14 +221,23 @@ def _bench(options: argparse.Namespace) -> None:
         raise UserError("--bandwidth and --latency describe one link; give both or neither")
     if options.bandwidth is not None and options.project is None:
         raise UserError("--bandwidth and --latency are of a projection; give --project N as well")
+    if options.alternations is not None and options.against is None:
+        raise UserError("--alternations are with a command; give --against COMMAND as well")
     config, launch = _started(options)
 
-    from infogan_dist.bench import Target, bench
+    from infogan_dist.bench import Goal, Opponent, Request, Target, bench
     from infogan_dist.scaling import Link
 
     link = None if options.bandwidth is None else Link(options.bandwidth * 1e9, options.latency * 1e-6)
-    target = Target(options.project, link) if options.project else None
-    bench(config, launch, target, options.json)
+    request = Request(
+        target=Target(options.project, link) if options.project else None,
+        opponent=None
+        if options.against is None
+        else Opponent.parse(options.against, options.alternations or ALTERNATIONS),
+        goal=Goal.parse(options.until) if options.until is not None else None,
+        out=options.json,
+    )
+    bench(config, launch, request)
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -1,16 +1,59 @@
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from tests.conftest import Command, refused
+from infogan_dist.bench import Goal, Opponent, timing
+from infogan_dist.bench.against import Duel, environment_of, rate_in
+from infogan_dist.bench.limits import Limits, precisions
+from infogan_dist.bench.measure import efficiency
+from infogan_dist.bench.phases import PHASES, PhaseClock, seconds_by_phase, timed
+from infogan_dist.bench.subject import Subject
+from infogan_dist.bench.timing import Timing, spread
+from infogan_dist.bench.until import ROWS, Score, train_until
+from infogan_dist.bench.work import Work, product_of, work_of
+from infogan_dist.data import open_images
+from infogan_dist.distributed import Cluster
+from infogan_dist.errors import Diverged, UserError
+from infogan_dist.steps import train_step
+from tests.conftest import ONE_PROCESS, Command, refused, tensors_of, tiny
 
 TINY = ("debug", "networks.width=4", "train.precision=fp64", "train.threads=1")
+SMALLEST = ("networks.width=1", "latents={noise: [{dim: 6}], categorical: [10], continuous: 0}")
 
 
-def test_one_process_foresees_what_two_reduce(infogan: Command, tmp_path: Path) -> None:
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    config = tiny("x")
+    with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:
+        cluster.configure(config)
+        yield cluster
+
+
+def subject_of(cluster: Cluster, *overrides: str) -> Subject:
+    config = tiny("x", *SMALLEST, *overrides)
+    return Subject(config, cluster, open_images(config.data))
+
+
+def python(code: str) -> str:
+    return shlex.join([sys.executable, "-c", code])
+
+
+# The command
+
+
+def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_path: Path) -> None:
     figures = {}
     for processes in (1, 2):
         out = tmp_path / f"{processes}.json"
@@ -24,16 +67,38 @@ def test_one_process_foresees_what_two_reduce(infogan: Command, tmp_path: Path) 
     assert {key: size * (2 if key == "batch norm" else 1) for key, size in one["reduced_bytes"].items()} == two[
         "reduced_bytes"
     ]
+    assert one["operations"] == 2 * two["operations"], "a process computes its share"
     for figure in (one, two):
         assert figure["images_per_second"] == pytest.approx(figure["global_batch"] / figure["seconds"])
         assert figure["projection"]["seconds"] > figure["seconds_without_reductions"]
         assert figure["spread"] >= 0
+        assert figure["share_of_limit"] * figure["limits"]["operations_per_second"]["fp64"] == pytest.approx(
+            figure["operations"] / figure["seconds"]
+        )
+        assert figure["peak_memory_bytes"] > 0
+        assert figure["seconds_to_first_step"] > 0
+    assert tuple(one["phases"]) == PHASES
+    assert tuple(two["phases"]) == (*PHASES, "reduce")
+    assert two["phases"]["reduce"] == pytest.approx(two["seconds"] - two["seconds_without_reductions"])
     assert (one["processes"], two["processes"], one["threads"], one["device"]) == (1, 2, 1, "cpu")
     assert two["scaling"] > 0
     assert "scaling" not in one
     assert "error_here" in two["projection"]
     assert "error_here" not in one["projection"]
     assert {path.name for path in tmp_path.iterdir()} == {"1.json", "2.json"}, "no run folder"
+
+
+def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) -> None:
+    other = python("import json; print('so fast:'); print(json.dumps({'images_per_second': 100}))")
+    result = infogan("bench", *TINY, "--against", other, "--alternations", 3, "--json", "-")
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert figures["against_images_per_second"] == 100
+    assert figures["repeats"] == 3
+    assert figures["ratio"] == pytest.approx(figures["images_per_second"] / 100)
+    assert figures["smallest_ratio"] <= figures["ratio"] <= figures["largest_ratio"]
+    assert rate_in(result.stdout) == figures["images_per_second"]
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +109,264 @@ def test_one_process_foresees_what_two_reduce(infogan: Command, tmp_path: Path) 
         (["--bandwidth", "4"], ["both or neither"]),
         (["--bandwidth", "4", "--latency", "1"], ["--project N"]),
         (["--project", "4", "--bandwidth", "-1", "--latency", "1"], ["-1 is not a positive number"]),
+        (["--alternations", "4"], ["--against COMMAND"]),
+        (["--against", "no-such-command"], ["--against 'no-such-command' cannot be started"]),
+        (["--until", "code_error=0.05"], ["code_error=0.05", "mi=NATS"]),
+        (["--until", "mi=2.2", "--against", "true"], ["--until", "without --against and --project"]),
     ],
 )
-def test_what_could_not_be_used_is_refused(infogan: Command, arguments: list[str], words: list[str]) -> None:
-    refused(infogan("bench", *TINY, *arguments), *words)
+def test_what_could_not_be_used_is_refused(
+    infogan: Command, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    refused(infogan("bench", *TINY, "--json", "figures.json", *arguments), *words)
+    assert list(tmp_path.iterdir()) == [], "nothing is created"
+
+
+def test_two_processes_reach_a_score_together_and_do_not_compete(infogan: Command) -> None:
+    result = infogan("bench", *TINY, "log.every=1", "--until", "mi=-5", "--json", "-", processes=2)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["until"]["steps"] == ROWS
+    result = infogan("bench", *TINY, "--against", "true", processes=2)
+    assert "infogan-dist: --against compares one process with one; start one, not 2" in result.stderr.splitlines()
+
+
+# Rates
+
+
+def test_the_median_and_the_spread_of_repeats() -> None:
+    timing = Timing((2.0, 1.0, 4.0))
+    assert (timing.median, timing.spread) == (2.0, 1.5)
+    assert spread([3.0, 3.0]) == 0
+
+
+def test_the_ratio_is_the_median_of_the_alternations_ratios() -> None:
+    duel = Duel(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 5.0))  # 100, 50 and 25 images/s of 100 images
+    assert duel.figures(100) == {
+        "against_images_per_second": 5.0,
+        "against_spread": 9 / 5,
+        "ratio": 10.0,  # of 10, 50 and 5; the ratio of the medians would be 10 as well
+        "smallest_ratio": 5.0,
+        "largest_ratio": 50.0,
+    }
+
+
+def test_contenders_take_turns(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SECONDS", 1e-9)
+    order: list[str] = []
+    timings = timing.alternate({name: lambda name=name: order.append(name) for name in "ab"}, cluster)  # type: ignore[misc]
+    turns = [name for name, _ in itertools.groupby(order)]
+    assert turns == ["a", "b"] * (timing.REPEATS + 1)
+    assert {name: len(each.seconds) for name, each in timings.items()} == dict.fromkeys("ab", timing.REPEATS)
+
+
+# Phases
+
+
+class Ticking:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_all_time_belongs_to_the_phase_entered_last() -> None:
+    now, waits = Ticking(), []
+    clock = PhaseClock(lambda: waits.append(now.time), now)
+    now.time = 1
+    with clock.within("D_forward", then="data"):
+        now.time = 3
+        with clock.within("G_draw"):
+            now.time = 7
+        now.time = 15
+    now.time = 31
+    clock.enter("other")
+    assert {name: seconds for name, seconds in clock.seconds.items() if seconds} == {
+        **{"other": 1, "D_forward": 2 + 8, "G_draw": 4, "data": 16}
+    }
+    assert waits == [0, 1, 3, 7, 15, 31], "the device is done at each boundary"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_passes_through_every_phase_in_order(cluster: Cluster, accumulate: int) -> None:
+    subject = subject_of(cluster, f"train.accumulate={accumulate}", "optimizer.D.clip_norm=1")
+    clock = PhaseClock(lambda: None)
+    entered: list[str] = []
+    enter = clock.enter
+    clock.enter = lambda phase: (entered.append(phase), enter(phase))[1]  # type: ignore[method-assign, func-returns-value]
+    train_step(timed(subject.game, clock), subject.next_batch())
+    named = [phase for phase, _ in itertools.groupby(phase for phase in entered if phase != "other")]
+    player = ["D_forward", "D_backward", "D_update", "G_forward", "G_backward", "G_update"]
+    if accumulate == 1:
+        assert named == ["G_draw", *player]
+    else:  # drawn anew in each micro-batch, in the G step within its forward
+        micro_D = ["G_draw", "D_forward", "D_backward"]
+        micro_G = ["G_forward", "G_draw", "G_forward", "G_backward"]
+        assert named == [*micro_D * 2, "D_update", *micro_G * 2, "G_update"]
+
+
+def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: Cluster) -> None:
+    watched, plain = subject_of(cluster), subject_of(cluster)
+    before = time.perf_counter()
+    phases = seconds_by_phase(watched, 3)
+    elapsed = time.perf_counter() - before
+    assert tuple(phases) == PHASES
+    assert all(seconds > 0 for seconds in phases.values())
+    assert sum(phases.values()) * 3 <= elapsed
+    for _ in range(3):
+        plain.step()
+    for name, network in plain.game.networks.named().items():
+        for key, tensor in tensors_of(network).items():
+            assert torch.equal(tensor, watched.game.networks.named()[name].state_dict()[key]), (name, key)
+
+
+# Work and limits
+
+
+def paper28_multiplications(owner: str) -> int:
+    """By hand, of an image in one step at width 1, 6 + 10 latents: each pass over a layer costs its multiplications once."""
+    lift, spread_out, up, to_image = 16 * 16, 16 * 98, 2 * 16 * 1 * 49, 1 * 16 * 1 * 196
+    from_image, down, gather = 1 * 16 * 1 * 196, 1 * 16 * 2 * 49, 98 * 16
+    G, FE, D, Q = lift + spread_out + up + to_image, from_image + down + gather, 16 * 1, 16 * 128 + 128 * 10
+    drawing = G
+    D_step = 2 * (FE + D) + 2 * (2 * FE - from_image + 2 * D)  # reals and fakes; images need no gradient
+    G_step = FE + D + Q + FE + D + Q + 2 * G - lift  # through frozen FE, D and Q to G; latents need no gradient
+    of_Qs_weights = {"heads": Q, "trunk": Q + 2 * Q}[owner]  # in the D step on the fakes, and its own forward there
+    return drawing + D_step + G_step + of_Qs_weights
+
+
+@pytest.mark.parametrize("owner", ["heads", "trunk"])
+def test_the_operations_of_a_step_are_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
+    subject = subject_of(cluster, f"objective.information_trains={owner}")
+    work = work_of(subject.step, subject.game.networks.named().values())
+    assert work.operations == 2 * 12 * paper28_multiplications(owner)
+    assert work.products[0] == (24 * 196, 16, 1) == max(work.products, key=math.prod)
+    assert (12, 16, 98) in work.products
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "product"),
+    [
+        (nn.Linear(5, 7), (3, 5), (3, 5, 7)),
+        (nn.Conv2d(2, 5, 4, 2, 1), (3, 2, 8, 8), (3 * 16, 32, 5)),
+        (nn.ConvTranspose2d(2, 5, 4, 2, 1), (3, 2, 8, 8), (3 * 64, 2, 80)),
+    ],
+)
+def test_a_layer_as_a_matrix_product(layer: nn.Module, shape: tuple[int, ...], product: tuple[int, int, int]) -> None:
+    x = torch.zeros(shape)
+    assert product_of(layer, x, layer(x)) == product
+    work = work_of(lambda: layer(x), [layer])
+    assert work == Work(2 * math.prod(product), (product,))
+
+
+def test_the_share_of_the_limit_is_of_the_runs_precision() -> None:
+    limits = Limits({"fp32": 100.0, "bf16": 400.0}, 8.0)
+    figures = efficiency(Work(200, ()), limits, 2.0, "bf16")
+    assert (figures["operations"], figures["operations_per_second"], figures["share_of_limit"]) == (200, 100, 0.25)
+    assert figures["limits"] == {"operations_per_second": limits.operations, "copied_bytes_per_second": 8.0}
+
+
+def test_the_runs_precision_is_always_among_the_limits() -> None:
+    cpu = torch.device("cpu")
+    assert precisions("fp32", cpu)[0] == "fp32"
+    assert precisions("fp64", cpu)[-1] == "fp64"
+    assert "fp16" not in precisions("fp32", cpu)
+    assert len(set(precisions("bf16", cpu))) == len(precisions("bf16", cpu))
+
+
+# --against
+
+
+@pytest.mark.parametrize(
+    ("output", "rate"),
+    [
+        ('{"images_per_second": 3}', 3.0),
+        ('words\n{"images_per_second": 3.5, "size": 28}\nmore words\n', 3.5),
+        ('{"images_per_second": 1}\n{"images_per_second": 2}\n{"other": 4}', 2.0),
+        ('{"images_per_second": 0}', None),
+        ('{"images_per_second": NaN}', None),
+        ('{"images_per_second": "3"}', None),
+        ('[{"images_per_second": 3}]\n7\n"images_per_second"', None),
+        ("", None),
+    ],
+)
+def test_the_last_json_line_with_a_rate_counts(output: str, rate: float | None) -> None:
+    assert rate_in(output) == rate
+
+
+def test_the_command_has_our_threads_and_is_no_rank_of_our_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    code = """
+import json, os
+assert "WORLD_SIZE" not in os.environ
+print(json.dumps({"images_per_second": int(os.environ["OMP_NUM_THREADS"])}))
+"""
+    assert Opponent.parse(python(code), 1).images_per_second(environment_of(7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("", ["--against is empty"]),
+        ("echo 'unended", ["unended", "cannot be read"]),
+        ("no-such-command x", ["'no-such-command x'", "cannot be started"]),
+        (python("import sys; sys.exit('first\\nlast word')"), ["failed with exit code 1", "last word"]),
+        (python("print('{}')"), ["printed no JSON line", "images_per_second", "nothing"]),
+        (python("import sys; print('fast', file=sys.stderr)"), ["printed no JSON line", "fast"]),
+    ],
+)
+def test_a_command_that_gives_no_rate_is_named(command: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as told:
+        Opponent.parse(command, 1).images_per_second(environment_of(1))
+    assert all(word in str(told.value) for word in [*words, command[:20]])
+    assert "\n" not in str(told.value)
+    assert "first" not in str(told.value).rpartition("said last")[2]
+
+
+# --until
+
+
+@pytest.mark.parametrize("text", ["mi", "mi=", "mi=much", "mi=nan", "mi=inf", "code_error=0.05", "=2", ""])
+def test_only_the_bound_can_be_asked_for(text: str) -> None:
+    with pytest.raises(UserError, match="mi=NATS"):
+        Goal.parse(text)
+    assert Goal.parse("mi=2.2") == Goal(2.2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        (["latents.categorical=[10]"], "2.303 nats"),
+        (["latents.categorical=[10, 2]"], "1.498 nats"),
+        (["latents.categorical=[]"], "latents.categorical"),
+        (["log.every=0"], "log.every"),
+        (["log.every=2"], "3 logged rows"),
+    ],
+)
+def test_a_score_out_of_reach_is_refused(overrides: list[str], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        Goal(2.31).check(tiny("x", *overrides))
+    Goal(2.30).check(tiny("x", "latents.categorical=[10]"))
+
+
+def test_a_score_is_the_mean_of_several_rows_over_the_categorical_codes() -> None:
+    score = Score()
+    row = {"mi/categorical_0": 1.0, "mi/categorical_1": 2.0, "mi/continuous_0": 50.0, "loss/D": 50.0}
+    assert [score.add(row) for _ in range(ROWS)] == [None] * (ROWS - 1) + [1.5]
+    assert score.add({"mi/categorical_0": 1.5 + ROWS}) == pytest.approx(2.5), "one lucky row counts as one"
+    with pytest.raises(Diverged, match="mi is nan"):
+        score.add({"mi/categorical_0": math.nan})
+
+
+def test_training_ends_at_the_goal_or_with_its_steps(cluster: Cluster) -> None:
+    goals: dict[float, dict[str, Any]] = {}
+    for value in (-5.0, 2.3):
+        subject = subject_of(cluster, "train.steps=14", "log.every=2")
+        goals[value] = train_until(Goal(value), subject, time.perf_counter())
+    for value, reached, steps in ((-5.0, True, 2 * ROWS), (2.3, False, 14)):
+        known = {key: each for key, each in goals[value].items() if key != "seconds"}
+        images = {"images_seen": 12 * steps}
+        assert known == {"metric": "mi", "value": value, "reached": reached, "steps": steps} | images

@@ -1,0 +1,38 @@
+"""What is measured: a game from the seed and the steps that train it, as the loop takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from infogan_dist.config import Config
+from infogan_dist.data import ImageSource
+from infogan_dist.distributed import Cluster
+from infogan_dist.ema import update_average
+from infogan_dist.steps import MicroBatch, train_step
+from infogan_dist.training import BatchStream, build_game
+
+
+class Subject:
+    """A game at its start, ready for its first step. Every rank makes one and takes the same steps."""
+
+    def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
+        self.config, self.cluster = config, cluster
+        self.game = build_game(config, cluster)
+        self.steps_taken = 0
+        self._batches = BatchStream(config, cluster, source)
+        cluster.settle(self.game.networks.named().values(), lambda: train_step(self.game, self._batches.at(1)))
+
+    def step(self) -> dict[str, Tensor]:
+        """One whole training step: data, latents, both updates and the average. Its metrics."""
+        metrics = train_step(self.game, self.next_batch())
+        self.average()
+        return metrics
+
+    def next_batch(self) -> Sequence[MicroBatch]:
+        self.steps_taken += 1
+        return self._batches.at(self.steps_taken)
+
+    def average(self) -> None:
+        update_average(self.game.networks, self.config.train, self.steps_taken)
