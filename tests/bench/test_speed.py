@@ -1,0 +1,65 @@
+"""What CI prints about speed and judges nothing by: `pytest tests/bench`, under a minute. It fails only where something breaks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from infogan_dist.bench.against import Opponent, compete
+from infogan_dist.bench.subject import Subject
+from infogan_dist.config import Config, load_config
+from infogan_dist.data import open_images
+from infogan_dist.distributed import Cluster, resolve_precision
+from tests.conftest import ONE_PROCESS, ROOT
+
+WIDTH = "networks.width=8"
+SIZES = {28: ("mnist_paper", WIDTH), 64: ("lab6", WIDTH)}
+WARM_UP, ROUNDS = 2, 20
+ALTERNATIONS, THEIR_STEPS = 1, 3  # of the reference, which is slow
+SHARED = ROOT.parent / "shared"
+REFERENCE = Path(os.environ.get("INFOGAN_REFERENCE", SHARED / "bench" / "reference_infogan.py"))
+DATA = Path(os.environ.get("INFOGAN_DATA", SHARED / "data"))
+
+
+@pytest.fixture
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    """A game on the shipped digits, in what `auto` means here."""
+    name, *overrides = request.param
+    config = load_config(name, ["data.name=mnist-mini", "train.global_batch=100", *overrides])
+    with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:
+        config = resolved(config, cluster)
+        cluster.configure(config)
+        yield Subject(config, cluster, open_images(config.data))
+
+
+def resolved(config: Config, cluster: Cluster) -> Config:
+    precision = resolve_precision(config.train.precision, cluster.device)
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+
+
+@pytest.mark.benchmark(group="one step of 100 images at an eighth of the papers' width")
+@pytest.mark.parametrize("subject", SIZES.values(), ids=[f"{size} pixels" for size in SIZES], indirect=True)
+def test_a_step(benchmark: BenchmarkFixture, subject: Subject) -> None:
+    def step() -> None:
+        subject.step()
+        subject.cluster.synchronize()
+
+    benchmark.pedantic(step, rounds=ROUNDS, warmup_rounds=WARM_UP)
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"the reference loop is not at {REFERENCE}; set INFOGAN_REFERENCE")
+@pytest.mark.skipif(not (DATA / "MNIST").exists(), reason=f"full MNIST is not below {DATA}; set INFOGAN_DATA")
+@pytest.mark.parametrize("subject", [("mnist_paper",)], ids=["28 pixels at the paper's width"], indirect=True)
+def test_the_ratio_to_the_reference_loop(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--size", "28", "--batch", "100", "--steps", str(THEIR_STEPS), "--data", str(DATA)]
+    command = shlex.join([sys.executable, str(REFERENCE), *settings])
+    figures = compete(subject, Opponent.parse(command, ALTERNATIONS)).figures(subject.config.train.global_batch)
+    with capsys.disabled():
+        theirs = figures["against_images_per_second"]
+        print(f"\n{figures['ratio']:.2f} times the reference loop's {theirs:.1f} images/s at 28 pixels and full width")
