@@ -140,12 +140,12 @@ def test_the_median_and_the_spread_of_repeats() -> None:
 
 
 def test_the_ratio_is_the_median_of_the_alternations_ratios() -> None:
-    duel = Duel(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 5.0))  # 100, 50 and 25 images/s of 100 images
+    duel = Duel(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 2.0))  # 100, 50 and 25 images/s of 100 images
     assert duel.figures(100) == {
-        "against_images_per_second": 5.0,
-        "against_spread": 9 / 5,
-        "ratio": 10.0,  # of 10, 50 and 5; the ratio of the medians would be 10 as well
-        "smallest_ratio": 5.0,
+        "against_images_per_second": 2.0,
+        "against_spread": 9 / 2,
+        "ratio": 12.5,  # of 10, 50 and 12.5; the medians' ratio would be 25
+        "smallest_ratio": 10.0,
         "largest_ratio": 50.0,
     }
 
