@@ -32,7 +32,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
 # What may differ when a run goes on: where things are and when they are written, never a number of the training.
 FREE_TO_CHANGE = (
-    *("output", "data.root", "train.steps", "train.threads", "log", "sample", "checkpoint"),
+    *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "checkpoint"),
     *("processes.check_every", "processes.timeout"),
 )
 
@@ -150,6 +150,12 @@ class TrainConfig(Section):
     """Micro-batches per update."""
     threads: Count | Literal["auto"] = "auto"
     """CPU threads of each process; `auto` shares the cores out among the processes of a host."""
+    compile: Literal[False, "default", "reduce-overhead"] = False
+    """torch.compile's mode for the networks; those under a slope penalty stay as they are (it has no second derivative). On a CPU
+    it is slower than false."""
+    cuda_graph: bool = False
+    """Record the whole step once as a CUDA graph and replay it: the same numbers without the time of launching its kernels. One
+    GPU, any precision but fp16."""
     ema_half_life_images: Every = 10_000
     """Images after which the averaged generator has forgotten half; 0 switches the average off. Ramps up at the start."""
 
@@ -216,6 +222,12 @@ class Config(Section):
         if self.train.global_batch % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
+            )
+        if self.train.cuda_graph and self.train.precision == "fp16":
+            raise ValueError("train.cuda_graph = true does not go with train.precision = fp16; use bf16")
+        if self.train.cuda_graph and self.train.compile == "reduce-overhead":
+            raise ValueError(
+                "train.compile = reduce-overhead records graphs of its own; with train.cuda_graph use default"
             )
         return self
 

@@ -95,12 +95,24 @@ class Game:
 
 
 def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: OptimizerConfig) -> tuple[Adam, Adam]:
-    """D's and G's Adam over the networks each side owns; Q at its own rate in the one that owns it."""
+    """D's and G's Adam over the networks each side owns; Q at its own rate in the one that owns it.
+
+    On a GPU a rate is a tensor there, and the updates can be recorded in a graph.
+    """
+    device = next(networks.G.parameters()).device
+    on_gpu = device.type == "cuda"
 
     def adam(owned: dict[str, nn.Module], settings: AdamConfig) -> Adam:
         rates = {name: optimizer.Q.lr if name == "Q" else settings.lr for name in owned}
-        groups = [{"params": list(network.parameters()), "lr": rates[name]} for name, network in owned.items()]
-        return Adam(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True)
+        groups = [
+            {
+                "params": list(network.parameters()),
+                "lr": torch.tensor(rates[name], device=device) if on_gpu else rates[name],
+            }
+            for name, network in owned.items()
+        ]
+        betas = (settings.beta1, settings.beta2)
+        return Adam(groups, betas=betas, eps=settings.eps, fused=True, capturable=on_gpu)
 
     discriminator, generator = owned_networks(networks, objective)
     return adam(discriminator, optimizer.D), adam(generator, optimizer.G)

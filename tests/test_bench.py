@@ -240,7 +240,7 @@ def paper28_multiplications(owner: str) -> int:
 @pytest.mark.parametrize("owner", ["heads", "trunk"])
 def test_the_operations_of_a_step_are_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
     subject = subject_of(cluster, f"objective.information_trains={owner}")
-    work = work_of(subject.step, subject.game.networks.named().values())
+    work = work_of(subject.plain_step, subject.game.networks.named().values())
     assert work.operations == 2 * 12 * paper28_multiplications(owner)
     assert work.products[0] == (24 * 196, 16, 1) == max(work.products, key=math.prod)
     assert (12, 16, 98) in work.products

@@ -61,6 +61,12 @@ def test_lab6_is_the_report() -> None:
         ({"train": {"threads": "all"}}, ['train.threads = "all"']),
         ({"train": {"precision": "fp8"}}, ["train.precision", "'fp16'"]),
         ({"train": 3}, ["train = 3", "mapping"]),
+        ({"train": {"compile": True}}, ["train.compile = true", "'reduce-overhead'"]),
+        ({"train": {"cuda_graph": True, "precision": "fp16"}}, ["train.cuda_graph", "fp16"]),
+        (
+            {"train": {"cuda_graph": True, "compile": "reduce-overhead"}},
+            ["train.compile = reduce-overhead", "use default"],
+        ),
         ({"optimizer": {"D": {"lr": float("inf")}}}, ["optimizer.D.lr"]),
         ({"latents": {"noise": []}}, ["latents.noise"]),
         ({"latents": {"categorical": [1]}}, ["latents.categorical", "= 1:", "2"]),

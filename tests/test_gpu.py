@@ -12,9 +12,10 @@ from torch import Tensor
 from infogan_dist.checkpoints import find
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
+from infogan_dist.ema import update_average
 from infogan_dist.run import game_state
 from infogan_dist.steps import train_step
-from infogan_dist.training import BatchStream, build_game, train
+from infogan_dist.training import BatchStream, build_game, stepper, train
 from tests.conftest import ONE_PROCESS, tiny
 
 pytestmark = [
@@ -75,3 +76,38 @@ def test_a_resumed_run_goes_on_with_scale_and_states(tmp_path: Path, precision: 
     saved = find(tmp_path / "run")
     assert saved.step == 6
     assert bool(saved.manifest["scaler"]) is (precision == "fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("compiled", ["false", "default"])
+def test_a_graph_of_the_step_trains_as_the_plain_step(precision: str, compiled: str) -> None:
+    """Ten steps: plain ones, the recording and replays. The same kernels, so the same numbers but for the order of their sums."""
+    states = []
+    for graph in ("false", "true"):
+        config = tiny("x", f"train.precision={precision}", f"train.cuda_graph={graph}", f"train.compile={compiled}")
+        with Cluster(ONE_GPU, 1, config.processes) as cluster:
+            cluster.configure(config)
+            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            take_step = stepper(config, cluster, game)
+            for step in range(1, 11):
+                metrics = take_step(batches.at(step))
+            states.append({name: value.clone() for name, value in (game_state(game)["G"] | metrics).items()})
+    for name, plain in states[0].items():
+        torch.testing.assert_close(states[1][name], plain, rtol=1e-2, atol=1e-3)
+
+
+def test_the_loop_does_not_wait_for_the_gpu() -> None:
+    """Between logged steps no operation makes the host wait: torch raises where one does."""
+    config = tiny("x", "train.precision=bf16", "train.steps=9")
+    with Cluster(ONE_GPU, 1, config.processes) as cluster:
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        for step in (1, 2, 3):
+            train_step(game, batches.at(step))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in (4, 5, 6):
+                train_step(game, batches.at(step))
+                update_average(game.networks, config.train, step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils import parametrize
 
@@ -16,6 +16,7 @@ from infogan_dist.networks.layers import (
     FromMap,
     LocalBatchNorm,
     ToMap,
+    batches_apart,
     norm,
     normalise_spectrally,
     untouched,
@@ -165,6 +166,44 @@ def test_batch_norm_of_two_parts_is_that_of_the_whole() -> None:
     torch.testing.assert_close(here.running_var, whole.running_var)
 
 
+@pytest.mark.parametrize("by_parts", [False, True])
+def test_two_batches_in_one_pass_are_normalised_as_if_passed_alone(by_parts: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.arange(1, 9).view(8, 1, 1, 1) + 5
+    alone, together = BatchNorm(3).double(), BatchNorm(3).double()
+    results = []
+    for module in (alone, together):
+        module.gather_parts = (lambda ours: ours[None]) if by_parts else None
+        leaf = x.clone().requires_grad_()
+        if module is together:
+            with batches_apart(module, 2):
+                y = module(leaf)
+        else:
+            y = torch.cat([module(leaf[:4]), module(leaf[4:])])
+        (y * torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)).sum().backward()
+        results.append((y, leaf.grad, module.weight.grad, module.bias.grad, module.running_mean, module.running_var))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert together.batches == 1
+    assert not torch.allclose(together(x), results[0][0])  # all eight as one batch are something else
+
+
+def test_two_batches_of_two_parts_take_one_exchange_each_way() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, dtype=torch.float64)
+    exchanged: list[int] = []
+
+    def gather(ours: Tensor) -> Tensor:
+        exchanged.append(ours.numel())
+        return ours[None]
+
+    module = BatchNorm(3).double()
+    module.gather_parts = gather
+    with batches_apart(module, 2):
+        module(x).sum().backward()
+    assert exchanged == [2 * 2 * 3, 2 * 2 * 3]  # of two batches, two vectors of three channels
+
+
 def test_batch_norm_has_first_and_second_derivatives() -> None:
     module = BatchNorm(2).double()
     module.gather_parts = lambda ours: ours[None]
@@ -172,6 +211,10 @@ def test_batch_norm_has_first_and_second_derivatives() -> None:
     with untouched(module):
         assert gradcheck(module, (x,))
         assert gradgradcheck(module, (x,))
+    pair = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    with untouched(module), batches_apart(module, 2):
+        assert gradcheck(module, (pair,))
+        assert gradgradcheck(module, (pair,))
 
 
 def test_batch_norm_by_parts_of_bfloat16_keeps_float32_statistics() -> None:

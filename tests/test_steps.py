@@ -22,6 +22,7 @@ from infogan_dist.steps import (
     discriminator_step,
     fake_score,
     generator_step,
+    train_step,
 )
 from infogan_dist.training import BatchStream, build_game
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
@@ -119,6 +120,63 @@ def test_micro_batches_add_up_to_the_whole_without_a_norm() -> None:
     for name, network in whole.networks.named().items():
         for key, value in tensors_of(network).items():
             torch.testing.assert_close(tensors_of(parts.networks.named()[name])[key], value, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("learner", ["heads", "trunk"])
+def test_images_drawn_once_train_as_images_drawn_twice(learner: str) -> None:
+    """One micro-batch's images serve both updates, several are drawn again in G's: the same numbers, running statistics too."""
+    config = tiny("x", f"objective.information_trains={learner}")
+    once, twice, batch = plain_game(config), plain_game(config), batch_of(config)
+    drawn: list[Tensor] = []
+    once.networks.G.register_forward_hook(lambda module, given, images: drawn.append(images))
+    for _ in range(3):
+        ours = train_step(once, [batch])
+        theirs = discriminator_step(twice, [batch]) | generator_step(twice, [batch])
+        assert {key: value.item() for key, value in ours.items()} == {
+            key: value.item() for key, value in theirs.items()
+        }
+    assert len(drawn) == 3
+    for name, network in once.networks.named().items():
+        assert not changed(network, tensors_of(twice.networks.named()[name])), name
+
+
+def test_a_penalty_too_small_to_count_changes_nothing() -> None:
+    """Reals and fakes in one pass, or in two because slopes are penalised: the same numbers to rounding."""
+    metrics = []
+    for gamma in (0.0, 1e-30):
+        game = plain_game(tiny("x", f"objective.r1_gamma={gamma}"))
+        metrics.append([train_step(game, [batch_of(tiny("x"))]) for _ in range(3)][-1])
+    one_pass, two_passes = metrics
+    two_passes.pop("loss/penalty")
+    assert {k: v.item() for k, v in one_pass.items()} == pytest.approx(
+        {k: v.item() for k, v in two_passes.items()}, rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("gamma", [0, 1])
+def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs that torch.compile takes of the networks, run without a code generator, whose C++ would take minutes here."""
+    compiled: list[nn.Module] = []
+    real = nn.Module.compile
+
+    def compile_without_generator(network: nn.Module, mode: str, dynamic: bool) -> None:
+        compiled.append(network)
+        real(network, backend="aot_eager", dynamic=dynamic)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_generator)
+    torch._dynamo.reset()
+    results = []
+    for mode in ("false", "default"):
+        config = tiny("x", f"train.compile={mode}", f"objective.r1_gamma={gamma}")
+        cluster = Cluster(ONE_PROCESS, 1, config.processes)
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        metrics = [train_step(game, batches.at(step)) for step in (1, 2, 3)]
+        results.append({key: value.item() for key, value in metrics[-1].items()})
+        names = {name for name, network in game.networks.named().items() if any(network is each for each in compiled)}
+        assert names == (set() if mode == "false" else {"G", "Q"} if gamma else {"G", "FE", "D", "Q"})
+        cluster.close()
+    assert results[0] == pytest.approx(results[1], rel=1e-9)
 
 
 def test_clipping_bounds_the_joint_gradient() -> None:

@@ -44,12 +44,12 @@ def measure(subject: Subject, source: ImageSource, opponent: Opponent | None) ->
     # the command comes first, so that a wrong one is told at once
     duel = compete(subject, opponent) if opponent is not None else None
     reductions = _reductions(subject)
-    work = work_of(subject.step, subject.game.networks.named().values())
+    work = work_of(subject.plain_step, subject.game.networks.named().values())
     memory = cluster.on_main(lambda: peak_memory(cluster.device))
     alone = _alone(subject, source) if cluster.processes > 1 else subject
     timings = {"together": duel.ours} if duel is not None else alternate(_contenders(subject, alone), cluster)
     together, without = timings["together"], timings.get("alone", timings["together"])
-    phases = seconds_by_phase(alone, counts_of_a_repeat({"alone": alone.step}, cluster)["alone"])
+    phases = seconds_by_phase(alone, counts_of_a_repeat({"alone": alone.plain_step}, cluster)["alone"])
     if cluster.processes > 1:
         phases[REDUCE] = together.median - without.median
     limits = measure_limits(work, config.train.precision, cluster)
@@ -131,7 +131,7 @@ def _reductions(subject: Subject) -> dict[str, Any]:
 
 def _as_if_reduced(subject: Subject) -> Traffic:
     config, game = subject.config, subject.game
-    traffic = exchanges_of(game.networks.named().values(), subject.step)
+    traffic = exchanges_of(game.networks.named().values(), subject.plain_step)
     for side, owned in zip(
         (game.discriminator_side, game.generator_side), owned_networks(game.networks, game.objective), strict=True
     ):

@@ -11,7 +11,7 @@ from infogan_dist.data import ImageSource
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
 from infogan_dist.steps import MicroBatch, train_step
-from infogan_dist.training import BatchStream, build_game
+from infogan_dist.training import BatchStream, build_game, stepper
 
 
 class Subject:
@@ -21,14 +21,20 @@ class Subject:
         self.config, self.cluster = config, cluster
         self.game = build_game(config, cluster)
         self.steps_taken = 0
-        self._batches = BatchStream(config, cluster, source)
+        self._batches, self._train_step = BatchStream(config, cluster, source), stepper(config, cluster, self.game)
         cluster.settle(self.game.networks.named().values(), lambda: train_step(self.game, self._batches.at(1)))
 
     def step(self) -> dict[str, Tensor]:
-        """One whole training step: data, latents, both updates and the average. Its metrics."""
-        metrics = train_step(self.game, self.next_batch())
+        """One whole training step, as this run takes it: data, latents, both updates and the average. Its metrics."""
+        batch = self.next_batch()
+        metrics = self._train_step(batch)
         self.average()
         return metrics
+
+    def plain_step(self) -> None:
+        """The same without a recorded graph of it: each of its operations is called, and can be counted."""
+        train_step(self.game, self.next_batch())
+        self.average()
 
     def next_batch(self) -> Sequence[MicroBatch]:
         self.steps_taken += 1

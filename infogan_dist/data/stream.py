@@ -33,7 +33,10 @@ class ImageStream:
     def at(self, positions: Tensor) -> Tensor:
         """The images at `positions`, int64 [B] on the CPU."""
         if self._resident is not None:
-            images = self._resident[self._order.at(positions).to(self._device)]
+            indexes = self._order.at(positions)
+            if self._device.type == "cuda":  # a copy from pinned memory: the host does not wait for the device
+                indexes = indexes.pin_memory().to(self._device, non_blocking=True)
+            images = self._resident[indexes]
         else:
             future = self._ahead.pop(tuple(positions.tolist()), None) or self._submit(positions)
             images = future.result().to(self._device, non_blocking=True)

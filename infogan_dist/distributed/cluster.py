@@ -39,6 +39,9 @@ class Cluster(Group):
     def configure(self, config: Config) -> None:
         """Set precision, compression and trackers, which may come from a run's recorded config and so are known later."""
         self._drop_accelerator()
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every step has the same shapes: look for the fastest kernels once
+            torch.set_float32_matmul_precision("high")  # tf32
         self._compression = config.processes.compress_gradients
         self._accelerator = Accelerator(
             cpu=self.device.type == "cpu",

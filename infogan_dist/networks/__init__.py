@@ -59,6 +59,16 @@ def build_networks(config: Config) -> Networks:
     return Networks(G, copy.deepcopy(G).requires_grad_(False).eval(), FE, D, Q)
 
 
+def compile_networks(networks: Networks, config: Config) -> None:
+    """Compile the forward of each network as `train.compile` says, in place. FE and D stay as they are where their slopes
+    are penalised: torch.compile has no second derivative."""
+    if not config.train.compile:
+        return
+    penalised = config.objective.r1_gamma > 0 or config.objective.r2_gamma > 0
+    for network in (networks.G, networks.Q, *(() if penalised else (networks.FE, networks.D))):
+        network.compile(mode=config.train.compile, dynamic=False)
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int, name: str) -> None:
     """DCGAN's initial weights: N(0, 0.02), norms' scales N(1, 0.02), biases 0; each a function of seed and name alone."""

@@ -28,7 +28,7 @@ class Halving(nn.Conv2d):
         x = x.to(_computed_in(x))
         height, width = x.shape[2] // STRIDE, x.shape[3] // STRIDE
         if not _as_matrix(x, height * width, self.in_channels):
-            return super().forward(x)
+            return super().forward(_channels_last(x))
         y = F.linear(_Patches.apply(x), _patch_matrix(self.weight, x.dtype), self.bias)
         return y.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
 
@@ -53,6 +53,13 @@ class Doubling(nn.ConvTranspose2d):
 def _computed_in(x: Tensor) -> torch.dtype:
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """So laid out, one channel too, whose strides alone would leave the layout open: a convolution takes that of its input."""
+    if x.shape[1] == 1:
+        return x.reshape(len(x), -1).view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _as_matrix(x: Tensor, positions: int, channels: int) -> bool:

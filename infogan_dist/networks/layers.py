@@ -114,12 +114,14 @@ class _NormaliseByParts(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias, means, variances)
         ctx.norm, ctx.batches = norm, norm.batches
         ctx.mark_non_differentiable(means, variances)
-        each = zip(batches, means, variances, strict=True)
-        y = _joined([F.batch_norm(batch, mean, variance, weight, bias, eps=norm.eps) for batch, mean, variance in each])
+        given = zip(batches, means, variances, strict=True)
+        y = _joined(
+            [F.batch_norm(batch, mean, variance, weight, bias, eps=norm.eps) for batch, mean, variance in given]
+        )
         return y, means, variances
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor, *of_statistics: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, means, variances = ctx.saved_tensors
         norm: BatchNorm = ctx.norm
         if torch.is_grad_enabled():
@@ -127,18 +129,20 @@ class _NormaliseByParts(torch.autograd.Function):
             y = _normalised(x, weight, bias, norm, ctx.batches)
             found = iter(torch.autograd.grad(y, inputs, dy, create_graph=True))
             return *(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None
-        each = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
+        apart = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
         known = [
             torch.ops.aten.native_batch_norm_backward(
-                dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
+                dy_, x_, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
             )
-            for x, dy, mean, variance in each
+            for x_, dy_, mean, variance in apart
         ]
         sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in known])  # [batches, 2, C]
         count = x.numel() / x.shape[1] / ctx.batches * norm.parts
         by_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * norm.gathered(sums).sum(0)
-        for (x, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(each, known, by_statistics, strict=True):
-            dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
+        for (x_, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(
+            apart, known, by_statistics, strict=True
+        ):
+            dx -= F.batch_norm(x_, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
         dweight, dbias = sums.sum(0)
         return _joined([dx for dx, _, _ in known]), dweight, dbias, None
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan_dist.config import Config
+from infogan_dist.data import open_images
+from infogan_dist.distributed import Cluster
+from infogan_dist.errors import UserError
+from infogan_dist.graphed_step import WARM_UP, GraphedStep, Recorder
+from infogan_dist.run import game_state
+from infogan_dist.steps import Game, MicroBatch, train_step
+from infogan_dist.training import BatchStream, build_game, train
+from tests.conftest import ONE_PROCESS, tiny
+
+
+class Script(Recorder):
+    """Records on a CPU: what is replayed is the step itself, on the very tensors that it was recorded with."""
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def aside(self) -> nullcontext[None]:
+        return nullcontext()
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            step()
+
+        return replay
+
+
+def state_after(config: Config, take_step: Callable[[Game, list[MicroBatch]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        for step in range(1, config.train.steps + 1):
+            metrics = take_step(game, batches.at(step))
+        state = {f"{stem}.{name}": t for stem, tensors in game_state(game).items() for name, t in tensors.items()}
+        return {name: tensor.clone() for name, tensor in (state | metrics).items()}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_graphed_run_is_the_plain_run_bit_for_bit(accumulate: int) -> None:
+    config = tiny("x", f"train.accumulate={accumulate}", "objective.r1_gamma=1")
+    script, graphed = Script(), {}
+
+    def take_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
+        step = graphed.setdefault("step", GraphedStep(game, script))
+        return step(batch)
+
+    ours, plain = state_after(config, take_step), state_after(config, train_step)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in plain.items())
+    assert (script.recorded, script.replayed) == (1, config.train.steps - WARM_UP)
+
+
+def test_it_reads_its_own_tensors_and_leaves_the_callers_alone() -> None:
+    """A recording knows addresses: later batches must be copied to where the first one lay."""
+    config = tiny("x")
+    seen: list[int] = []
+
+    def take_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
+        step = GraphedStep(game, Script())
+        for number in range(3):
+            before = batch[0].reals.clone()
+            step(batch)
+            assert torch.equal(batch[0].reals, before)
+            seen.append(step._inputs[0].reals.data_ptr())
+            assert seen[number] != batch[0].reals.data_ptr()
+        return {}
+
+    state_after(config.model_copy(update={"train": config.train.model_copy(update={"steps": 1})}), take_step)
+    assert len(set(seen)) == 1
+
+
+def test_a_graph_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.cuda_graph = true needs one process on a GPU; here 1 on cpu"):
+        train(tiny(tmp_path / "run", "train.cuda_graph=true"), ONE_PROCESS)
+    assert not (tmp_path / "run").exists()
