@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     train.add_argument("--resume", default="auto", metavar="auto|never|CHECKPOINT", help="where to start (auto)")
     train.add_argument("--debug", action="store_true", help="a tiny checked run on one process, into OUTPUT-debug")
+    train.add_argument("--profile", action="store_true", help="where the time of some steps goes, into OUTPUT/profile")
     train.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
 
     sample = command(
@@ -175,6 +176,8 @@ def _train(options: argparse.Namespace) -> None:
             print(dump_config(config), end="")
         return
 
+    if options.debug and options.profile:
+        raise UserError("--debug trains a few checked steps, whose times say nothing; give --profile without it")
     if options.debug:
         from infogan_dist.debugging import debug
 
@@ -182,7 +185,7 @@ def _train(options: argparse.Namespace) -> None:
     else:
         from infogan_dist.training import train
 
-        train(config, launch, options.resume)
+        train(config, launch, options.resume, options.profile)
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -45,14 +45,7 @@ class Run:
             cluster.restore_scaler(checkpoint.manifest["scaler"])
         cluster.on_main(lambda: self._open(checkpoint))
         cluster.start_trackers(config.model_dump(mode="json"))
-        self._bar: tqdm[Any] = tqdm(
-            total=config.train.steps,
-            initial=self._start,
-            unit="step",
-            disable=not cluster.is_main,
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 10,
-        )
+        self._bar: tqdm[Any] = tqdm(disable=True)
 
     def __enter__(self) -> Self:
         train, cluster = self._config.train, self._cluster
@@ -61,6 +54,14 @@ class Run:
         whence = f"continuing after step {self._start}" if self._start else "from the start"
         cluster.announce(
             f"training {self._config.output} {whence}: {among} a step, {cluster.device.type}, {train.precision}"
+        )
+        self._bar = tqdm(
+            total=train.steps,
+            initial=self._start,
+            unit="step",
+            disable=not cluster.is_main,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 10,
         )
         return self
 

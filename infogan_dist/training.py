@@ -19,6 +19,7 @@ from infogan_dist.interruption import StopRequest
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.launcher import Launch
 from infogan_dist.networks import build_networks, compile_networks
+from infogan_dist.profiling import not_profiled, profiled
 from infogan_dist.randomness import Stream
 from infogan_dist.run import Run
 from infogan_dist.run_folder import admit
@@ -30,8 +31,10 @@ PROBED = 64  # images that the hosts compare
 DRAWN_AT_ONCE = 8192  # latents: a draw is some hundred small operations, however many rows it has
 
 
-def train(config: Config, launch: Launch, resume: str = "auto") -> None:
+def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
     """Train one run to config.train.steps, continuing from its newest checkpoint that verifies. Every rank calls it.
+
+    With `profile` some steps are profiled.
 
     Raises UserError, NoUsableCheckpoint, Diverged, or StoppedBySignal after saving.
     """
@@ -48,7 +51,8 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
-        with Run(config, cluster, game, admission.checkpoint) as run:
+        profiling = profiled(cluster, config.output) if profile else not_profiled()
+        with Run(config, cluster, game, admission.checkpoint) as run, profiling as step_is_done:
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
@@ -63,6 +67,7 @@ def train(config: Config, launch: Launch, resume: str = "auto") -> None:
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
                 if stopping or run.due(config.checkpoint.every, step):
                     run.save_checkpoint(step)
+                step_is_done()
                 if stopping and step < config.train.steps:
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
 

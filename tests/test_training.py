@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -19,7 +20,7 @@ from infogan_dist.launcher import Launch
 from infogan_dist.run_folder import read_metrics
 from infogan_dist.steps import Game, MicroBatch
 from infogan_dist.training import train
-from tests.conftest import ONE_PROCESS, tiny
+from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 
 def final_bytes(run: Path, step: int = 6) -> dict[str, bytes]:
@@ -197,3 +198,23 @@ def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, mon
     with pytest.raises(UserError, match="no debug run"):
         debug(tiny(tmp_path / "other"), ONE_PROCESS)
     assert (folder / "mine.txt").exists()
+
+
+def test_a_profile_shows_operations_and_leaves_a_trace(infogan: Command, tmp_path: Path) -> None:
+    settings = (
+        "debug",
+        "output=run",
+        "networks.width=2",
+        "train.global_batch=12",
+        "sample.every=0",
+        "train.precision=fp32",
+    )
+    short = infogan("train", *settings, "train.steps=3", "--profile")
+    assert "no profile: it begins after 12 steps" in short.stdout
+    whole = infogan("train", *settings, "train.steps=20", "--profile")
+    assert whole.returncode == 0, whole.stderr
+    assert "aten::convolution_backward" in whole.stdout
+    events = json.loads((tmp_path / "run" / "profile" / "trace.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in events if event.get("name", "").startswith("ProfilerStep")}
+    assert len(steps) == 5
+    refused(infogan("train", *settings, "--profile", "--debug"), "--profile without it")

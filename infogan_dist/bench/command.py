@@ -58,7 +58,9 @@ def bench(config: Config, launch: Launch, request: Request) -> None:
         if file is not None:
             cluster.on_main(lambda: _check_writable(file))
         precision = resolve_precision(config.train.precision, cluster.device)
-        config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+        train = config.train.model_copy(update={"precision": precision})
+        quiet = config.log.model_copy(update={"trackers": ()})
+        config = config.model_copy(update={"train": train, "log": quiet})
         figures = _figures(config, cluster, request)
         cluster.announce(*table(figures))
         if request.out == STDOUT:

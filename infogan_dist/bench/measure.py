@@ -14,6 +14,7 @@ from infogan_dist.bench.limits import Limits, measure_limits
 from infogan_dist.bench.phases import REDUCE, seconds_by_phase
 from infogan_dist.bench.subject import Subject
 from infogan_dist.bench.timing import Step, Timing, alternate, counts_of_a_repeat
+from infogan_dist.bench.upkeep import upkeep
 from infogan_dist.bench.work import Work, work_of
 from infogan_dist.checkpoints import versions
 from infogan_dist.config import Config
@@ -59,7 +60,7 @@ def measure(subject: Subject, source: ImageSource, opponent: Opponent | None) ->
         | ({"scaling": timings["solo"].median / together.median} if "solo" in timings else {})
         | {"phases": cluster.on_main(lambda: phases)}
         | cluster.on_main(lambda: efficiency(work, limits, together.median, config.train.precision))
-        | {"peak_memory_bytes": memory}
+        | {"peak_memory_bytes": memory, "upkeep": upkeep(subject, together.median)}
         | reductions
     )
 

@@ -17,6 +17,7 @@ def table(figures: dict[str, Any]) -> list[str]:
         *(_against(figures) if "ratio" in figures else []),
         *_phases(figures),
         *_efficiency(figures),
+        _upkeep(figures["upkeep"]),
         _memory(figures),
         f"start      the first step was done after {figures['seconds_to_first_step']:.1f} s",
         *_reductions(figures),
@@ -64,6 +65,14 @@ def _efficiency(figures: dict[str, Any]) -> list[str]:
         f"{figures['share_of_limit']:.1%} of what matrix products reach here",
         f"limits     GFLOP/s: {known}; copies read and write {limits['copied_bytes_per_second'] / GIGA:.1f} GB/s",
     ]
+
+
+def _upkeep(upkeep: dict[str, dict[str, float]]) -> str:
+    said = (
+        f"{name} {each['share']:.2%} ({each['seconds'] / MILLI:.3g} ms every {each['every']} steps)"
+        for name, each in upkeep.items()
+    )
+    return f"the loop   of a run's time: {', '.join(said)}"
 
 
 def _memory(figures: dict[str, Any]) -> str:
