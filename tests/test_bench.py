@@ -22,6 +22,7 @@ from infogan_dist.bench.phases import PHASES, PhaseClock, seconds_by_phase, time
 from infogan_dist.bench.subject import Subject
 from infogan_dist.bench.timing import Timing, spread
 from infogan_dist.bench.until import ROWS, Score, train_until
+from infogan_dist.bench.upkeep import share_of_run
 from infogan_dist.bench.work import Work, product_of, work_of
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
@@ -54,11 +55,14 @@ def python(code: str) -> str:
 
 
 def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_path: Path) -> None:
-    figures = {}
+    figures, temporary = {}, tmp_path / "temporary"
+    temporary.mkdir()
     for processes in (1, 2):
         out = tmp_path / f"{processes}.json"
         link = ["--bandwidth", 10, "--latency", 20] if processes == 1 else []
-        result = infogan("bench", *TINY, "--json", out, "--project", 4, *link, processes=processes)
+        result = infogan(
+            "bench", *TINY, "--json", out, "--project", 4, *link, processes=processes, TMPDIR=str(tmp_path)
+        )
         assert result.returncode == 0, result.stderr
         assert "images/s" in result.stdout
         figures[processes] = json.loads(out.read_text())
@@ -77,6 +81,8 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
         )
         assert figure["peak_memory_bytes"] > 0
         assert figure["seconds_to_first_step"] > 0
+        assert figure["upkeep"].keys() == {"log", "sample", "save"}
+        assert all(each["seconds"] > 0 and 0 <= each["share"] < 1 for each in figure["upkeep"].values())
     assert tuple(one["phases"]) == PHASES
     assert tuple(two["phases"]) == (*PHASES, "reduce")
     assert two["phases"]["reduce"] == pytest.approx(two["seconds"] - two["seconds_without_reductions"])
@@ -85,7 +91,8 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
     assert "scaling" not in one
     assert "error_here" in two["projection"]
     assert "error_here" not in one["projection"]
-    assert {path.name for path in tmp_path.iterdir()} == {"1.json", "2.json"}, "no run folder"
+    assert {path.name for path in tmp_path.iterdir()} == {"1.json", "2.json", "temporary"}, "no run folder"
+    assert not [path for path in temporary.iterdir() if path.name.startswith("infogan-bench")]
 
 
 def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) -> None:
@@ -148,6 +155,11 @@ def test_the_ratio_is_the_median_of_the_alternations_ratios() -> None:
         "smallest_ratio": 10.0,
         "largest_ratio": 50.0,
     }
+
+
+def test_the_share_of_what_is_done_now_and_then_is_of_the_whole_time() -> None:
+    assert share_of_run(seconds=1.0, every=9, step_seconds=1.0) == 0.1
+    assert share_of_run(seconds=1.0, every=0, step_seconds=1.0) == 0  # switched off
 
 
 def test_contenders_take_turns(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,8 @@ def test_a_profile_shows_operations_and_leaves_a_trace(infogan: Command, tmp_pat
     assert "no profile: it begins after 12 steps" in short.stdout
     whole = infogan("train", *settings, "train.steps=20", "--profile")
     assert whole.returncode == 0, whole.stderr
-    assert "aten::convolution_backward" in whole.stdout
+    assert "Self CPU time total" in whole.stdout
+    assert "aten::" in whole.stdout
     events = json.loads((tmp_path / "run" / "profile" / "trace.json").read_text())["traceEvents"]
     steps = {event["name"] for event in events if event.get("name", "").startswith("ProfilerStep")}
     assert len(steps) == 5

@@ -23,7 +23,7 @@ def upkeep(subject: Subject, step_seconds: float) -> dict[str, dict[str, float]]
     folder = cluster.on_main(lambda: tempfile.mkdtemp(prefix="infogan-bench-"))
     try:
         return {
-            name: {"seconds": seconds, "every": every, "share": _share(seconds, every, step_seconds)}
+            name: {"seconds": seconds, "every": every, "share": share_of_run(seconds, every, step_seconds)}
             for name, (every, act) in _acts(subject, folder).items()
             for seconds in [_seconds(act, subject)]
         }
@@ -49,5 +49,6 @@ def _seconds(act: Callable[[int], Any], subject: Subject) -> float:
     return subject.cluster.on_main(lambda: seconds)
 
 
-def _share(seconds: float, every: int, step_seconds: float) -> float:
+def share_of_run(seconds: float, every: int, step_seconds: float) -> float:
+    """What takes `seconds` after every so many steps (0: never), as a share of the run's time."""
     return seconds / (seconds + every * step_seconds) if every else 0.0
