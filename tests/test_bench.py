@@ -61,7 +61,7 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
         out = tmp_path / f"{processes}.json"
         link = ["--bandwidth", 10, "--latency", 20] if processes == 1 else []
         result = infogan(
-            "bench", *TINY, "--json", out, "--project", 4, *link, processes=processes, TMPDIR=str(tmp_path)
+            "bench", *TINY, "--json", out, "--project", 4, *link, processes=processes, TMPDIR=str(temporary)
         )
         assert result.returncode == 0, result.stderr
         assert "images/s" in result.stdout
