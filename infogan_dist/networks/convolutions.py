@@ -63,7 +63,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _as_matrix(x: Tensor, positions: int, channels: int) -> bool:
-    """Whether the matrix product is faster (measured on CPUs with and without bf16 units)."""
+    """Whether the matrix product is faster (measured in fp32 and bf16)."""
     return x.device.type == "cpu" and (positions <= SMALL or channels <= THIN)
 
 
@@ -78,6 +78,7 @@ class _Patches(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.shape = x.shape
+        assert x.shape[2] % STRIDE == x.shape[3] % STRIDE == 0, "maps halve evenly"
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, PADDING, PADDING, PADDING, PADDING))
         rows = padded.unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE)  # [B, H/2, W/2, C, 4, 4]
         return rows.permute(0, 1, 2, 4, 5, 3).reshape(-1, KERNEL * KERNEL * x.shape[1])
