@@ -39,7 +39,9 @@ CASES = [
 ]
 BOUNDS = {  # on the relative error of a network's reduced gradients
     "fp32": 1e-4,
-    "bf16": 0.1,  # eight bits of mantissa through some twenty layers; measured: at most 0.05
+    # eight bits of mantissa through some twenty layers: at most 0.07, but for FE under batch norms of three images, where bf16
+    # itself is off by 0.3 and process counts differ by 0.14
+    "bf16": 0.1,
     "compressed": 0.01,  # one rounding to eight bits on each rank and one of the sum; measured: at most 0.008
 }
 
@@ -110,7 +112,11 @@ def test_the_first_reduced_gradients_agree_in_lower_precisions(
     for network in {key.rpartition("/")[0] for key in one}:
         ours, theirs = (joined(gradients, network) for gradients in (one, several))
         assert ours.norm() > 0
-        assert (ours - theirs).norm() <= BOUNDS[precision] * ours.norm(), network
+        bound = BOUNDS[precision] * ours.norm()
+        if precision == "bf16":  # process counts may differ as much as bf16 differs from fp32 on one
+            exact = joined(load_file(left(kind, 1, 0, name, "-fp32.safetensors")), network)
+            bound = max(bound, (ours - exact).norm())
+        assert (ours - theirs).norm() <= bound, network
 
 
 def joined(gradients: dict[str, Tensor], network: str) -> Tensor:
