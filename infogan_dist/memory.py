@@ -42,10 +42,10 @@ class StepMemory(NamedTuple):
 
 
 class KeptBytes:
-    """Counts what autograd keeps for backward passes: each storage once, `weights` not at all."""
+    """Counts what autograd keeps for backward passes: each storage once, those of `known` tensors not at all."""
 
-    def __init__(self, weights: Iterable[Tensor]):
-        self._known = {weight.untyped_storage().data_ptr() for weight in weights}
+    def __init__(self, known: Iterable[Tensor]):
+        self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
         self._storages: dict[int, int] = {}
 
     @property
@@ -60,9 +60,9 @@ class KeptBytes:
 
 
 @contextmanager
-def kept_for_backward(weights: Iterable[Tensor]) -> Iterator[KeptBytes]:
+def kept_for_backward(known: Iterable[Tensor]) -> Iterator[KeptBytes]:
     """Within, count what autograd keeps; true for one forward pass and its backward, while nothing kept is freed between."""
-    kept = KeptBytes(weights)
+    kept = KeptBytes(known)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         yield kept
 
@@ -73,11 +73,12 @@ def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int
     A step of several micro-batches needs no more than that of one: it frees G's graph before the D step.
     """
     weights = [parameter for network in game.networks.named().values() for parameter in network.parameters()]
-    with kept_for_backward(weights) as by_drawing:
+    known = [*weights, batch.latent, batch.codes.categorical, batch.codes.continuous]  # views of many steps' draws
+    with kept_for_backward(known) as by_drawing:
         fakes = draw(game, batch)
-    with kept_for_backward(weights) as by_D:
+    with kept_for_backward(known) as by_D:
         metrics = discriminator_step(game, [batch], fakes)
-    with kept_for_backward(weights) as by_G:
+    with kept_for_backward(known) as by_G:
         metrics |= generator_step(game, [batch], fakes)
     game.engine.end_step()
     return metrics, by_drawing.total + max(by_D.total, by_G.total)

@@ -126,7 +126,7 @@ def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
 
     small, large, penalised = activations(8), activations(16), activations(8, "objective.r1_gamma=1")
     assert large / small == pytest.approx(2, rel=0.02)
-    assert penalised > 1.2 * small
+    assert penalised > 1.1 * small  # the first derivative is kept for the second
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
