@@ -15,7 +15,7 @@ NEVER = 2**31 - 1
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is allocated next.
 
-    glibc hands large tensors back to the system, which clears every page again at the next step: 3 to 15 % of a step on a CPU.
+    glibc hands large tensors back to the system, which clears every page again at the next step: 3 to 23 % of a step on a CPU.
     Other allocators keep what they have and lack this setting.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)

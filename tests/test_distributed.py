@@ -113,9 +113,9 @@ def test_the_first_reduced_gradients_agree_in_lower_precisions(
         ours, theirs = (joined(gradients, network) for gradients in (one, several))
         assert ours.norm() > 0
         bound = BOUNDS[precision] * ours.norm()
-        if precision == "bf16":  # process counts may differ as much as bf16 differs from fp32 on one
+        if precision == "bf16":  # process counts may differ by half of what bf16 differs from fp32 on one
             exact = joined(load_file(left(kind, 1, 0, name, "-fp32.safetensors")), network)
-            bound = max(bound, (ours - exact).norm())
+            bound = max(bound, 0.5 * (ours - exact).norm())
         assert (ours - theirs).norm() <= bound, network
 
 

@@ -57,16 +57,19 @@ def bench(config: Config, launch: Launch, request: Request) -> None:
         file = request.out if request.out != STDOUT else None
         if file is not None:
             cluster.on_main(lambda: _check_writable(file))
-        precision = resolve_precision(config.train.precision, cluster.device)
-        train = config.train.model_copy(update={"precision": precision})
-        quiet = config.log.model_copy(update={"trackers": ()})
-        config = config.model_copy(update={"train": train, "log": quiet})
-        figures = _figures(config, cluster, request)
+        figures = _figures(resolved(config, cluster), cluster, request)
         cluster.announce(*table(figures))
         if request.out == STDOUT:
             cluster.announce(json.dumps(figures))
         if file is not None:
             cluster.on_main(lambda: _write(file, json.dumps(figures, indent=1) + "\n"))
+
+
+def resolved(config: Config, cluster: Cluster) -> Config:
+    """What a run here would train, in the precision that `auto` means; without trackers."""
+    precision = resolve_precision(config.train.precision, cluster.device)
+    train = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"train": train, "log": config.log.model_copy(update={"trackers": ()})})
 
 
 def _figures(config: Config, cluster: Cluster, request: Request) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from infogan_dist.bench.timing import seconds_of
 from infogan_dist.bench.work import Product, Work, operations_of
 from infogan_dist.config import Precision
 from infogan_dist.distributed import Cluster, resolve_precision
@@ -59,17 +59,7 @@ def _copy_seconds(cluster: Cluster) -> float:
 
 
 def _fastest(act: Callable[[], object], cluster: Cluster) -> float:
-    """Seconds of `act` in the fastest of some bursts. Every rank bursts TRIES times, each as often as its own pace asks."""
-    cluster.any(False)  # all ranks at once, as in a step
+    """Seconds of `act` in the fastest of TRIES bursts, each as many times as this rank's own pace asks. Every rank calls it."""
     act()
-
-    def burst(count: int) -> float:
-        cluster.synchronize()
-        start = time.perf_counter()
-        for _ in range(count):
-            act()
-        cluster.synchronize()
-        return (time.perf_counter() - start) / count
-
-    count = max(1, int(BURST / burst(1)))
-    return min(burst(count) for _ in range(TRIES))
+    count = max(1, int(BURST / seconds_of(act, 1, cluster)))
+    return min(seconds_of(act, count, cluster) for _ in range(TRIES))

@@ -12,10 +12,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from infogan_dist.bench.against import Opponent, compete
+from infogan_dist.bench.command import resolved
 from infogan_dist.bench.subject import Subject
-from infogan_dist.config import Config, load_config
+from infogan_dist.config import load_config
 from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster, resolve_precision
+from infogan_dist.distributed import Cluster
 from tests.conftest import ONE_PROCESS, ROOT
 
 WIDTH = "networks.width=8"
@@ -36,11 +37,6 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         config = resolved(config, cluster)
         cluster.configure(config)
         yield Subject(config, cluster, open_images(config.data))
-
-
-def resolved(config: Config, cluster: Cluster) -> Config:
-    precision = resolve_precision(config.train.precision, cluster.device)
-    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
 
 
 @pytest.mark.benchmark(group="one step of 100 images at an eighth of the papers' width")
