@@ -1,0 +1,150 @@
+"""What is evaluated: G_ema, FE and Q of a checkpoint, or of networks in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from infogan_dist import checkpoints
+from infogan_dist.config import Config, parse_config
+from infogan_dist.data import ImageSource
+from infogan_dist.distributed import Group
+from infogan_dist.errors import UserError
+from infogan_dist.latents import Codes, Latents, LatentSpec
+from infogan_dist.networks import Networks, build_networks
+from infogan_dist.objectives import CodePosterior
+from infogan_dist.randomness import Stream
+from infogan_dist.sampling import batches_of
+
+FRESH = 10_000  # images that G draws for a figure: as many as the test parts of MNIST and its kin hold
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a subject comes from: the checkpoint's path, and how far it was trained."""
+
+    path: Path
+    step: int
+    images_seen: int
+
+    @property
+    def run(self) -> Path | None:
+        """The run folder that the checkpoint lies in; None for one that was copied out of it."""
+        return self.path.parent.parent if self.path.parent.name == "checkpoints" else None
+
+
+class Subject:
+    """G, FE and Q in evaluation mode on `group`'s device. Every rank makes one and calls its methods in the same order.
+
+    Predictions are float64 on the CPU, the same bits on every rank and for any number of ranks with as many threads each.
+    What was computed once is kept.
+    """
+
+    def __init__(
+        self, G: nn.Module, FE: nn.Module, Q: nn.Module, config: Config, origin: Origin | None, fresh: int = FRESH
+    ):
+        self.G, self.FE, self.Q = G, FE, Q
+        self.config, self.origin, self.fresh = config, origin, fresh
+        self.spec = LatentSpec.from_config(config.latents)
+        self.stream = Stream(config.seed, "evaluation")
+        self._read: dict[int, tuple[ImageSource, CodePosterior]] = {}
+        self._fakes: tuple[CodePosterior, Codes] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.G.parameters()).device
+
+    def posteriors(self, source: ImageSource, group: Group) -> CodePosterior:
+        """Q(c | x) of every image of a source, in its order."""
+        if id(source) not in self._read:
+            read = group.map_batches(batches_of(len(source)), lambda ours: self.recognise(scaled(source.read(ours))))
+            self._read[id(source)] = source, self._posterior(read[: len(source)])
+        return self._read[id(source)][1]
+
+    def fakes(self, group: Group) -> tuple[CodePosterior, Codes]:
+        """Q(c | G(z, c)) of `fresh` images of G, and the codes they were drawn from."""
+        if self._fakes is None:
+            read = group.map_batches(batches_of(self.fresh), lambda ours: self.recognise(self.draw(self.latents(ours))))
+            codes = self.latents(torch.arange(self.fresh)).codes
+            self._fakes = self._posterior(read[: self.fresh]), codes
+        return self._fakes
+
+    def latents(self, positions: Tensor, **codes: Tensor | float) -> Latents:
+        """Fresh z and c at `positions`, int64 [B], with the named codes held: a function of the run's seed and position."""
+        drawn = self.spec.draw(self.stream, positions)
+        return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes))
+
+    @torch.no_grad()
+    def draw(self, latents: Latents) -> Tensor:
+        """G's images [B, C, H, W] in [-1, 1] on the device."""
+        # `forward`, here and below: networks in training may be compiled for another batch size
+        images: Tensor = self.G.forward(self.spec.vector(latents).to(next(self.G.parameters())))
+        return images
+
+    def sample(self, count: int, group: Group, **codes: float) -> Tensor:
+        """`count` fresh images [count, C, H, W] in [-1, 1], float32 on the CPU, each rank drawing a share."""
+        drawn = group.map_batches(batches_of(count), lambda ours: self.draw(self.latents(ours, **codes)).float())
+        return drawn[:count].cpu()
+
+    @torch.no_grad()
+    def recognise(self, images: Tensor) -> Tensor:
+        """Q's output [B, spec.posterior_dim] on images [B, C, H, W] in [-1, 1], on the device."""
+        images = images.to(next(self.FE.parameters()))
+        output: Tensor = self.Q.forward(self.FE.forward(images))
+        return output
+
+    def _posterior(self, output: Tensor) -> CodePosterior:
+        return CodePosterior.from_output(output.cpu().double(), self.spec)
+
+
+def from_checkpoint(path: Path, group: Group) -> Subject:
+    """The subject in a run folder (its newest checkpoint that verifies) or one checkpoint folder. Every rank calls it.
+
+    Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
+    """
+    if path.suffix == ".safetensors":
+        raise UserError(
+            f"{path} holds G alone; evaluating codes needs FE and Q: give a run folder or a checkpoint folder"
+        )
+    checkpoint = group.on_main(lambda: checkpoints.find(path))
+    state = group.on_main(lambda: checkpoint.load("G_ema", "FE", "Q"))
+    config = parse_config(checkpoint.manifest["config"])
+    networks = build_networks(config)
+    loaded = {name: _loaded(networks.named()[name], state[name], checkpoint.path, group) for name in state}
+    origin = Origin(checkpoint.path, checkpoint.step, int(checkpoint.manifest["images_seen"]))
+    return Subject(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
+
+
+@contextmanager
+def in_training(networks: Networks, config: Config, fresh: int = FRESH) -> Iterator[Subject]:
+    """The networks of a run in training as a subject; afterwards each module is in the mode it was in, no buffer moved."""
+    examined = (networks.G_ema, networks.FE, networks.Q)
+    modes = [(module, module.training) for network in examined for module in network.modules()]
+    try:
+        for network in examined:
+            network.eval()
+        yield Subject(*examined, config, None, fresh)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def scaled(images: Tensor) -> Tensor:
+    """uint8 to [-1, 1] as a run's reals are scaled, float32."""
+    return images.float().div(127.5).sub(1)
+
+
+def _loaded(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, group: Group) -> nn.Module:
+    dtype = next(iter(tensors.values())).dtype
+    try:
+        network.to(group.device, dtype).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not hold the weights its config describes: {' '.join(str(error).split())}"
+        ) from error
+    return network.eval().requires_grad_(False)
