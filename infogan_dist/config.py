@@ -179,6 +179,8 @@ class CheckpointConfig(Section):
     """Steps between checkpoints; 0 is off. The last step is always saved."""
     keep: Count = 3
     """How many of the newest checkpoints stay."""
+    keep_every: Every = 0
+    """Checkpoints of every so many steps stay as well; 0 keeps none of them."""
 
 
 class LogConfig(Section):

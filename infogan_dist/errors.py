@@ -29,6 +29,12 @@ class NoUsableCheckpoint(InfoganError):
     exit_code = 4
 
 
+class CannotWrite(InfoganError):
+    """The run folder takes no more: a run that cannot save spends hours that it will lose. Every rank's log says so."""
+
+    concerns_one_rank = True
+
+
 class StoppedBySignal(InfoganError):
     """A signal asked the run to stop; it saved and can be resumed."""
 

@@ -42,7 +42,7 @@ class Generator:
             config, tensors = _read_exported(path)
         else:
             checkpoint = checkpoints.find(path)
-            config, tensors = parse_config(checkpoint.manifest["config"]), checkpoint.load("G_ema")["G_ema"]
+            config, tensors = checkpoint.config, checkpoint.load("G_ema")["G_ema"]
         return cls(_generator_with(config, tensors, path), config)
 
     def sample(self, count: int, seed: int | None = None, **codes: float) -> Tensor:

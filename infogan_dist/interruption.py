@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from infogan_dist.errors import StoppedBySignal
+from infogan_dist.launcher import speaks
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -33,3 +35,6 @@ class StopRequest:
         if self.requested:
             os._exit(StoppedBySignal.exit_code)
         self.requested = True
+        if speaks(os.environ):
+            said = f"\ninfogan-dist: {signal.Signals(number).name}: stopping after this step; a second signal stops at once\n"
+            os.write(sys.stderr.fileno(), said.encode())  # print is not safe here: it may be what was interrupted

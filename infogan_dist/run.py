@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from infogan_dist.checkpoints import Checkpoint, State, network_tensors, optimizer_tensors, restore_optimizer
+from infogan_dist.checkpoints import Checkpoint, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
@@ -22,6 +22,7 @@ from infogan_dist.networks.layers import local_buffers
 from infogan_dist.run_folder import RunFolder
 from infogan_dist.sampling import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.sides import owned_networks
+from infogan_dist.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
 from infogan_dist.steps import Game
 
 SHOWN = {"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)"}  # on the progress bar
@@ -42,7 +43,7 @@ class Run:
         if checkpoint is not None:
             state = cluster.on_main(checkpoint.load)
             restore_game(game, state)
-            cluster.restore_scaler(checkpoint.manifest["scaler"])
+            cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
         cluster.on_main(lambda: self._open(checkpoint))
         cluster.start_trackers(config.model_dump(mode="json"))
         self._bar: tqdm[Any] = tqdm(disable=True)
@@ -134,7 +135,12 @@ class Run:
         self._cluster.when_lost(self._folder.mark_failed)
 
     def _on_main(self, write: Any) -> None:
-        self._cluster.on_main(lambda: write(self._folder))
+        def guarded() -> Any:
+            assert self._folder is not None
+            with self._folder.writing():
+                return write(self._folder)
+
+        self._cluster.on_main(guarded)
 
     def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
         path = folder.sample_path(step, suffix)
@@ -160,9 +166,8 @@ def game_state(game: Game) -> State:
 
 
 def restore_game(game: Game, state: State) -> None:
-    """Put back what `game_state` took."""
-    for name, network in game.networks.named().items():
-        network.load_state_dict(state[name])
+    """Put back what `game_state` took. Raises NoUsableCheckpoint where it does not fit."""
+    restore_networks(game.networks.named(), state)
     optimizers: tuple[Optimizer, ...] = (game.optimizer_D, game.optimizer_G)
     for side, owned, optimizer in zip("DG", owned_networks(game.networks, game.objective), optimizers, strict=True):
-        restore_optimizer(optimizer, owned, state[f"optimizer_{side}"])
+        restore_optimizer(optimizer, owned, state.get(f"optimizer_{side}", {}))

@@ -11,6 +11,8 @@ import math
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +22,9 @@ import torch
 
 from infogan_dist import checkpoints
 from infogan_dist.checkpoints import Checkpoint
-from infogan_dist.config import Config, changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.config import Config, changed_numbers, dump_config, load_config
 from infogan_dist.distributed import resolve_precision
-from infogan_dist.errors import StoppedBySignal, UserError
+from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
 
@@ -46,6 +48,7 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
     folder = Path(config.output)
     check_writable(folder)
     found, complaints = checkpoints.newest(folder / "checkpoints")
+    reached = _reached(folder, found.step if found else 0)
     recorded = _recorded(folder, found)
     if recorded is not None and resume == "never":
         raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
@@ -58,18 +61,26 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
                 "set it back or choose another output"
             )
     config = _with_precision(config, resolve_precision(config.train.precision, device))
-    notices = tuple(f"skipping a damaged checkpoint: {complaint}" for complaint in complaints)
+    notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
+    if found is not None and reached > found.step and resume == "auto":
+        notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
     if resume not in ("auto", "never"):
         found = _chosen(Path(resume), config, newest=found)
     finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
-    return Admission(config, found, finished, notices)
+    return Admission(config, found, finished, tuple(notices))
 
 
 def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:
     """The config of the run in `folder`, if there is one: its config.yaml, or what its newest checkpoint holds."""
     if (folder / "config.yaml").exists():
         return load_config(folder / "config.yaml")
-    return parse_config(newest.manifest["config"]) if newest is not None else None
+    return newest.config if newest is not None else None
+
+
+def _reached(folder: Path, saved: int) -> int:
+    """The last step that the run in `folder` is known to have reached, `saved` or later."""
+    named = [checkpoints.step_of(path) for path in checkpoints.folders(folder / "checkpoints")[:1]]
+    return max([saved, *named, *(int(row["step"]) for row in read_metrics(folder / "metrics.jsonl")[-1:])])
 
 
 def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint:
@@ -79,7 +90,7 @@ def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint
             f"{config.output} holds a newer checkpoint (step {newest.step}) than {chosen.path}; "
             "choose another output to go on from there"
         )
-    for key, old, new in changed_numbers(parse_config(chosen.manifest["config"]), config):
+    for key, old, new in changed_numbers(chosen.config, config):
         raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
     return chosen
 
@@ -111,18 +122,25 @@ def who_writes_in(output: Path) -> str | None:
 
 
 class RunFolder:
-    """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on."""
+    """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on.
+
+    Opening raises UserError where another process has the folder or it cannot be written to.
+    """
 
     def __init__(self, config: Config, checkpoint: Checkpoint | None):
         self.path = Path(config.output)
         self.checkpoints = self.path / "checkpoints"
-        self._keep = config.checkpoint.keep
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._locked()
-        for marker in MARKERS:
-            (self.path / marker).unlink(missing_ok=True)
-        _replace(self.path / "config.yaml", dump_config(config))
-        self._cut_metrics(checkpoint.step if checkpoint else 0)
+        self._keeping = config.checkpoint
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+            self._check_unmoved(checkpoint.step if checkpoint else 0)
+            for marker in MARKERS:
+                (self.path / marker).unlink(missing_ok=True)
+            _replace(self.path / "config.yaml", dump_config(config))
+            self._cut_metrics(checkpoint.step if checkpoint else 0)
+        except OSError as error:
+            raise UserError(f"output = {self.path} cannot be written to: {error}; mend it or choose another") from error
 
     def __enter__(self) -> Self:
         return self
@@ -131,12 +149,25 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         marker = "DONE" if kind is None else "PREEMPTED" if issubclass(kind, StoppedBySignal) else "FAILED"
-        _replace(self.path / marker, f"{error}\n" if error is not None else "")
+        with suppress(OSError) if kind is not None else nullcontext():  # where nothing can be written, no marker either
+            _replace(self.path / marker, f"{error}\n" if error is not None else "")
         self._lock.close()
 
     def mark_failed(self, message: str) -> None:
         """Leave the marker of a run that ends without its context."""
         _replace(self.path / "FAILED", f"{message}\n")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Within, a write that fails becomes CannotWrite, which says what is left."""
+        try:
+            yield
+        except OSError as error:
+            steps = [checkpoints.step_of(path) for path in checkpoints.folders(self.checkpoints)]
+            left = f"the checkpoint of step {steps[0]} is" if steps else "no checkpoint is"
+            raise CannotWrite(
+                f"{self.path} cannot be written to: {error}; {left} there: make room, and the same command goes on"
+            ) from error
 
     def record(self, kind: str, step: int, images_seen: int, metrics: dict[str, float]) -> None:
         """Append one row to metrics.jsonl. A number that is not finite is written as null."""
@@ -150,9 +181,9 @@ class RunFolder:
         return read_metrics(self._metrics)
 
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any]) -> Path:
-        """Save, then prune to `checkpoint.keep`."""
+        """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`."""
         saved = checkpoints.save(self.checkpoints, state, facts)
-        checkpoints.prune(self.checkpoints, self._keep)
+        checkpoints.prune(self.checkpoints, self._keeping.keep, self._keeping.keep_every)
         return saved
 
     def sample_path(self, step: int, suffix: str = "") -> Path:
@@ -170,13 +201,23 @@ class RunFolder:
         try:
             # the kernel frees it when the process ends, however it ends
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
-            raise UserError(f"{self.path} is in use by {lock.read().strip() or 'another process'}") from error
+            raise UserError(
+                f"{self.path} is in use by {lock.read().strip() or 'another process'}; wait for it or choose another output"
+            ) from error
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         return lock
+
+    def _check_unmoved(self, step: int) -> None:
+        """Raises UserError where another process has trained here between this one's look at the folder and its lock."""
+        for path in checkpoints.folders(self.checkpoints):
+            if checkpoints.step_of(path) > step:
+                with suppress(checkpoints.Damaged):
+                    checkpoints.verify(path)
+                    raise UserError(f"{path} has appeared since this command began; give the same command again")
 
     def _cut_metrics(self, step: int) -> None:
         if self._metrics.exists():
@@ -185,9 +226,25 @@ class RunFolder:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a torn last line is left out."""
-    *lines, _torn = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-    return [json.loads(line) for line in lines]
+    """The rows of a metrics.jsonl. What is no row is left out: a torn last line, or what a power cut left in its place.
+
+    Raises UserError where there is such a file and it cannot be read.
+    """
+    try:
+        *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; mend it or move it away") from error
+    rows = [_parsed(line) for line in lines]
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _with_precision(config: Config, precision: str) -> Config:
@@ -197,4 +254,5 @@ def _with_precision(config: Config, precision: str) -> Config:
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".tmp-{path.name}")
     partial.write_text(text, encoding="utf-8")
+    checkpoints.sync(partial)  # else a power cut may leave the new name with nothing in it
     partial.replace(path)

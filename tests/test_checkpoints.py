@@ -11,6 +11,7 @@ from torch import nn
 from infogan_dist import checkpoints
 from infogan_dist.checkpoints import Damaged, State
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
+from infogan_dist.state import optimizer_tensors, restore_optimizer
 
 
 def state(value: float = 1.0) -> State:
@@ -37,13 +38,13 @@ def test_channels_last_weights_are_saved_and_restored_in_their_own_layout(tmp_pa
     network(torch.randn(1, 3, 5, 5)).sum().backward()
     optimizer.step()
     owned: dict[str, nn.Module] = {"G": network}
-    saved = checkpoints.save(tmp_path, {"optimizer_G": checkpoints.optimizer_tensors(optimizer, owned)}, {"step": 1})
+    saved = checkpoints.save(tmp_path, {"optimizer_G": optimizer_tensors(optimizer, owned)}, {"step": 1})
     tensors = checkpoints.verify(saved).load()["optimizer_G"]
     assert set(tensors) == {
         f"G.{name}/{key}" for name in ("weight", "bias") for key in ("step", "exp_avg", "exp_avg_sq")
     }
     other = torch.optim.Adam(network.parameters(), fused=True)
-    checkpoints.restore_optimizer(other, owned, tensors)
+    restore_optimizer(other, owned, tensors)
     for parameter in network.parameters():
         for key, value in optimizer.state[parameter].items():
             restored = other.state[parameter][key]
@@ -110,7 +111,7 @@ def test_a_save_that_fails_leaves_nothing_and_loses_nothing(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_sync", full)
+    monkeypatch.setattr(checkpoints, "sync", full)
     with pytest.raises(OSError, match="No space"):
         save(tmp_path, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
