@@ -61,8 +61,12 @@ class Generator:
 
     def images_at(self, positions: Tensor, seed: int, **codes: float) -> Tensor:
         """The images that stand at `positions`, int64 [B], in the endless row of `sample`'s images."""
+        return self.draw(self.latents_at(positions, seed, **codes))
+
+    def latents_at(self, positions: Tensor, seed: int, **codes: float) -> Latents:
+        """What the images at `positions` are drawn from."""
         drawn = self.spec.draw(Stream(seed, "sample"), positions)
-        return self.draw(Latents(drawn.noise, self.spec.with_values(drawn.codes, codes)))
+        return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes))
 
     @torch.no_grad()
     def draw(self, latents: Latents) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
@@ -19,6 +20,7 @@ from infogan_dist.randomness import Stream
 BATCH = 64  # images drawn at once
 GRID_COLUMNS = 10
 PADDING = 2  # pixels between the images of a grid
+MARGIN = 8  # pixels beside the names of a grid's rows
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,36 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def write_grid(images: Tensor, columns: int, path: Path) -> None:
-    """One PNG of uint8 images [N, C, H, W], row by row."""
+def write_grid(images: Tensor, columns: int, path: Path, names: Sequence[str] = ()) -> None:
+    """One PNG of uint8 images [N, C, H, W], row by row; the names of the images, if any, stand beside each row."""
     picture = make_grid(images, nrow=columns, padding=PADDING, pad_value=255)  # repeats a grey channel three times
-    _save_png(to_pil_image(picture if images.shape[1] == 3 else picture[:1]), path)
+    image = to_pil_image(picture if images.shape[1] == 3 else picture[:1])
+    rows = [names[start : start + columns] for start in range(0, len(names), columns)]
+    _save_png(_beside(image, [_row_name(row) for row in rows]) if rows else image, path)
 
 
-def write_images(images: Tensor, out: Path) -> None:
-    """uint8 images [N, C, H, W] as `out` asks: one `.png` grid, one `.npz` (uint8, NHWC), else a folder of PNGs."""
+def _row_name(names: Sequence[str]) -> str:
+    """All names in order, or the one that all images of a row share."""
+    return names[0] if len(set(names)) == 1 else " ".join(names)
+
+
+def _beside(picture: Image.Image, names: list[str]) -> Image.Image:
+    """The picture with a white margin on the left that holds a name for each of its rows."""
+    draw = ImageDraw.Draw(picture)
+    margin = MARGIN + math.ceil(max(draw.textlength(name) for name in names))
+    wider = Image.new(picture.mode, (margin + picture.width, picture.height), "white")
+    wider.paste(picture, (margin, 0))
+    height = (picture.height - PADDING) / len(names)
+    for row, name in enumerate(names):
+        ImageDraw.Draw(wider).text((MARGIN // 2, PADDING + (row + 0.5) * height), name, fill="black", anchor="lm")
+    return wider
+
+
+def write_images(images: Tensor, out: Path, names: Sequence[str] = ()) -> None:
+    """uint8 images [N, C, H, W] as `out` asks: one `.png` grid, with their names if they have any, one `.npz` (uint8, NHWC),
+    else a folder of PNGs."""
     if out.suffix == ".png":
-        write_grid(images, math.ceil(math.sqrt(len(images))), out)
+        write_grid(images, math.ceil(math.sqrt(len(images))), out, names)
     elif out.suffix == ".npz":
         np.savez_compressed(out, images=images.permute(0, 2, 3, 1).numpy())
     else:

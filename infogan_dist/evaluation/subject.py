@@ -69,7 +69,7 @@ class Subject:
     def fakes(self, group: Group) -> tuple[CodePosterior, Codes]:
         """Q(c | G(z, c)) of `fresh` images of G, and the codes they were drawn from."""
         if self._fakes is None:
-            read = group.map_batches(batches_of(self.fresh), lambda ours: self.recognise(self.draw(self.latents(ours))))
+            read = group.map_batches(batches_of(self.fresh), lambda ours: self.recognise(self.draw(self._vector(ours))))
             codes = self.latents(torch.arange(self.fresh)).codes
             self._fakes = self._posterior(read[: self.fresh]), codes
         return self._fakes
@@ -80,15 +80,15 @@ class Subject:
         return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes))
 
     @torch.no_grad()
-    def draw(self, latents: Latents) -> Tensor:
-        """G's images [B, C, H, W] in [-1, 1] on the device."""
+    def draw(self, vector: Tensor) -> Tensor:
+        """G's images [B, C, H, W] in [-1, 1] of its input [B, spec.dim], on the device."""
         # `forward`, here and below: networks in training may be compiled for another batch size
-        images: Tensor = self.G.forward(self.spec.vector(latents).to(next(self.G.parameters())))
+        images: Tensor = self.G.forward(vector.to(next(self.G.parameters())))
         return images
 
     def sample(self, count: int, group: Group, **codes: float) -> Tensor:
         """`count` fresh images [count, C, H, W] in [-1, 1], float32 on the CPU, each rank drawing a share."""
-        drawn = group.map_batches(batches_of(count), lambda ours: self.draw(self.latents(ours, **codes)).float())
+        drawn = group.map_batches(batches_of(count), lambda ours: self.draw(self._vector(ours, **codes)).float())
         return drawn[:count].cpu()
 
     @torch.no_grad()
@@ -97,6 +97,9 @@ class Subject:
         images = images.to(next(self.FE.parameters()))
         output: Tensor = self.Q.forward(self.FE.forward(images))
         return output
+
+    def _vector(self, positions: Tensor, **codes: Tensor | float) -> Tensor:
+        return self.spec.vector(self.latents(positions, **codes))
 
     def _posterior(self, output: Tensor) -> CodePosterior:
         return CodePosterior.from_output(output.cpu().double(), self.spec)

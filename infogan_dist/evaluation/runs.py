@@ -1,0 +1,38 @@
+"""Several runs of one recipe side by side: who failed, and what the others reached."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from infogan_dist.evaluation.figures import Figures
+
+FAILED_ABOVE = 0.08  # code error: a run that merged two classes has at least about 10 %
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run was started in `path`, whatever became of it."""
+    return (path / "config.yaml").exists() or (path / "FAILED").exists()
+
+
+def failure(path: Path, figures: Figures) -> str | None:
+    """Why a run counts as failed: its code error, or the marker of a process that failed there. None where it does not."""
+    marker = path / "FAILED"
+    if marker.exists():
+        said = " ".join(marker.read_text(encoding="utf-8", errors="replace").split())
+        return f"training failed: {said}" if said else "training failed"
+    if figures.get("code_error", 0) > FAILED_ABOVE:
+        return f"code error over {FAILED_ABOVE:.0%}"
+    return None
+
+
+def summary(rows: Sequence[Figures]) -> Figures:
+    """`runs`, `failed` and `code_error` (`median`, `best`, `worst`, fractions) over all rows, none dropped: a run without a
+    figure is worse than any. What depends on such a run is absent."""
+    errors = sorted(row.get("code_error", math.inf) for row in rows)
+    figures = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    counts: Figures = {"runs": len(rows), "failed": sum("failed" in row for row in rows)}
+    return counts | ({"code_error": finite} if finite else {})

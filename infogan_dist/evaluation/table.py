@@ -1,0 +1,134 @@
+"""The figures in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infogan_dist.evaluation.figures import Figures
+
+TOLD_ELSEWHERE = (
+    *("checkpoint", "seed", "step", "images_seen", "data", "images", "fresh_images", "versions", "matching", "failed"),
+    *(
+        "code_error",
+        "code_error_fitted_on_test",
+        "purity",
+        "nmi",
+        "ari",
+        "mutual_information",
+        "usage",
+        "usage_entropy",
+    ),
+    *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
+)
+COLUMNS = {  # of the table of runs, and their widths; the first is as wide as it must be
+    "run": 0,
+    "seed": 6,
+    "images seen": 12,
+    "code error": 11,
+    "L_I (nats)": 11,
+    "non-digits": 11,
+    "note": 0,
+}
+
+
+def table(figures: Figures) -> list[str]:
+    """Lines for the user on one checkpoint."""
+    lines = [
+        f"{figures['checkpoint']}: seed {figures['seed']}, {figures['images_seen']} images seen",
+        *(_agreement(figures) if "code_error" in figures else ["no labels: only the figures that need none"]),
+        *(_information(figures) if "mutual_information" in figures else []),
+        *(_usage(figures) if "usage" in figures else []),
+        *_others(figures),
+    ]
+    return [*lines, f"failed           {figures['failed']}"] if "failed" in figures else lines
+
+
+def runs_table(rows: Sequence[Figures], summary: Figures) -> list[str]:
+    """A line for each run and control, and what the runs come to together."""
+    cells = [_cells(row) for row in rows]
+    width = max(len(cell["run"]) for cell in cells) + 2
+    widths = COLUMNS | {"run": width}
+    heads = "".join(name.ljust(each) for name, each in widths.items())
+    lines = ["".join(cell[name].ljust(each) for name, each in widths.items()).rstrip() for cell in cells]
+    return [heads, *lines, _summary(summary)]
+
+
+def _summary(summary: Figures) -> str:
+    said = f"{summary['runs']} runs, {summary['failed']} failed"
+    errors = summary.get("code_error", {})
+    if "median" in errors:
+        said += f"; code error: median {_percent(errors['median'])}"
+    if "worst" in errors:
+        said += f", {_percent(errors['best'])} to {_percent(errors['worst'])}"
+    return said
+
+
+def _cells(row: Figures) -> dict[str, str]:
+    bounds = row.get("mutual_information", {})
+    return {
+        "run": str(row.get("control", row.get("checkpoint"))),
+        "seed": str(row.get("seed", "")),
+        "images seen": str(row.get("images_seen", "")),
+        "code error": _percent(row["code_error"]) if "code_error" in row else "",
+        "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
+        "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
+        "note": f"FAILED: {row['failed']}" if "failed" in row else f"on {row['data']}" if "control" in row else "",
+    }
+
+
+def _agreement(figures: Figures) -> list[str]:
+    matching, images = figures["matching"], f"{figures['images']} test images of {figures['data']}"
+    named = ", ".join(f"{number} = {label}" for number, label in matching["labels"].items())
+    flattering = [
+        f"{name.upper() if len(name) == 3 else name} {figures[name]:.3f}"
+        for name in ("nmi", "ari", "purity")
+        if name in figures
+    ]
+    return [
+        f"code error       {_percent(figures['code_error'])} of {images}",
+        f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
+        f"                 {_percent(figures['code_error_fitted_on_test'])} where the matching is fitted on the test images themselves",
+        f"clustering       {', '.join(flattering)} (of 1, without a matching)",
+        f"calibration      {_percent(figures['calibration_error'])} between how sure and how right Q is (ECE)",
+    ]
+
+
+def _information(figures: Figures) -> list[str]:
+    said = ", ".join(
+        f"{name} {bound:.3f} of {figures['mutual_information_ceiling'][name]:.3f}"
+        for name, bound in figures["mutual_information"].items()
+    )
+    return [f"information      L_I in nats on {figures['fresh_images']} fresh images: {said}"]
+
+
+def _usage(figures: Figures) -> list[str]:
+    lines = []
+    for name, shares in figures["usage"].items():
+        entropies = [figures[key][name] for key in ("usage_entropy", "entropy_on_reals", "entropy_on_fakes")]
+        spread, *each = (f"{entropy:.3f}" for entropy in entropies)
+        ceiling = f"{figures['mutual_information_ceiling'][name]:.3f}"
+        lines += [
+            f"usage            {name} on test images, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
+            f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; of each, {each[0]}, and on fakes {each[1]}",
+        ]
+    return lines
+
+
+def _others(figures: Figures) -> list[str]:
+    """What has no words of its own."""
+    return [
+        f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in figures.items() if key not in TOLD_ELSEWHERE
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
