@@ -1,0 +1,191 @@
+"""How well single codes stand for single factors, where the factors of each image are known: MIG, FactorVAE, SAP and DCI.
+
+`codes` is what Q reads from N images, `factors` what they were made from. A categorical code is one discrete variable of the
+scores, never a group of one-hot columns: splitting it up would spread its information over many and hide it. No data set of
+the package has known factors yet: no command calls these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from infogan_dist.randomness import Stream
+
+BINS = 20  # of a continuous variable where a score needs a discrete one (Locatello et al. 2019, appendix C)
+VOTES = 800  # to fit the majority vote on, and as many to score it (Kim & Mnih 2018, appendix B)
+IMAGES_OF_A_VOTE = 200  # Kim & Mnih 2018, appendix B
+_LEAST_SPREAD = (
+    0.05  # of the largest: codes below it are switched off (as Locatello et al. 2019, appendix C, prune them)
+)
+_TREES = 30
+_TRAINED_ON = 0.8  # of the images: DCI's trees; they are scored on the rest
+
+
+@dataclass(frozen=True)
+class Variables:
+    """Codes or factors of N images: float [N, V], and which of the V are discrete (class numbers from 0)."""
+
+    values: Tensor
+    discrete: tuple[bool, ...]
+
+    def as_classes(self) -> list[Tensor]:
+        """Each variable as int64 [N]: as it is where it is discrete, else in `BINS` bins of equal width."""
+        return [_binned(column, kind) for column, kind in zip(self.values.T, self.discrete, strict=True)]
+
+
+def mutual_information_gap(codes: Variables, factors: Variables) -> float:
+    """MIG: the mean over factors of (I of the best code - I of the next) / H of the factor (Chen et al. 2018, Eq. 6)."""
+    gaps = []
+    for factor in factors.as_classes():
+        information = [_mutual_information(code, factor) for code in codes.as_classes()]
+        gaps.append(_gap(information) / _mutual_information(factor, factor))
+    return _mean(gaps)
+
+
+def factor_vae_score(codes: Variables, factors: Variables, stream: Stream) -> float:
+    """How often the code that varies least tells which factor was held (Kim & Mnih 2018, section 4). Chance is 1 / factors.
+
+    Each vote holds one factor at a value over `IMAGES_OF_A_VOTE` images; the votes' majority is fitted on half of them. The
+    variance of a discrete code is Gini's (Dupont 2018, section 4). Codes that stand still take no part; 0 where all do.
+    """
+    spread = _spreads(codes)
+    active = spread > _LEAST_SPREAD * spread.max()
+    if not active.any():
+        return 0.0
+    classes = factors.as_classes()
+    held = stream.derived("factor").integers(torch.arange(2 * VOTES), 1, below=len(classes))[:, 0]
+    like = stream.derived("image").integers(torch.arange(2 * VOTES), 1, below=len(codes.values))[:, 0]
+    picks = stream.derived("others").bits(torch.arange(2 * VOTES), IMAGES_OF_A_VOTE)
+    still = []
+    for factor, image, draws in zip(held.tolist(), like.tolist(), picks, strict=True):
+        alike = (classes[factor] == classes[factor][image]).nonzero()[:, 0]
+        group = Variables(codes.values[alike[draws % len(alike)]], codes.discrete)
+        still.append(torch.where(active, _spreads(group) / spread, torch.inf).argmin())
+    votes = torch.zeros(len(spread), len(classes), dtype=torch.int64)
+    votes.index_put_((torch.stack(still[:VOTES]), held[:VOTES]), torch.tensor(1), accumulate=True)
+    return (votes.argmax(1)[torch.stack(still[VOTES:])] == held[VOTES:]).double().mean().item()
+
+
+def separated_attribute_predictability(codes: Variables, factors: Variables) -> float:
+    """SAP: the mean over factors of how much better the best single code predicts it than the next (Kumar et al. 2018, section 3).
+
+    A continuous factor is predicted by linear regression (R²; on a discrete code by the mean of each class), a discrete one by
+    the majority of each class or bin of the code (accuracy).
+    """
+    gaps = []
+    for factor, is_class in zip(factors.values.T.double(), factors.discrete, strict=True):
+        scores = []
+        for code, binned, in_classes in zip(codes.values.T.double(), codes.as_classes(), codes.discrete, strict=True):
+            if is_class:
+                scores.append(_majority_accuracy(binned, factor.long()))
+            else:
+                scores.append(_r_squared(one_hot(binned).double() if in_classes else code[:, None], factor))
+        gaps.append(_gap(scores))
+    return _mean(gaps)
+
+
+def disentanglement_completeness_informativeness(
+    codes: Variables, factors: Variables, stream: Stream
+) -> dict[str, float]:
+    """DCI by importances of random forests (Eastwood & Williams 2018, section 3); nothing without scikit-learn.
+
+    disentanglement: 1 - entropy of the factors a code serves, weighted by the code's importance. completeness: 1 - entropy of
+    the codes a factor is spread over. informativeness: accuracy, or R², of the factors on images left out, mean over factors.
+    """
+    if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
+        return {}
+    importance, scores = _forests(codes, factors, stream)
+    by_code = importance / importance.sum(1, keepdim=True).clamp(min=1e-12)
+    by_factor = importance / importance.sum(0, keepdim=True).clamp(min=1e-12)
+    weights = importance.sum(1) / importance.sum().clamp(min=1e-12)
+    return {
+        "disentanglement": (weights * (1 - _relative_entropy(by_code))).sum().item(),
+        "completeness": (1 - _relative_entropy(by_factor.T)).mean().item(),
+        "informativeness": _mean(scores),
+    }
+
+
+def _forests(codes: Variables, factors: Variables, stream: Stream) -> tuple[Tensor, list[float]]:
+    """The importance of each code for each factor, [codes, factors], and the score of each factor's forest."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    classes = codes.as_classes()
+    kinds = list(enumerate(codes.discrete))
+    blocks = [one_hot(classes[i]).double() if kind else codes.values[:, i : i + 1].double() for i, kind in kinds]
+    inputs, widths = torch.cat(blocks, dim=1).numpy(), [block.shape[1] for block in blocks]
+    order = stream.permutation(0, len(inputs)).numpy()
+    train, test = order[: round(_TRAINED_ON * len(order))], order[round(_TRAINED_ON * len(order)) :]
+    importances, scores = [], []
+    for number, (factor, kind) in enumerate(zip(factors.values.T, factors.discrete, strict=True)):
+        seed = int(stream.derived("trees").bits(torch.tensor([number]), 1))
+        forest: Any = (RandomForestClassifier if kind else RandomForestRegressor)(_TREES, random_state=seed)
+        target = factor.numpy()
+        forest.fit(inputs[train], target[train])
+        scores.append(float(forest.score(inputs[test], target[test])))
+        importances.append(
+            torch.stack([part.sum() for part in torch.tensor(forest.feature_importances_).split(widths)])
+        )
+    return torch.stack(importances, dim=1), scores
+
+
+def _binned(column: Tensor, discrete: bool) -> Tensor:
+    if discrete:
+        return column.long()
+    column = column.double()
+    low, high = column.min(), column.max()
+    return ((column - low) / (high - low).clamp(min=1e-12) * BINS).long().clamp(max=BINS - 1)
+
+
+def _mutual_information(a: Tensor, b: Tensor) -> float:
+    """In nats, of classes int64 [N] and [N]; the entropy where both are one."""
+    joint = torch.bincount(a * (b.max() + 1) + b, minlength=int((a.max() + 1) * (b.max() + 1))).double() / len(a)
+    joint = joint.view(int(a.max()) + 1, int(b.max()) + 1)
+    apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return torch.where(joint > 0, joint * torch.log(joint / apart), 0.0).sum().item()
+
+
+def _spreads(variables: Variables) -> Tensor:
+    """Variance of each variable; of a discrete one Gini's: half the chance that two of its values differ. float64 [V]."""
+    spreads = []
+    for column, discrete in zip(variables.values.T.double(), variables.discrete, strict=True):
+        counts = column.long().bincount().double() if discrete else column
+        pairs = len(column) * (len(column) - 1)
+        spreads.append((len(column) ** 2 - counts.square().sum()) / (2 * pairs) if discrete else column.var())
+    return torch.stack(spreads)
+
+
+def _majority_accuracy(code: Tensor, factor: Tensor) -> float:
+    width = int(factor.max()) + 1
+    table = torch.bincount(code * width + factor, minlength=(int(code.max()) + 1) * width).view(-1, width)
+    return table.max(1).values.sum().item() / len(code)
+
+
+def _r_squared(inputs: Tensor, target: Tensor) -> float:
+    """Of linear regression with an intercept, inputs [N, I] on target [N]; 0 where nothing varies."""
+    x, y = inputs - inputs.mean(0), target - target.mean()
+    total = y.square().sum().item()
+    residual = (y - x @ torch.linalg.pinv(x) @ y).square().sum().item()
+    return 1 - residual / total if total > 0 else 0.0
+
+
+def _relative_entropy(shares: Tensor) -> Tensor:
+    """Entropy of each row [.., K] relative to ln K; of one column 0."""
+    entropy = -torch.xlogy(shares, shares).sum(1)
+    return entropy / math.log(shares.shape[1]) if shares.shape[1] > 1 else entropy
+
+
+def _gap(scores: list[float]) -> float:
+    """The best less the next; the best itself where there is no other."""
+    first, second = sorted([*scores, 0.0], reverse=True)[:2]
+    return first - second
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

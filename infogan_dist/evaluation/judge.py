@@ -1,0 +1,214 @@
+"""The judge: a small digit classifier that reads samples, trained once on labelled train digits and kept in the user's cache.
+
+It only looks at finished images: no gradient of it reaches a training, and nothing is chosen by it. It is trained on the CPU
+by one thread, so images drawn on any device by any number of processes meet the same judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate, pad
+
+from infogan_dist.evaluation.subject import scaled
+from infogan_dist.randomness import DataOrder, Stream
+
+RECIPE = 1  # to be raised with any change that alters a judge's weights
+DIGITS = 10
+FEATURES = 64
+SIZE = 28  # pixels: images of other sizes are brought to it, so every size meets one standard
+WIDTH = 16  # channels of the first of three convolutions
+STEPS = 1500  # 3.2 epochs of MNIST; twice as many read its test digits no better
+BATCH = 128
+RATE = 0.005  # Adam's, after a warm-up and before it falls to 0 (one cycle, Smith & Topin 2018)
+WARM_UP = 0.25  # of the steps
+SHIFT = 2  # pixels: training digits are moved by up to so much
+THREADS = 1  # the order of float additions depends on it; one thread is never kept waiting by another
+_SEED = 0
+_DIGEST = "tensors_sha256"  # the one key of the file's metadata: several would be written in any order
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge makes of images: penultimate activations [N, FEATURES] and logits [N, DIGITS]."""
+
+    features: Tensor
+    logits: Tensor
+
+    @property
+    def digits(self) -> Tensor:
+        """The digits read, int64 [N]."""
+        return self.logits.argmax(1)
+
+    @property
+    def confidences(self) -> Tensor:
+        """The probability given to the digit read, float64 [N]."""
+        return self.logits.double().softmax(1).amax(1)
+
+
+class Judge(nn.Module):
+    """Images [B, C, H, W] in [-1, 1] to one table [B, FEATURES + DIGITS], which `reading` takes apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        maps = 4 * WIDTH * (SIZE // 8) ** 2
+        self.body = nn.Sequential(
+            nn.Conv2d(1, WIDTH, kernel_size=5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+            *_stage(WIDTH, 2 * WIDTH),
+            *_stage(2 * WIDTH, 4 * WIDTH),
+            nn.Flatten(),
+            nn.Linear(maps, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURES, DIGITS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        grey = images.mean(1, keepdim=True)
+        if grey.shape[2:] != (SIZE, SIZE):
+            grey = interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
+        features = self.body(grey)
+        return torch.cat((features, self.head(features)), dim=1)
+
+
+def reading(table: Tensor) -> Reading:
+    features, logits = table.split((FEATURES, DIGITS), dim=1)
+    return Reading(features, logits)
+
+
+def judge_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEPS) -> bytes:
+    """The safetensors file of the judge of these digits: from the cache, or trained now and put there.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N]. Rank zero alone calls it. A file that does not verify is made anew; a
+    cache that cannot be written is done without.
+    """
+    path = cache_folder() / f"judge-{data_name}-{images.shape[-1]}-{_key(images, labels, steps)}.safetensors"
+    if _verifies(path):
+        return path.read_bytes()
+    print(f"training the judge once, which takes about a minute; it is kept as {path}", flush=True)
+    with _fixed_threads():
+        judge = train_judge(images, labels, steps)
+    tensors = {name: tensor.contiguous() for name, tensor in judge.state_dict().items()}
+    written = save(tensors, metadata={_DIGEST: _digest(tensors)})
+    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(written)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+    return written
+
+
+def judge_from(file: bytes) -> Judge:
+    """The judge whose safetensors file this is, ready to read images."""
+    judge = _blank()
+    judge.load_state_dict(load(file))
+    return judge.eval().requires_grad_(False)
+
+
+def sha256(file: bytes) -> str:
+    """What tells one judge from another, in every table it fed."""
+    return hashlib.sha256(file).hexdigest()
+
+
+def train_judge(images: Tensor, labels: Tensor, steps: int = STEPS) -> Judge:
+    """A judge of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time."""
+    judge = _initial(_blank())
+    optimizer = torch.optim.Adam(judge.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
+    order, shifts = DataOrder(_SEED, len(images)), Stream(_SEED, "judge/shifts")
+    for step in range(steps):
+        positions = torch.arange(step * BATCH, (step + 1) * BATCH)
+        chosen = order.at(positions)
+        shifted = _shifted(scaled(images[chosen]), shifts.integers(positions, 2, below=2 * SHIFT + 1))
+        loss = cross_entropy(reading(judge(shifted)).logits, labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return judge.eval().requires_grad_(False)
+
+
+def cache_folder() -> Path:
+    """Where judges are kept: infogan_dist below XDG_CACHE_HOME, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infogan_dist"
+
+
+def _stage(inputs: int, outputs: int) -> list[nn.Module]:
+    """Half the size in either direction, 3 x 3 convolution with batch norm."""
+    convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
+    return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _blank() -> Judge:
+    """A judge of any weights. torch draws some: its ambient generator stands afterwards where it stood."""
+    with torch.random.fork_rng(devices=[]):
+        return Judge()
+
+
+def _initial(judge: Judge) -> Judge:
+    """He et al. 2015, Eq. 10, from our own stream."""
+    for name, parameter in judge.named_parameters():
+        if parameter.dim() > 1:
+            drawn = Stream(_SEED, f"judge/{name}").normal(torch.arange(len(parameter)), parameter[0].numel())
+            parameter.data = drawn.view_as(parameter) * math.sqrt(2 / parameter[0].numel())
+    judge.head.bias.data.zero_()
+    return judge
+
+
+def _shifted(images: Tensor, shifts: Tensor) -> Tensor:
+    """Each image moved by its row of shifts [B, 2] less SHIFT, in pixels down and right, filled with black."""
+    count, _, height, width = images.shape
+    rows = shifts[:, :1] + torch.arange(height)
+    columns = shifts[:, 1:] + torch.arange(width)
+    padded = pad(images, (SHIFT, SHIFT, SHIFT, SHIFT), value=-1.0)
+    image = torch.arange(count)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _key(images: Tensor, labels: Tensor, steps: int) -> str:
+    digest = hashlib.sha256(f"{RECIPE} {steps} {tuple(images.shape)}".encode())
+    digest.update(images.contiguous().numpy().data)
+    digest.update(labels.long().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _verifies(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            return (file.metadata() or {}).get(_DIGEST) == _digest(tensors)
+    except (SafetensorError, OSError):
+        return False
+
+
+@contextmanager
+def _fixed_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,181 @@
+"""Known answers of the figures that are taken from what the judge makes of images."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan_dist.evaluation.frechet import frechet_distance, kernel_distance
+from infogan_dist.evaluation.image_figures import Readings, scores
+from infogan_dist.evaluation.judge import DIGITS, FEATURES, Reading
+from infogan_dist.evaluation.modes import class_shares, mode_coverage, reverse_kl
+from infogan_dist.evaluation.neighbourhoods import neighbourhood_scores
+from infogan_dist.evaluation.non_digit import least_confidence, non_digit_rate
+from infogan_dist.evaluation.traversal import traversal_consistency
+from infogan_dist.randomness import Stream
+
+
+def normal(count: int, columns: int, name: str) -> Tensor:
+    return Stream(0, name).normal(torch.arange(count), columns)
+
+
+def whitened(features: Tensor) -> Tensor:
+    """The same points with mean 0 and covariance 1, exactly."""
+    centred = features.double() - features.double().mean(0)
+    root = torch.linalg.cholesky(torch.cov(centred.T))
+    return torch.linalg.solve_triangular(root, centred.T, upper=False).T
+
+
+def test_the_frechet_distance_of_known_gaussians() -> None:
+    x = whitened(normal(500, 6, "x"))
+    shift = torch.tensor([3.0, 0, 0, -4.0, 0, 0], dtype=torch.float64)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(x, x + shift) == pytest.approx(25)
+    scale = torch.tensor([1.0, 2, 3, 1, 1, 0.5], dtype=torch.float64)
+    assert frechet_distance(x, x * scale) == pytest.approx((1 - scale).square().sum().item())  # Σ commute: |σ1 - σ2|²
+
+
+def test_the_frechet_distance_of_covariances_that_do_not_commute() -> None:
+    """Against the definition, with scipy's root of the matrix product."""
+    from scipy.linalg import sqrtm
+
+    x, y = normal(300, 4, "x").double(), normal(200, 4, "y").double() @ normal(4, 4, "mix").double() + 1
+    root = torch.from_numpy(sqrtm((torch.cov(x.T) @ torch.cov(y.T)).numpy()).real)
+    traces = (torch.cov(x.T) + torch.cov(y.T) - 2 * root).trace()
+    expected = (x.mean(0) - y.mean(0)).square().sum() + traces
+    assert frechet_distance(x, y) == pytest.approx(expected.item(), rel=1e-9)
+    assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-9)
+
+
+def test_a_dead_feature_does_not_spoil_the_frechet_distance() -> None:
+    x = whitened(normal(500, 3, "x"))
+    dead = torch.cat((x, torch.zeros(500, 2)), dim=1)
+    assert frechet_distance(dead, dead + 1) == pytest.approx(5)
+
+
+def test_the_kernel_distance_is_the_mean_over_all_pairs() -> None:
+    x, y = normal(7, 3, "x").double(), normal(5, 3, "y").double()
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return ((a @ b).item() / 3 + 1) ** 3
+
+    within = [
+        sum(k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / (len(z) * (len(z) - 1))
+        for z in (x, y)
+    ]
+    between = sum(k(a, b) for a in x for b in y) / 35
+    assert kernel_distance(x, y) == pytest.approx(sum(within) - 2 * between)
+
+
+def test_the_kernel_distance_is_unbiased_and_sees_a_shift() -> None:
+    draws = [kernel_distance(normal(100, 4, f"x{i}"), normal(100, 4, f"y{i}")) for i in range(40)]
+    assert min(draws) < 0 < max(draws)
+    spread = torch.tensor(draws).std().item()
+    assert abs(sum(draws) / 40) < 3 * spread / math.sqrt(40)
+    assert kernel_distance(normal(100, 4, "x"), normal(100, 4, "y") + 1) > 10 * spread
+
+
+def test_the_distances_are_those_of_torchmetrics() -> None:
+    fid, kid = (pytest.importorskip(f"torchmetrics.image.{name}") for name in ("fid", "kid"))
+
+    class Features(torch.nn.Module):
+        num_features = 4
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)
+
+    x, y = (normal(64, 4, name).double().view(64, 1, 2, 2) for name in "xy")
+    y = y + 0.5
+    metric = fid.FrechetInceptionDistance(Features(), normalize=True, input_img_size=(1, 2, 2))
+    metric.set_dtype(torch.float64)
+    metric.update(x, real=True)
+    metric.update(y, real=False)
+    assert frechet_distance(x.flatten(1), y.flatten(1)) == pytest.approx(metric.compute().item(), rel=1e-6)
+    kernel = kid.KernelInceptionDistance(Features(), subsets=1, subset_size=64, normalize=True)
+    kernel.update(x, real=True)
+    kernel.update(y, real=False)
+    assert kernel_distance(x.flatten(1), y.flatten(1)) == pytest.approx(kernel.compute()[0].item(), rel=1e-4)
+
+
+def test_identical_sets_score_1_four_times_and_far_ones_0() -> None:
+    x = normal(1500, 5, "x")  # more than one block of rows
+    assert neighbourhood_scores(x, x) == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
+    assert neighbourhood_scores(x, x + 100) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
+
+
+def test_neighbourhoods_on_a_line() -> None:
+    """Reals at 0, 1, 2, 3, k = 1: every ball has radius 1 without its surface. Fakes at 0.4, 0.5, 9: radii 0.1, 0.1, 8.5."""
+    reals = torch.arange(4.0)[:, None]
+    found = neighbourhood_scores(reals, torch.tensor([[0.4], [0.5], [9.0]]), k=1)
+    assert found["precision"] == pytest.approx(2 / 3)
+    assert found["recall"] == pytest.approx(3 / 4)  # 1, 2 and 3 lie in the wide ball around 9
+    assert found["density"] == pytest.approx(4 / 3)  # each of two fakes lies in the balls of 0 and of 1
+    assert found["coverage"] == pytest.approx(2 / 4)
+
+
+def test_collapse_onto_one_mode_keeps_precision_and_loses_recall_and_coverage() -> None:
+    x, y = normal(200, 3, "x"), normal(200, 3, "y")
+    reals = torch.cat((x, x + 100))
+    found = neighbourhood_scores(reals, torch.cat((y, y[:100] * 0.99, y[:100] * 1.01)))
+    assert found["precision"] > 0.8
+    assert found["recall"] <= 0.5
+    assert found["coverage"] <= 0.5
+
+
+def test_one_in_a_hundred_reals_is_a_non_digit_by_construction() -> None:
+    confidences = torch.linspace(0.3, 1, 1000, dtype=torch.float64)[torch.randperm(1000)]
+    least = least_confidence(confidences)
+    assert non_digit_rate(confidences, least) == pytest.approx(0.01)
+    assert non_digit_rate(torch.tensor([0.0, least - 1e-9, least, 1.0], dtype=torch.float64), least) == 0.5
+
+
+def test_consistency_counts_the_digit_that_the_class_stands_for() -> None:
+    drawn = torch.tensor([0, 0, 1, 1, 2, 2])
+    digits = torch.tensor([7, 7, 3, 4, 2, 2])
+    assert traversal_consistency(digits, drawn, torch.tensor([7, 3, -1])) == pytest.approx(3 / 6)
+    assert traversal_consistency(digits, drawn, torch.tensor([7, 4, 2])) == pytest.approx(5 / 6)
+
+
+def test_modes_of_all_digits_alike_of_one_and_of_a_trace() -> None:
+    even = class_shares(torch.arange(10).repeat(20), 10)
+    only = class_shares(torch.full((200,), 3), 10)
+    assert (mode_coverage(even, even), reverse_kl(even, even)) == (1, 0)
+    assert mode_coverage(only, even) == pytest.approx(0.1)
+    assert reverse_kl(only, even) == pytest.approx(math.log(10))
+    half = class_shares(torch.arange(5).repeat(40), 10)
+    assert (mode_coverage(half, even), reverse_kl(half, even)) == (0.5, pytest.approx(math.log(2)))
+    trace = class_shares(torch.cat((torch.arange(9).repeat(111), torch.tensor([9]))), 10)
+    assert mode_coverage(trace, even) == pytest.approx(0.9), "one sample in a thousand is no mode of ten"
+    assert reverse_kl(even, only) == math.inf
+
+
+def made_up(name: str, count: int) -> Reading:
+    digits = Stream(0, name).integers(torch.arange(count), 1, below=DIGITS)[:, 0]
+    sureness = 3 + 5 * Stream(0, f"{name} sure").uniform(torch.arange(count), 1)
+    logits = torch.nn.functional.one_hot(digits, DIGITS) * sureness
+    return Reading(normal(count, FEATURES, name) + 3 * logits[:, :1], logits)
+
+
+def test_fakes_like_the_reals_score_their_floors_and_broken_ones_do_not() -> None:
+    test, train = made_up("test", 400), made_up("train", 400)
+    same = scores(Readings(train, test, train))
+    assert (same["frechet"], same["kernel"]) == (same["frechet_floor"], same["kernel_floor"])
+    assert same["mode_coverage"] == 1
+    assert same["non_digit_rate"] < 0.05
+    unsure = Reading(train.features - 20, train.logits / 10)
+    broken = scores(Readings(unsure, test, train))
+    assert broken["non_digit_rate"] == 1
+    assert broken["frechet"] > same["frechet"] + 0.9 * FEATURES * 400
+    assert broken["frechet_floor"] == same["frechet_floor"]
+    assert broken["precision"] < 0.05
+
+
+def test_sets_of_different_sizes_are_compared_at_the_smaller_one() -> None:
+    """Else the distance would fall with the number of images alone."""
+    test, train, fakes = made_up("test", 400), made_up("train", 100), made_up("fakes", 400)
+    found = scores(Readings(fakes, test, train))
+    first = scores(Readings(Reading(fakes.features[:100], fakes.logits), test, train))
+    assert found["frechet"] == first["frechet"]

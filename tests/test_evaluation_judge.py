@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan_dist.data import mnist_mini
+from infogan_dist.evaluation import judge as judging
+from infogan_dist.evaluation.judge import DIGITS, FEATURES, Judge, judge_file, judge_from, reading, sha256, train_judge
+from infogan_dist.evaluation.subject import scaled
+
+STEPS = 60
+
+
+def digits(split: str) -> tuple[Tensor, Tensor]:
+    images, labels = map(torch.from_numpy, mnist_mini.load(split))
+    return images[:, None], labels.long()
+
+
+TRAIN, TEST = digits("train"), digits("test")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Judge:
+    return train_judge(*TRAIN, steps=STEPS)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "infogan_dist"
+
+
+def few(count: int = 64) -> tuple[Tensor, Tensor]:
+    return TRAIN[0][::150][:count], TRAIN[1][::150][:count]
+
+
+def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: Judge) -> None:
+    read = reading(trained(scaled(TEST[0])))
+    assert (read.digits == TEST[1]).double().mean().item() > 0.9
+    assert read.features.shape == (len(TEST[0]), FEATURES)
+    assert read.logits.shape == (len(TEST[0]), DIGITS)
+    assert 1 / DIGITS < read.confidences.min() <= read.confidences.max() <= 1
+
+
+def test_it_does_not_read_labels_that_say_nothing() -> None:
+    """The bound above can fail."""
+    judge = train_judge(TRAIN[0], TRAIN[1].roll(1000) * 0 + torch.arange(len(TRAIN[1])) % DIGITS, steps=STEPS)
+    assert (reading(judge(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
+
+
+def test_colour_is_read_as_grey(trained: Judge) -> None:
+    grey = scaled(TEST[0][:50])
+    torch.testing.assert_close(trained(grey.expand(-1, 3, -1, -1)), trained(grey))
+
+
+def test_digits_of_another_size_are_brought_to_the_judges() -> None:
+    images, labels = TRAIN[0][::4], TRAIN[1][::4]
+    judge = train_judge(images.repeat_interleave(2, 2).repeat_interleave(2, 3), labels, steps=STEPS)
+    larger = scaled(TEST[0][::4].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert (reading(judge(larger)).digits == TEST[1][::4]).double().mean().item() > 0.85
+
+
+def test_the_same_digits_make_the_same_judge_whatever_the_ambient_generator(cache: Path) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = judge_file(*few(), "few", steps=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    for path in cache.iterdir():
+        path.unlink()
+    assert judge_file(*few(), "few", steps=3) == first
+
+
+def test_it_is_trained_once(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    first = judge_file(*few(), "few", steps=3)
+    (path,) = cache.iterdir()
+    assert path.suffix == ".safetensors"
+    assert str(path) in capsys.readouterr().out
+    monkeypatch.setattr(judging, "train_judge", lambda *_: pytest.fail("trained again"))
+    assert judge_file(*few(), "few", steps=3) == first == path.read_bytes()
+    assert len(sha256(first)) == 64
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "foreign"])
+def test_a_damaged_file_is_made_anew(cache: Path, damage: str) -> None:
+    first = judge_file(*few(), "few", steps=3)
+    (path,) = cache.iterdir()
+    flipped = first[:-9] + bytes([first[-9] ^ 1]) + first[-8:]
+    foreign = b"PK\x03\x04 not a safetensors file"
+    path.write_bytes({"bit": flipped, "cut": first[:-100], "empty": b"", "foreign": foreign}[damage])
+    assert judge_file(*few(), "few", steps=3) == first
+    assert path.read_bytes() == first
+
+
+def test_other_digits_or_labels_have_another_judge(cache: Path) -> None:
+    images, labels = few()
+    judge_file(images, labels, "few", steps=1)
+    judge_file(images, labels.roll(1), "few", steps=1)
+    judge_file(images.roll(1, dims=3), labels, "few", steps=1)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    judge = judge_from(judge_file(*few(), "few", steps=1))
+    assert not judge.training
+    assert not any(parameter.requires_grad for parameter in judge.parameters())
+
+
+def test_the_threads_of_the_process_are_put_back(cache: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        judge_file(*few(), "few", steps=1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shifts_move_digits_and_fill_with_black() -> None:
+    image = torch.full((2, 1, 4, 4), -1.0)
+    image[:, 0, 0, 0] = 1
+    moved = judging._shifted(image, torch.tensor([[0, 1], [4, 3]]))
+    assert moved[0].max() == 1, "the window starts SHIFT - row further up or down"
+    assert torch.equal(judging._shifted(image, torch.full((2, 2), judging.SHIFT)), image)
+    assert moved[1].max() == -1, "moved out of the picture"
