@@ -1,0 +1,209 @@
+"""Known answers of the figures of the codes."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from infogan_dist.config import DataConfig, NoiseConfig
+from infogan_dist.distributed import Group
+from infogan_dist.errors import UserError
+from infogan_dist.evaluation.calibration import expected_calibration_error, mean_entropy
+from infogan_dist.evaluation.clustering import agreement, purity
+from infogan_dist.evaluation.code_error import UNMATCHED, error, fit_matching, matched_code
+from infogan_dist.evaluation.controls import k_means, nearest
+from infogan_dist.evaluation.figures import flat
+from infogan_dist.evaluation.information import bounds
+from infogan_dist.evaluation.labels import open_labelled
+from infogan_dist.evaluation.metrics import evaluate_networks
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.usage import entropy_of_mean, shares
+from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.networks import build_networks
+from infogan_dist.objectives import CodePosterior
+from infogan_dist.randomness import Stream
+from tests.conftest import ONE_PROCESS, tensors_of, tiny
+
+LABELS = torch.arange(10).repeat_interleave(100)
+PERMUTED = (LABELS * 3 + 4) % 10
+
+
+def merged_and_split() -> Tensor:
+    """Labels 0 and 1 in class 0, label 2 in classes 1 and 2 by halves, each other label in a class of its own."""
+    predicted = LABELS.clone()
+    predicted[LABELS == 1] = 0
+    predicted[(LABELS == 2).nonzero()[::2, 0]] = 1
+    return predicted
+
+
+def test_identical_and_permuted_classes_have_no_error() -> None:
+    for predicted in (LABELS, PERMUTED):
+        matching = fit_matching(predicted, LABELS, (10, 10))
+        assert error(predicted, LABELS, matching) == 0
+        assert torch.equal(matching[predicted], LABELS)
+
+
+def test_a_merged_and_a_split_class_cost_15_percent_while_purity_reads_90() -> None:
+    predicted = merged_and_split()
+    assert error(predicted, LABELS, fit_matching(predicted, LABELS, (10, 10))) == pytest.approx(0.15)
+    assert purity(predicted, LABELS) == pytest.approx(0.90)
+
+
+def test_the_matching_is_the_best_of_all_and_is_not_refitted() -> None:
+    predicted, labels = torch.tensor([0] * 5 + [1] * 4 + [0] * 4), torch.tensor([0] * 5 + [0] * 4 + [1] * 4)
+    matching = fit_matching(predicted, labels, (2, 2))
+    assert matching.tolist() == [1, 0]  # 4 + 4 agree; the greedy choice, class 0 = label 0, leaves 5
+    assert error(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), matching) == pytest.approx(1 / 3)
+
+
+def test_classes_without_a_label_are_errors_and_labels_without_a_class_too() -> None:
+    more = LABELS + 10 * (torch.arange(1000) % 2)
+    matching = fit_matching(more, LABELS, (20, 10))
+    assert (matching == UNMATCHED).sum() == 10
+    assert error(more, LABELS, matching) == 0.5
+    fewer = LABELS // 2
+    assert error(fewer, LABELS, fit_matching(fewer, LABELS, (5, 10))) == 0.5
+    single = torch.zeros_like(LABELS)
+    matching = fit_matching(single, LABELS, (10, 10))
+    assert (matching == UNMATCHED).sum() == 9  # classes that no image has are matched to nothing
+    assert error(single, LABELS, matching) == pytest.approx(0.9)
+
+
+def test_the_code_as_wide_as_the_labels_is_matched() -> None:
+    noise = (NoiseConfig(dim=2),)
+    assert matched_code(LatentSpec(noise, (10, 10), 0)) == "categorical_0"
+    assert matched_code(LatentSpec(noise, (2, 10), 0)) == "categorical_1"
+    assert matched_code(LatentSpec(noise, (), 3)) is None
+
+
+def test_nmi_and_ari_are_1_for_permuted_classes_0_for_one_class_and_absent_without_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("sklearn")
+    assert agreement(PERMUTED, LABELS) == pytest.approx({"purity": 1, "nmi": 1, "ari": 1})
+    assert agreement(torch.zeros_like(LABELS), LABELS) == pytest.approx({"purity": 0.1, "nmi": 0, "ari": 0})
+    assert 0.8 < agreement(merged_and_split(), LABELS)["nmi"] < 1
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    assert agreement(PERMUTED, LABELS) == {"purity": 1}
+
+
+def posterior(logits: Tensor) -> CodePosterior:
+    empty = logits.new_empty(len(logits), 0)
+    return CodePosterior((logits.double(),), empty, empty)
+
+
+def test_a_perfect_q_tells_ln_k_a_uniform_one_nothing_a_wrong_one_less() -> None:
+    spec = LatentSpec((NoiseConfig(dim=2),), (10,), 0)
+    codes = Codes(LABELS[:, None], torch.empty(1000, 0))
+    sure = torch.nn.functional.one_hot(LABELS, 10) * 200.0
+    assert bounds(posterior(sure), codes, spec)["categorical_0"] == pytest.approx(math.log(10))
+    assert bounds(posterior(torch.zeros(1000, 10)), codes, spec)["categorical_0"] == pytest.approx(0, abs=1e-12)
+    assert bounds(posterior(sure.roll(1, 0)), codes, spec)["categorical_0"] < math.log(10) - 1
+
+
+def test_a_continuous_code_known_up_to_noise_has_the_gaussian_bound() -> None:
+    spec = LatentSpec((NoiseConfig(dim=2),), (), 1)
+    levels = torch.linspace(-1, 1, 1001).double()[:, None]
+    known = CodePosterior((), levels, torch.full_like(levels, 2 * math.log(0.1)))
+    expected = math.log(2) - 0.5 * math.log(2 * math.pi) - math.log(0.1)  # H(c) + E[log N(c; c, 0.1)]
+    got = bounds(known, Codes(torch.empty(1001, 0, dtype=torch.int64), levels), spec)["continuous_0"]
+    assert got == pytest.approx(expected)
+
+
+def test_usage_is_even_or_not() -> None:
+    even = torch.nn.functional.one_hot(LABELS, 10) * 200.0
+    assert shares(even) == [0.1] * 10
+    assert entropy_of_mean(even.double()) == pytest.approx(math.log(10))
+    lagging = even[LABELS != 9]
+    assert shares(lagging)[9] == 0
+    assert entropy_of_mean(lagging.double()) == pytest.approx(math.log(9))
+    assert entropy_of_mean(even[:1].expand(50, 10).double()) == pytest.approx(0, abs=1e-12)
+
+
+def test_calibration_is_the_gap_between_sure_and_right() -> None:
+    correct = torch.arange(100) < 80
+    assert expected_calibration_error(torch.full((100,), 0.8), correct) == pytest.approx(0, abs=1e-6)
+    assert expected_calibration_error(torch.full((100,), 1.0), correct) == pytest.approx(0.2)
+    assert expected_calibration_error(torch.ones(100), torch.zeros(100, dtype=torch.bool)) == 1
+    # two bins, too sure by 0.1 and not sure enough by 0.2: they do not cancel
+    confidence = torch.cat([torch.full((50,), 0.9), torch.full((50,), 0.3)])
+    correct = torch.cat([torch.arange(50) < 40, torch.arange(50) < 25])
+    assert expected_calibration_error(confidence, correct) == pytest.approx(0.5 * 0.1 + 0.5 * 0.2)
+
+
+def test_the_mean_entropy_is_ln_k_for_no_idea_and_0_for_certainty() -> None:
+    assert mean_entropy(torch.zeros(5, 10).double()) == pytest.approx(math.log(10))
+    assert mean_entropy(torch.eye(10).double() * 500) == pytest.approx(0, abs=1e-12)
+
+
+def test_k_means_finds_groups_that_lie_apart() -> None:
+    corners = torch.tensor([[0, 0], [0, 200], [200, 0], [200, 200]])
+    jitter = Stream(0, "jitter").integers(torch.arange(400), 2, below=20)
+    group = torch.arange(400) % 4
+    points = (corners[group] + jitter).to(torch.uint8)
+    centres = k_means(points, 4, Stream(0, "k-means"))
+    owner, squared = nearest(points, centres)
+    assert error(owner, group, fit_matching(owner, group, (4, 4))) == 0
+    assert squared.max() < 20**2 + 20**2
+    assert torch.allclose(centres[owner[0]], points[group == group[0]].double().mean(0))
+
+
+def test_labels_stand_beside_their_images_and_a_folder_has_none(tmp_path: Path) -> None:
+    test = open_labelled(DataConfig(image_size=32), "test")
+    assert test.labels.bincount().tolist() == [200] * 10
+    assert test.source.read(torch.tensor([0])).shape == (1, 1, 32, 32)
+    with pytest.raises(UserError, match=r"data\.name = folder has no labels; use one of mnist-mini, mnist"):
+        open_labelled(DataConfig(name="folder", root=str(tmp_path)), "test")
+
+
+def test_full_mnist_has_its_labels(full_mnist: str) -> None:
+    train = open_labelled(DataConfig(name="mnist", root=full_mnist), "train")
+    assert train.labels.dtype == torch.int64
+    assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+
+
+def test_few_images_are_taken_from_all_over_the_set() -> None:
+    few = Reals.open(DataConfig(), most_train=50, most_test=20)
+    assert len(few.train) == 50
+    assert few.train_labels is not None
+    assert few.train_labels.bincount().tolist() == [5] * 10
+    whole = open_labelled(DataConfig(), "train").source
+    assert torch.equal(few.train.read(torch.tensor([1])), whole.read(torch.tensor([200])))
+
+
+def test_only_numbers_go_into_a_row() -> None:
+    figures = {"code_error": 0.5, "usage": {"a": [0.5]}, "images": 3, "mutual_information": {"a": 1.0, "b": 2.0}}
+    assert flat(figures) == {"code_error": 0.5, "mutual_information/a": 1.0, "mutual_information/b": 2.0}
+
+
+def test_evaluating_networks_in_training_changes_nothing_of_them() -> None:
+    config = tiny("x", "networks.norm_D=spectral")
+    networks = build_networks(config)
+    networks.Q.eval()
+    before = {name: tensors_of(network) for name, network in networks.named().items()}
+    with Group(ONE_PROCESS, 1, config.processes) as group:
+        figures = evaluate_networks(networks, config, group)
+    assert figures.keys() >= {"code_error", "purity", "mutual_information/categorical_0", "usage_entropy/categorical_1"}
+    assert all(isinstance(value, float) for value in figures.values())
+    assert networks.FE.training
+    assert all(module.training for module in networks.FE.modules())
+    assert not networks.Q.training
+    for name, network in networks.named().items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, before[name][key]), f"{name}.{key}"
+
+
+def test_without_labels_the_figures_that_need_none_are_left(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
+    config = tiny("x", f"data={{name: folder, root: '{tmp_path}'}}")
+    with Group(ONE_PROCESS, 1, config.processes) as group:
+        figures = evaluate_networks(build_networks(config), config, group)
+    assert figures.keys() >= {"mutual_information/continuous_0", "usage_entropy/categorical_0"}
+    assert not figures.keys() & {"code_error", "purity", "nmi", "calibration_error"}
