@@ -48,7 +48,7 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
     """Write `state` as folder/step-XXXXXXXX, whole or not at all; `facts` must hold `step` and goes into the manifest.
 
     Raises Diverged rather than write a number that is not finite; an OSError leaves earlier checkpoints as they were, and
-    of this one nothing but, where the process is killed, a folder `.tmp-step-XXXXXXXX` that the next prune clears.
+    of this one nothing but, where the process is killed, a folder `.tmp-step-XXXXXXXX` to `clear`.
     """
     _check_finite(state)
     name = f"step-{facts['step']:08d}"
@@ -78,12 +78,18 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
     return final
 
 
-def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
-    """Remove all but the newest `keep` checkpoints and, unless it is 0, those of every `keep_every`-th step; and what
-    interrupted saves left behind."""
-    for path in folders(folder)[keep:]:
+def prune(folder: Path, step: int, keep: int, keep_every: int = 0) -> None:
+    """Remove the checkpoints before `step` but the newest, `keep` with that of `step`, and, unless it is 0, those of every
+    `keep_every`-th step. Newer ones do not count: a run that saves at `step` could not use them."""
+    kept = [path for path in folders(folder) if step_of(path) <= step]
+    for path in kept[keep:]:
         if not keep_every or step_of(path) % keep_every:
             path.rename(folder / f".tmp-{path.name}")  # half removed it would be a damaged checkpoint
+    clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove what interrupted saves and removals left behind."""
     for path in folder.glob(".tmp-step-*"):
         shutil.rmtree(path)
 

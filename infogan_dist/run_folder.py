@@ -139,6 +139,7 @@ class RunFolder:
                 (self.path / marker).unlink(missing_ok=True)
             _replace(self.path / "config.yaml", dump_config(config))
             self._cut_metrics(checkpoint.step if checkpoint else 0)
+            checkpoints.clear(self.checkpoints)
         except OSError as error:
             raise UserError(f"output = {self.path} cannot be written to: {error}; mend it or choose another") from error
 
@@ -183,7 +184,7 @@ class RunFolder:
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any]) -> Path:
         """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`."""
         saved = checkpoints.save(self.checkpoints, state, facts)
-        checkpoints.prune(self.checkpoints, self._keeping.keep, self._keeping.keep_every)
+        checkpoints.prune(self.checkpoints, facts["step"], self._keeping.keep, self._keeping.keep_every)
         return saved
 
     def sample_path(self, step: int, suffix: str = "") -> Path:

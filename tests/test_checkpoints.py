@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,12 +120,80 @@ def test_a_save_that_fails_leaves_nothing_and_loses_nothing(tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
 
-def test_pruning_keeps_the_newest_and_clears_what_was_interrupted(tmp_path: Path) -> None:
-    for step in (1, 2, 3, 10):
+def test_pruning_keeps_the_newest_and_milestones_and_clears_what_was_interrupted(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4, 6, 10):
         save(tmp_path, step)
-    (tmp_path / ".tmp-step-00000004").mkdir()
-    checkpoints.prune(tmp_path, keep=2)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000003", "step-00000010"]
+    (tmp_path / ".tmp-step-00000005").mkdir()
+    checkpoints.prune(tmp_path, 10, keep=2, keep_every=2)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"step-{step:08d}" for step in (2, 4, 6, 10)]
+    checkpoints.prune(tmp_path, 10, keep=2)
+    assert [checkpoints.step_of(path) for path in checkpoints.folders(tmp_path)] == [10, 6]
+
+
+def test_a_damaged_checkpoint_ahead_of_the_run_does_not_push_out_a_sound_one(tmp_path: Path) -> None:
+    for step in (2, 3, 8):
+        save(tmp_path, step)
+    _flip(tmp_path / "step-00000008" / "G.safetensors")
+    checkpoints.prune(tmp_path, 3, keep=1)
+    assert [checkpoints.step_of(path) for path in checkpoints.folders(tmp_path)] == [8, 3]
+    found, _ = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found.step == 3
+
+
+def test_steps_of_more_digits_than_a_name_has_are_newer(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000):
+        save(tmp_path, step)
+    (tmp_path / "step-last").mkdir()
+    assert [checkpoints.step_of(path) for path in checkpoints.folders(tmp_path)] == [100_000_000, 99_999_999]
+
+
+def _forge(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def _swap_in(path: Path, content: bytes) -> None:
+    """Another file under the name, the manifest changed to match."""
+    (path / "G.safetensors").write_bytes(content)
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    files["G.safetensors"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    _forge(path, files=files)
+
+
+def _other_shapes(path: Path) -> None:
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    files["G.safetensors"]["shapes"]["w"] = [3, 2]
+    _forge(path, files=files)
+
+
+FORGERIES: dict[str, Callable[[Path], object]] = {
+    "cannot be read": lambda path: _swap_in(path, pickle.dumps({"a": 1})),
+    "other tensors or shapes": _other_shapes,
+    "wrong in 'step'": lambda path: _forge(path, step="3"),
+    "wrong in 'files.G.safetensors": lambda path: _forge(path, files={"G.safetensors": 7}),
+    "wrong in 'files'": lambda path: _forge(path, files=["G.safetensors"]),
+    "no JSON object": lambda path: (path / "manifest.json").write_text("[]"),
+    "recursion": lambda path: (path / "manifest.json").write_text("[" * 100_000),
+    "no file of this folder": lambda path: _forge(path, files={"a\x1b[2J": {"sha256": "", "bytes": 1, "shapes": {}}}),
+    "more than": lambda path: os.truncate(path / "manifest.json", 65 * 2**20),
+}
+
+
+@pytest.mark.parametrize("reason", FORGERIES)
+def test_a_forged_checkpoint_is_refused_in_words(tmp_path: Path, reason: str) -> None:
+    path = save(tmp_path, 3)
+    FORGERIES[reason](path)
+    with pytest.raises(Damaged, match=reason):
+        checkpoints.verify(path)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_never_read(tmp_path: Path) -> None:
+    path = save(tmp_path, 3)
+    (path / "extra.safetensors").write_bytes(pickle.dumps("surprise"))
+    assert set(checkpoints.verify(path).load()) == {"G", "D"}
+    with pytest.raises(NoUsableCheckpoint, match=r"holds no extra\.safetensors"):
+        checkpoints.verify(path).load("extra")
 
 
 def test_find_takes_a_run_or_a_checkpoint_and_names_what_is_neither(tmp_path: Path) -> None:

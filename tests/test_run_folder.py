@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
 from pathlib import Path
 
 import pytest
 import torch
 
 from infogan_dist.config import Config, load_config
-from infogan_dist.errors import NoUsableCheckpoint, StoppedBySignal, UserError
-from infogan_dist.run_folder import RunFolder, admit, check_writable
+from infogan_dist.errors import CannotWrite, NoUsableCheckpoint, StoppedBySignal, UserError
+from infogan_dist.run_folder import RunFolder, admit, check_writable, read_metrics, who_writes_in
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -114,12 +117,49 @@ def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["step-00000002", "step-00000003"]
 
 
-def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_by_name_and_a_dead_ones_note_is_not_heeded(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     with RunFolder(config, None), pytest.raises(UserError, match=r"in use by process \d+ on "):
         RunFolder(config, None)
+    (tmp_path / "run" / ".lock").write_text("process 4 on elsewhere\n")
     with RunFolder(config, None):
-        pass
+        assert who_writes_in(tmp_path / "run") == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_what_another_process_trained_since_is_not_trained_over(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    folder = with_checkpoints(config, 2)
+    admitted = admit(config, "auto", CPU)
+    folder.save_checkpoint({"G": {"w": torch.ones(4)}}, {"step": 4})
+    with pytest.raises(UserError, match="step-00000004 has appeared since"):
+        RunFolder(config, admitted.checkpoint)
+
+
+def test_a_write_that_fails_says_what_is_left(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run"), 2)
+    with pytest.raises(CannotWrite, match=r"No space.*checkpoint of step 2 is there"), folder.writing():
+        raise OSError(28, "No space left on device")
+
+
+def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
+    folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
+    assert admit(tiny(tmp_path / "run"), "auto", CPU).notices == ()
+    (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
+    _, lost = admit(tiny(tmp_path / "run"), "auto", CPU).notices
+    assert "after step 2, up to step 4" in lost
+    shutil.rmtree(folder.checkpoints / "step-00000004")  # killed before its save: the metrics still know
+    (lost,) = admit(tiny(tmp_path / "run"), "auto", CPU).notices
+    assert "after step 2, up to step 4" in lost
+
+
+def test_metrics_that_are_no_rows_are_dropped_and_a_folder_in_their_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\0\0\0\n\xff{\n[1]\n{"step": "2"}\n' + b"[" * 100_000 + b'\n{"step": 2}\n{"st')
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read: Is a directory"):
+        read_metrics(path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+"""Faults, each injected into a real process by name: `kill@5` kills the process in the middle of step 5, `kill@5#1` only rank 1.
+
+`python -m tests.faults.faults FAULT[,FAULT …] COMMAND …` is `python -m infogan_dist COMMAND …` under them.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infogan_dist import checkpoints, run, steps, training
+
+SLOW = 1.0  # seconds that a slow rank takes over a step
+SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
+
+Act = Callable[..., object]  # given the arguments of the function before which it is done
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of the package under some faults; returns its exit code."""
+    from infogan_dist.__main__ import main as run_command
+
+    wanted, *command = arguments
+    once, _, faults = wanted.rpartition(":once:")
+    if not once or _first_time(Path(once)):
+        for name in filter(None, faults.split(",")):
+            inject(name)
+    return run_command(command)
+
+
+def _first_time(file: Path) -> bool:
+    """Whether this rank has not yet left its file: `FILE:once:FAULT` leaves a restarted rank alone."""
+    own = file.with_name(f"{file.name}-{os.environ.get('RANK', '0')}")
+    first = not own.exists()
+    own.touch()
+    return first
+
+
+def inject(fault: str) -> None:
+    """Arm `name`, `name=value`, `name@step` or `name@step#rank`."""
+    fault, _, rank = fault.partition("#")
+    if rank and rank != os.environ.get("RANK", "0"):
+        return
+    name, _, value = fault.partition("=")
+    name, _, step = name.partition("@")
+    if step:
+        _at_step(int(step), *STEPWISE[name])
+    else:
+        ALWAYS[name](value)
+
+
+# Faults of one step: what is done, and where in the step
+
+
+def _at_step(number: int, wrap: Callable[[Act], None], act: Act) -> None:
+    """Have `wrap` call `act` once step `number` has begun, and no more when it is over."""
+    real = training.BatchStream.at
+    now = [0]
+
+    def at(stream: Any, step: int) -> Any:
+        now[0] = step
+        return real(stream, step)
+
+    training.BatchStream.at = at  # type: ignore[method-assign]
+    wrap(lambda *arguments: act(*arguments) if now[0] == number else None)
+
+
+def _before(owner: Any, name: str) -> Callable[[Act], None]:
+    """Call an act before each call of this function."""
+
+    def wrap(act: Act) -> None:
+        real = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            act(*arguments)
+            return real(*arguments, **named)
+
+        setattr(owner, name, wrapped)
+
+    return wrap
+
+
+def _kill(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _terminate(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _terminate_twice(*_: object) -> None:
+    _terminate()
+    time.sleep(SLICE)  # the handler of the first runs between two instructions of Python
+    _terminate()
+    time.sleep(SLICE)
+
+
+def _sleep(*_: object) -> None:
+    time.sleep(SLOW)
+
+
+def _drift(game: Any, *_: object) -> None:
+    """What a faulty memory or an unreduced gradient does: a weight of this rank's own."""
+    with torch.no_grad():
+        next(game.networks.D.parameters()).view(-1)[0] += 1e-9
+
+
+def _spoil(game: Any, micro_batches: Any, *_: object) -> None:
+    for batch in micro_batches:
+        batch.reals.fill_(float("nan"))
+
+
+def _break_networks(game: Any, *_: object) -> None:
+    with torch.no_grad():
+        next(game.networks.G.parameters()).fill_(float("nan"))
+
+
+STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
+    "kill": (_before(steps, "generator_step"), _kill),  # after D's update and before G's
+    "kill-in-save": (_before(checkpoints, "sync"), _kill),
+    "term": (_before(steps, "generator_step"), _terminate),
+    "term-in-save": (_before(checkpoints, "sync"), _terminate),
+    "term-in-sampling": (_before(run, "write_grid"), _terminate),
+    "term-twice": (_before(steps, "generator_step"), _terminate_twice),
+    "slow": (_before(steps, "generator_step"), _sleep),
+    "drift": (_before(steps, "generator_step"), _drift),
+    "nan-images": (_before(steps, "discriminator_step"), _spoil),
+    "nan-weights": (_before(steps, "generator_step"), _break_networks),
+}
+
+
+# Faults of a whole process
+
+
+def _crash_at_event(value: str) -> None:
+    """`crash=FOLDER:EVENT:MODE`: end like kill -9 at this file event below the folder, `before` it or with the file `torn`."""
+    from ckpt_chaos.inject import arm
+
+    folder, event, mode = value.rsplit(":", 2)
+    arm(folder, crash_at=int(event), mode=mode, torn_python=True)
+
+
+def _list_events(value: str) -> None:
+    """`events=FOLDER:LOG`: write the file events below the folder, one a line."""
+    from ckpt_chaos.inject import arm
+
+    folder, log = value.rsplit(":", 1)
+    arm(folder, log_path=log, torn_python=True)
+
+
+def _limit_file_size(value: str) -> None:
+    """`filesize=BYTES`: no file grows beyond it, as on a full disk or over a quota."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(value), int(value)))
+
+
+def _poison_pickle(value: str) -> None:
+    """`no-pickle`: whatever unpickles fails."""
+    import pickle
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("something was unpickled")
+
+    pickle.load = pickle.loads = pickle.Unpickler = refuse  # type: ignore[assignment,misc]
+    torch.load = refuse
+
+
+def _draw_nothing(value: str) -> None:
+    """`no-pictures`: they take most of the time of a tiny run."""
+    run.Run.save_pictures = lambda self, step: None  # type: ignore[method-assign]
+
+
+ALWAYS: dict[str, Callable[[str], None]] = {
+    "crash": _crash_at_event,
+    "events": _list_events,
+    "filesize": _limit_file_size,
+    "no-pickle": _poison_pickle,
+    "no-pictures": _draw_nothing,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,181 @@
+"""What the fault suite shares: commands as real processes, alone or as ranks, and what a run folder holds afterwards.
+
+A process comes from a fork of one that has imported everything: it is the same command, three seconds of importing sooner.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from infogan_dist.checkpoints import folders, verify
+from tests.conftest import ROOT, clean_environment
+
+PATIENCE = 120  # seconds for what takes about two; only a failure waits that long
+STEPS = 6
+TINY = (
+    *("debug", "networks.width=2", "train.threads=1", "train.precision=fp64", "train.global_batch=12"),
+    *(f"train.steps={STEPS}", "latents={noise: [{dim: 3}], categorical: [3], continuous: 0}"),
+    *("sample.every=0", "checkpoint.every=2", "log.every=1"),
+)
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["infogan_dist.training", "infogan_dist.generator", "tests.faults.faults"])
+
+
+def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    for number, ending in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{log}.{ending}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+
+    from tests.faults.faults import main
+
+    sys.exit(main([faults, *command]))
+
+
+class Started:
+    """A process, what it has said so far, and how it ends."""
+
+    def __init__(self, command: Sequence[object], faults: str, folder: Path, environment: dict[str, str]):
+        self._log = folder / f"{len(list(folder.glob('*.err')))}-{environment.get('RANK', '0')}"
+        Path(f"{self._log}.err").touch()
+        words = [str(word) for word in command]
+        self._process = _forks.Process(target=_become, args=(words, faults, folder, self._log, environment))
+        self._process.start()
+
+    @property
+    def out(self) -> str:
+        return Path(f"{self._log}.out").read_text()
+
+    @property
+    def err(self) -> str:
+        return Path(f"{self._log}.err").read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._process.pid or 0, number)
+
+    def ended(self) -> int:
+        """Its exit code, negative for the signal that killed it; fails with what it said where it does not end."""
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
+            self._process.kill()
+            pytest.fail(f"still running\n{self.out}\n{self.err}")
+        return self._process.exitcode
+
+    def wait_for(self, path: Path) -> None:
+        """Until it has written a file; fails with what it said where that does not happen."""
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists() or not path.stat().st_size:
+            if not self._process.is_alive() or time.monotonic() > deadline:
+                pytest.fail(f"{path} did not come\n{self.out}\n{self.err}")
+            time.sleep(0.02)
+
+
+class Bench:
+    """A folder in which commands run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def start(self, *command: object, faults: str = "", processes: int = 1) -> list[Started]:
+        """The ranks of a command, in the order of their numbers."""
+        if processes == 1:
+            return [Started(command, faults, self.folder, {})]
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
+        return [
+            Started(
+                command, faults, self.folder, meet | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | _local(processes)
+            )
+            for rank in range(processes)
+        ]
+
+    def train(self, output: str = "run", *overrides: str, faults: str = "", processes: int = 1) -> list[Started]:
+        """The ended ranks of a tiny run."""
+        ranks = self.start("train", *TINY, f"output={output}", *overrides, faults=faults, processes=processes)
+        for rank in ranks:
+            rank.ended()
+        return ranks
+
+
+def _local(processes: int) -> dict[str, str]:
+    return {"LOCAL_WORLD_SIZE": str(processes), "ACCELERATE_USE_CPU": "true"}
+
+
+def free_port() -> int:
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        port: int = candidate.getsockname()[1]
+        return port
+
+
+def torchrun(*command: object, faults: str = "", processes: int = 2, restarts: int = 0) -> list[str]:
+    """The same by torchrun, as a user starts it."""
+    words = ["--nproc-per-node", processes, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    return [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *map(str, [*words, "--max-restarts", restarts, "-m", "tests.faults.faults", faults, *command]),
+    ]
+
+
+def run_torchrun(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Under torchrun's shared store restarted workers may wait for ever: each incarnation gets a store of its own."""
+    own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    environment = clean_environment(PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="", **own_store)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def final_bytes(run: Path, step: int = STEPS) -> dict[str, bytes]:
+    """Every tensor file of a checkpoint that verifies."""
+    checkpoint = verify(run / "checkpoints" / f"step-{step:08d}")
+    return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
+
+
+def steps_kept(run: Path) -> list[int]:
+    """The steps of the checkpoints, oldest first; each must verify, and nothing else may lie beside them."""
+    found = folders(run / "checkpoints")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {path.name for path in found}
+    return [verify(path).step for path in reversed(found)]
+
+
+def steps_logged(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def markers(run: Path) -> list[str]:
+    return [name for name in ("DONE", "PREEMPTED", "FAILED") if (run / name).exists()]
+
+
+def said_once(text: str, *words: str) -> str:
+    """The only line on stderr beside the progress bar; it holds every word, and there is no traceback."""
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.startswith("infogan-dist: ")]
+    assert "Traceback" not in text, text
+    assert len(lines) == 1, text
+    assert all(word in lines[0] for word in words), lines[0]
+    return lines[0]
+
+
+def tmpfs(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system mounted at `folder`; skips where this user may mount none."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"this user may mount no file system ({mounted.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)

@@ -1,0 +1,109 @@
+"""Processes that end without a word: in the middle of a step, at every file event of a run, one rank of several."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infogan_dist.checkpoints import newest
+from tests.faults.harness import (
+    TINY,
+    Bench,
+    final_bytes,
+    markers,
+    run_torchrun,
+    said_once,
+    steps_kept,
+    steps_logged,
+    torchrun,
+)
+
+
+def test_a_run_killed_in_the_middle_of_a_step_ends_with_the_bytes_of_one_that_was_not(
+    bench: Bench, whole: Path
+) -> None:
+    run = bench.folder / "run"
+    for step, kept in ((4, [2]), (5, [2, 4])):
+        (killed,) = bench.train(faults=f"kill@{step}")
+        assert killed.ended() == -9
+        assert steps_kept(run) == kept
+        assert markers(run) == []
+    (last,) = bench.train()
+    assert last.ended() == 0, last.err
+    assert "continuing after step 4" in last.out
+    assert final_bytes(run) == final_bytes(whole)
+    assert steps_logged(run) == [1, 2, 3, 4, 5, 6]
+    assert markers(run) == ["DONE"]
+
+
+def test_a_rank_that_is_killed_ends_the_others_and_the_same_command_goes_on(bench: Bench, whole_of_two: Path) -> None:
+    run = bench.folder / "run"
+    for killed, left in ((1, 0), (0, 1)):
+        ranks = bench.train(faults=f"kill@5#{killed}", processes=2)
+        assert [ranks[killed].ended(), ranks[left].ended()] == [-9, 1]
+        said_once(ranks[left].err, f"rank {left} of 2", "lost another rank in")
+        assert steps_kept(run) == [2, 4]
+        assert markers(run) == (["FAILED"] if left == 0 else [])
+    for rank in bench.train(processes=2):
+        assert rank.ended() == 0, rank.err
+    assert final_bytes(run) == final_bytes(whole_of_two)
+    assert (run / "metrics.jsonl").read_bytes() == (whole_of_two / "metrics.jsonl").read_bytes()
+
+
+def test_torchrun_restarts_a_killed_rank_and_the_run_recovers_by_itself(tmp_path: Path, whole_of_two: Path) -> None:
+    faults = "begun:once:kill@5#1"
+    result = run_torchrun(tmp_path, torchrun("train", *TINY, "output=run", faults=faults, restarts=2))
+    assert result.returncode == 0, result.stderr
+    assert "continuing after step 4" in result.stdout
+    assert final_bytes(tmp_path / "run") == final_bytes(whole_of_two)
+    assert markers(tmp_path / "run") == ["DONE"]
+
+
+ONE_SAVE = (
+    "train.steps=2",
+    "checkpoint.keep=1",
+    "checkpoint.every=0",
+    "log.every=0",
+)  # goes on after step 1, and prunes
+PARTS = 3  # of the sweep, so that no test takes half a minute
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A run of two steps in `run`, a copy of it after its first step in `one`, and the file events of its second in `log`."""
+    bench = Bench(tmp_path_factory.mktemp("begun"))
+    (first,) = bench.train("run", *ONE_SAVE, "train.steps=1")
+    assert first.ended() == 0, first.err
+    shutil.copytree(bench.folder / "run", bench.folder / "one")
+    (second,) = bench.train(
+        "run", *ONE_SAVE, faults=f"no-pictures,events={bench.folder / 'run'}:{bench.folder / 'log'}"
+    )
+    assert second.ended() == 0, second.err
+    return bench
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_any_file_event_no_sound_checkpoint_is_lost_and_the_run_ends_the_same(
+    bench: Bench, begun: Bench, part: int
+) -> None:
+    events = (begun.folder / "log").read_text().splitlines()  # number, what was done, to what, whether it can be torn
+    run, undisturbed = bench.folder / "run", final_bytes(begun.folder / "run", 2)
+    assert len(events) > 20  # all that is written but pictures
+    for number, event in list(enumerate(events, 1))[part::PARTS]:
+        _, _, name, torn = event.split("\t")
+        for mode in ("before", "torn") if torn == "1" and name != run.name else ("before",):
+            shutil.rmtree(run, ignore_errors=True)
+            shutil.copytree(begun.folder / "one", run)
+            (killed,) = bench.train("run", *ONE_SAVE, faults=f"no-pictures,crash={run}:{number}:{mode}")
+            assert killed.ended() == 137, (event, killed.err)
+            found, complaints = newest(run / "checkpoints")
+            assert found is not None
+            assert complaints == []
+            (resumed,) = bench.train("run", *ONE_SAVE, faults="no-pictures")
+            assert resumed.ended() == 0, (event, mode, resumed.err)
+            assert steps_kept(run)[-1] == 2, (event, mode)
+            assert final_bytes(run, 2) == undisturbed, (event, mode)
+            if (name, mode) != ("metrics.jsonl", "torn"):  # half of the file is gone, which no append does
+                assert steps_logged(run) == [1, 2]
