@@ -1,0 +1,177 @@
+"""No label can reach training: not by an import, not by a name, and not in fact."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+import infogan_dist
+from infogan_dist.checkpoints import verify
+from infogan_dist.data import mnist_mini, sources
+from infogan_dist.steps import MicroBatch
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, tiny
+
+PACKAGE = Path(infogan_dist.__file__).parent
+MAKES_THE_FILE = PACKAGE / "data" / "mnist_mini.py"  # reads and writes the labels of the shipped subset
+LABEL_WORDS = ("label", "target", "digit")
+MAY_BE_ASKED = {"evaluate_networks"}  # by what trains: it hands back numbers for the metrics
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The dotted names that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def label_reads(tree: ast.AST) -> list[str]:
+    """Where a module gets at labels: the room that hands them out, torchvision's attributes, or those of mnist-mini."""
+    found = [name for name in imported(tree) if name.startswith("infogan_dist.evaluation.labels")]
+    digits_of_mini: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("targets", "labels", "test_labels", "train_labels"):
+            found.append(f".{node.attr} in line {node.lineno}")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith("_labels"):
+            found.append(f"{node.value} in line {node.lineno}")
+        if isinstance(node, ast.Subscript) and _loads_mini(node.value) and ast.unparse(node.slice) == "0":
+            digits_of_mini.add(node.value)  # images only
+        if _loads_mini(node) and node not in digits_of_mini:
+            found.append(f"mnist_mini.load in line {node.lineno}")  # type: ignore[attr-defined]
+    return found
+
+
+def _loads_mini(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mnist_mini.load")
+
+
+def what_trains() -> set[str]:
+    """The modules that `training` needs, without the room that evaluates."""
+    every, reached, ahead = modules(), set(), ["infogan_dist.training"]
+    while ahead:
+        name = ahead.pop()
+        name = name if name in every else name.rpartition(".")[0]
+        if name in every and name not in reached and not name.startswith("infogan_dist.evaluation"):
+            reached.add(name)
+            ahead += list(imported(every[name]))
+    return reached
+
+
+def test_only_the_room_that_evaluates_reads_labels() -> None:
+    maker = ".".join(MAKES_THE_FILE.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for name, tree in modules().items():
+        if not name.startswith("infogan_dist.evaluation") and name != maker:
+            assert not label_reads(tree), f"{name} reads labels: {label_reads(tree)}"
+
+
+def test_what_trains_asks_that_room_for_numbers_alone() -> None:
+    reached = what_trains()
+    assert {"infogan_dist.steps", "infogan_dist.data.sources", "infogan_dist.objectives"} <= reached
+    for name in reached:
+        asked = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
+        beyond = {each for each in asked if each.rpartition(".")[2] not in MAY_BE_ASKED}
+        assert not beyond, f"{name} imports {beyond}"
+
+
+def test_a_micro_batch_has_no_field_for_labels() -> None:
+    for field in fields(MicroBatch):
+        assert not any(word in field.name for word in LABEL_WORDS), field.name
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from infogan_dist.evaluation.labels import open_labelled",
+        "from infogan_dist.evaluation import labels",
+        "import infogan_dist.evaluation.labels as x",
+        "digits = dataset(root).targets",
+        "images, digits = mnist_mini.load('train')",
+        "digits = mnist_mini.load('train')[1]",
+        "digits = arrays['train_labels']",
+    ],
+)
+def test_the_check_sees_each_way_to_a_label(code: str) -> None:
+    assert label_reads(ast.parse(code))
+    assert not label_reads(ast.parse("images = mnist_mini.load('train')[0]\nimages = dataset(root).data"))
+
+
+class Forbidden:
+    """Labels that fail whoever touches them."""
+
+    def _fail(self, *_: object) -> NoReturn:
+        raise AssertionError("a label was read in training")
+
+    __array__ = __bool__ = __eq__ = __getattr__ = __getitem__ = __int__ = __iter__ = __len__ = _fail  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+class GuardedDataset:
+    """As torchvision's MNIST, but only the images may be read."""
+
+    def __init__(self, root: str, train: bool, download: bool = False):
+        self.data = torch.from_numpy(mnist_mini.load("train" if train else "test")[0])
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"{name} of the data set was read in training")
+
+    def __getitem__(self, index: int) -> NoReturn:
+        raise AssertionError("an image was read with its label")
+
+
+RECIPES = {
+    "plain": [],
+    "views, clustering and neighbours": [
+        "objective={information_trains: trunk, information_from: views, lambda_clustering: 1, clustering_from: 0,"
+        " clustering_in_full: 24, neighbour_partners: 0.5}"
+    ],
+}
+
+
+def weights(output: Path, *overrides: str) -> dict[str, bytes]:
+    """Train a tiny run, evaluation off, and what its last checkpoint holds."""
+    train(tiny(output, "evaluate.every=0", "train.steps=4", *overrides), ONE_PROCESS)
+    checkpoint = verify(output / "checkpoints" / "step-00000004")
+    return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]
+) -> None:
+    expected = weights(tmp_path / "with", *recipe)
+    load = mnist_mini.load
+
+    def guarded(split: str) -> tuple[Any, Any]:
+        return load(split)[0], Forbidden()
+
+    monkeypatch.setitem(sources.TORCHVISION, "mnist", GuardedDataset)
+    assert weights(tmp_path / "torchvision", "data={name: mnist, root: nowhere}", *recipe) == expected
+    monkeypatch.setattr(mnist_mini, "load", guarded)
+    assert weights(tmp_path / "without", *recipe) == expected
+
+
+def test_the_guards_do_fail_whoever_reads_a_label() -> None:
+    for read in (
+        lambda: Forbidden()[0],
+        lambda: torch.as_tensor(Forbidden()),
+        lambda: GuardedDataset("", True).targets,
+    ):
+        with pytest.raises(AssertionError):
+            read()
