@@ -26,13 +26,15 @@ Count = Annotated[int, Field(ge=1)]
 Every = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Norm = Literal["batch", "batch_local", "none"]
 NormD = Literal["batch", "batch_local", "spectral", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
 # What may differ when a run goes on: where things are and when they are written, never a number of the training.
 FREE_TO_CHANGE = (
-    *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "checkpoint"),
+    *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "evaluate"),
+    "checkpoint",
     *("processes.check_every", "processes.timeout"),
 )
 
@@ -74,6 +76,8 @@ class LatentsConfig(Section):
     """Number of classes of each categorical code, uniform over its classes."""
     continuous: Every = 0
     """Number of U(-1, 1) codes."""
+    balanced: bool = False
+    """Every K images in a row hold each of the K classes once, in random order, rather than classes drawn one by one."""
 
     @model_validator(mode="after")
     def _check(self) -> LatentsConfig:
@@ -94,6 +98,9 @@ class NetworksConfig(Section):
 
 
 class ObjectiveConfig(Section):
+    adversarial: Literal["standard", "relativistic"] = "standard"
+    """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: a real and a fake are compared in pairs
+    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma."""
     lambda_categorical: Weight = 1.0
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
     lambda_continuous: Weight = 0.1
@@ -101,10 +108,89 @@ class ObjectiveConfig(Section):
     information_trains: Literal["heads", "trunk"] = "heads"
     """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
 
+    information_from: Literal["images", "views"] = "images"
+    """What Q recognises the codes from: G's images, or fresh random `views` of them. D always judges the images themselves."""
+    information_trains_G: bool = True
+    """Whether G learns the information term. False is a control: Q reads what G draws, and G need not make it readable."""
+    lambda_clustering: Weight = 0.0
+    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) on reals and views of their partners, for the
+    categorical codes: a term beside InfoGAN's that trains FE and Q on unlabelled reals."""
+    clustering_from: Every = 60_000
+    """Images seen at which it sets in."""
+    clustering_in_full: Every = 120_000
+    """Images seen at which it has reached its weight, risen linearly."""
+    neighbour_partners: Probability = 0.0
+    """Share of the reals whose partner is one of their nearest train images, found without labels, and not themselves."""
+
     r1_gamma: Weight = 0.0
     """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), taken in full precision; 0 is off."""
     r2_gamma: Weight = 0.0
     """Weight of R2, the same on fakes (Eq. 10)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ObjectiveConfig:
+        if self.information_trains == "heads":
+            for key, set_ in {
+                f"lambda_clustering = {self.lambda_clustering}": self.lambda_clustering > 0,
+                "information_trains_G = false": not self.information_trains_G,
+            }.items():
+                if set_:
+                    raise ValueError(
+                        f"objective.{key} needs objective.information_trains = trunk, where Q learns in D's step"
+                    )
+        if self.clustering_in_full < self.clustering_from:
+            raise ValueError(
+                f"objective.clustering_in_full = {self.clustering_in_full} comes before "
+                f"objective.clustering_from = {self.clustering_from}; raise it"
+            )
+        if self.neighbour_partners and not self.lambda_clustering:
+            raise ValueError(
+                f"objective.neighbour_partners = {self.neighbour_partners} is for clustering; "
+                "set objective.lambda_clustering, say 1"
+            )
+        return self
+
+
+class ViewsConfig(Section):
+    """T, the random view that Q sees of an image: what is taken away here is what a class cannot mean. No flips."""
+
+    warp: Probability = 0.8
+    """Share of the images that are turned, scaled, sheared, shifted and bent, each by the strengths below."""
+    rotation: Weight = 0.30
+    """Largest turn, radians."""
+    scale: Weight = 0.18
+    """Largest natural logarithm of the change of size."""
+    aspect: Weight = 0.08
+    """Largest natural logarithm by which width grows and height shrinks."""
+    shear: Weight = 0.20
+    """Largest shear, a shift to the side for each step down."""
+    shift: Weight = 0.14
+    """Largest shift in each direction, half a side being 1."""
+    elastic: Weight = 0.05
+    """Standard deviation of the bends at the points of a 5 x 5 grid, half a side being 1."""
+    cut: Probability = 0.0
+    """Share of the images that lose a rectangle."""
+    paste: Probability = 0.0
+    """Share of the images that get a rectangle of another one, by maximum."""
+
+
+class ScheduleConfig(Section):
+    """Where learning rates, cuts, pastes and neighbour pairs fall together, linearly, in images seen."""
+
+    anneal_from: Every = 0
+    """Images seen at which they begin to fall."""
+    anneal_until: Every = 0
+    """Images seen at which they have fallen to `final`; 0 keeps them as they are."""
+    final: Probability = 0.02
+    """Share that is left of them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleConfig:
+        if self.anneal_until and self.anneal_until <= self.anneal_from:
+            raise ValueError(
+                f"schedule.anneal_until = {self.anneal_until} is not after schedule.anneal_from = {self.anneal_from}"
+            )
+        return self
 
 
 class AdamConfig(Section):
@@ -174,6 +260,12 @@ class SampleConfig(Section):
     """Steps between grids of fixed noise; 0 is off. The last step is always drawn."""
 
 
+class EvaluateConfig(Section):
+    every: Every = 0
+    """Steps between evaluations of the codes on held-out images, and one after the last step; 0 is off. It only looks: nothing
+    of the training depends on it."""
+
+
 class CheckpointConfig(Section):
     every: Every = 500
     """Steps between checkpoints; 0 is off. The last step is always saved."""
@@ -203,11 +295,14 @@ class Config(Section):
     latents: LatentsConfig = LatentsConfig()
     networks: NetworksConfig = NetworksConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    views: ViewsConfig = ViewsConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
     processes: ProcessesConfig = ProcessesConfig()
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist import checkpoints
+from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource, open_images
 from infogan_dist.distributed import Cluster
@@ -23,7 +24,7 @@ from infogan_dist.run import Run, game_state
 from infogan_dist.run_folder import admit, check_writable
 from infogan_dist.sides import owned_networks, without_gradient
 from infogan_dist.steps import Game, MicroBatch, discriminator_step, fake_score, generator_step
-from infogan_dist.training import BatchStream, build_game
+from infogan_dist.training import build_game
 
 STEPS = 3
 IMAGES = 8  # images in a step, at most about so many

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from infogan_dist.augmentation import View
 from infogan_dist.latents import Codes
-from infogan_dist.steps import Game, MicroBatch, train_step
+from infogan_dist.steps import Game, MicroBatch, Partners, train_step
 
 WARM_UP = 3  # plain steps first, in which the libraries choose kernels and Adam makes its state (torch's notes on CUDA graphs)
 
@@ -36,7 +39,8 @@ class Recorder:
 
 
 class GraphedStep:
-    """`train_step` of one game, called with micro-batches of one shape. The first calls run it plainly, the next records it.
+    """`train_step` of one game, called with micro-batches of one shape. Where these get more parts it starts
+    anew. The first calls run it plainly, the next records it.
 
     The metrics that a call returns are overwritten by the next.
     """
@@ -49,11 +53,11 @@ class GraphedStep:
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        if not self._inputs:
+        if len(_all(self._inputs)) != len(_all(micro_batches)):  # the first, or a term has set in: another graph
+            self._plain_steps, self._replay = 0, None
             self._inputs = [_like(batch) for batch in micro_batches]
-        for ours, theirs in zip(self._inputs, micro_batches, strict=True):
-            for target, source in zip(_tensors(ours), _tensors(theirs), strict=True):
-                target.copy_(source)
+        for target, source in zip(_all(self._inputs), _all(micro_batches), strict=True):
+            target.copy_(source)
         if self._plain_steps < WARM_UP:
             self._plain_steps += 1
             with self._recorder.aside():
@@ -68,10 +72,23 @@ class GraphedStep:
         self._metrics = train_step(self._game, self._inputs)
 
 
-def _tensors(batch: MicroBatch) -> tuple[Tensor, ...]:
-    return batch.reals, batch.latent, batch.codes.categorical, batch.codes.continuous
+def _all(micro_batches: Sequence[MicroBatch]) -> list[Tensor]:
+    return [tensor for batch in micro_batches for tensor in _tensors(batch)]
 
 
-def _like(batch: MicroBatch) -> MicroBatch:
-    reals, latent, categorical, continuous = (torch.empty_like(tensor) for tensor in _tensors(batch))
-    return MicroBatch(reals, latent, Codes(categorical, continuous))
+def _tensors(part: object) -> list[Tensor]:
+    """Every tensor in a micro-batch, in order."""
+    if isinstance(part, Tensor):
+        return [part]
+    if not is_dataclass(part):
+        return []
+    return [tensor for field in fields(part) for tensor in _tensors(getattr(part, field.name))]
+
+
+def _like(part: Any) -> Any:
+    """The same with tensors of its own."""
+    if isinstance(part, Tensor):
+        return torch.empty_like(part)
+    if not isinstance(part, (MicroBatch, Codes, View, Partners)):
+        return part
+    return replace(part, **{field.name: _like(getattr(part, field.name)) for field in fields(part)})

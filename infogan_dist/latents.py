@@ -33,15 +33,19 @@ class Latents:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """Independent noise sources, the widths of the categorical codes and the number of U(-1, 1) codes."""
+    """Independent noise sources, the widths of the categorical codes and the number of U(-1, 1) codes.
+
+    `balanced`: every K positions in a row hold each of a code's K classes once.
+    """
 
     noise: tuple[NoiseConfig, ...]
     categorical: tuple[int, ...]
     continuous: int
+    balanced: bool = False
 
     @classmethod
     def from_config(cls, latents: LatentsConfig) -> LatentSpec:
-        return cls(latents.noise, latents.categorical, latents.continuous)
+        return cls(latents.noise, latents.categorical, latents.continuous, latents.balanced)
 
     @property
     def noise_dim(self) -> int:
@@ -83,8 +87,9 @@ class LatentSpec:
                 noise.append(2 * draws.uniform(positions, source.dim) - 1)
             else:
                 noise.append(draws.normal(positions, source.dim))
+        draw_classes = balanced_classes if self.balanced else independent_classes
         classes = [
-            stream.derived(name).integers(positions, 1, below=width)
+            draw_classes(stream.derived(name), positions, width)
             for name, width in zip(self.categorical_names, self.categorical, strict=True)
         ]
         levels = [2 * stream.derived(name).uniform(positions, 1) - 1 for name in self.continuous_names]
@@ -132,3 +137,14 @@ class LatentSpec:
         if name in self.categorical_names:
             return torch.arange(self.categorical[self.categorical_names.index(name)])
         return torch.linspace(low, high, frames)
+
+
+def independent_classes(stream: Stream, positions: Tensor, width: int) -> Tensor:
+    """A class below `width` for each position, uniform and independent, int64 [B, 1]."""
+    return stream.integers(positions, 1, below=width)
+
+
+def balanced_classes(stream: Stream, positions: Tensor, width: int) -> Tensor:
+    """The same, but the positions from n · width to (n + 1) · width hold each class once, in random order."""
+    orders = stream.derived("balanced").bits(positions // width, width).argsort(dim=1, stable=True)
+    return orders.gather(1, (positions % width)[:, None])

@@ -73,7 +73,9 @@ def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int
     A step of several micro-batches needs no more than that of one: it frees G's graph before the D step.
     """
     weights = [parameter for network in game.networks.named().values() for parameter in network.parameters()]
-    known = [*weights, batch.latent, batch.codes.categorical, batch.codes.continuous]  # views of many steps' draws
+    drawn = [batch.latent, batch.codes.categorical, batch.codes.continuous]  # parts of many steps' draws
+    drawn += [view.draws for view in (batch.view_D, batch.view_G) if view is not None]
+    known = [*weights, *drawn]
     with kept_for_backward(known) as by_drawing:
         fakes = draw(game, batch)
     with kept_for_backward(known) as by_D:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn.functional import cross_entropy, softplus
 
 from infogan_dist.config import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
+
+SMALLEST_JOINT = 1e-6  # of a joint probability whose logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ class CodePosterior:
         return cls(tuple(logits), mean, log_variance)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G(z, c)))]: cross-entropy with reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1)."""
-    return softplus(-_exact(real_logits)).mean() + softplus(_exact(fake_logits)).mean()
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
+    """`standard`: -E[log D(x)] - E[log(1 - D(G(z, c)))], cross-entropy with reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1).
+
+    `relativistic`: -E[log σ(l(x) - l(G(z, c)))] of the logits l of pairs (Jolicoeur-Martineau 2019, Eq. 3; Huang et al. 2024).
+    """
+    real_logits, fake_logits = _exact(real_logits), _exact(fake_logits)
+    if objective.adversarial == "relativistic":
+        return softplus(fake_logits - real_logits).mean()
+    return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
 
 def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
@@ -47,9 +56,13 @@ def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: Objective
     return torch.stack(terms).sum() if terms else None
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3)."""
-    return softplus(-_exact(fake_logits)).mean()
+def generator_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3).
+
+    With the logits of reals, the relativistic -E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4).
+    """
+    ahead = _exact(fake_logits) if real_logits is None else _exact(fake_logits) - _exact(real_logits)
+    return softplus(-ahead).mean()
 
 
 def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:
@@ -71,6 +84,25 @@ def information_loss(likelihoods: dict[str, Tensor], spec: LatentSpec, objective
 def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
     """L_I by code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
     return {name: entropy - likelihoods[name] for name, entropy in spec.entropies().items()}
+
+
+def clustering_loss(
+    posterior: CodePosterior, partners: CodePosterior, mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint
+) -> Tensor:
+    """-I(c, c') of the classes that Q gives an image and its partner, summed over the categorical codes (Ji et al. 2019, Eq. 3).
+
+    `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
+    """
+    of_codes = zip(posterior.logits, partners.logits, strict=True)
+    joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
+    return -sum((mutual_information(joint) for joint in joints), start=torch.zeros(()))
+
+
+def mutual_information(joint: Tensor) -> Tensor:
+    """I in nats of a joint distribution [K, K], made symmetric first (Ji et al. 2019, Eqs. 2 and 3)."""
+    joint = ((joint + joint.T) / 2).clamp_min(SMALLEST_JOINT)
+    marginal = joint.sum(1)
+    return (joint * (joint.log() - marginal.log()[:, None] - marginal.log()[None, :])).sum()
 
 
 def _exact(logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Where the information term trains the trunk, Q belongs to the discriminator's si
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,44 +19,55 @@ from infogan_dist.objectives import squared_slopes
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes; Q's output on the fakes [B, posterior_dim] where this side owns Q; D's squared
-    slopes [B] at the reals and at the fakes where they are penalised."""
+    """Logits [B, 1] of reals and fakes; Q's outputs [B, posterior_dim] on the fakes or their views, where this side owns Q, and
+    on reals and their partners, where there are partners; D's squared slopes [B] at reals and fakes where they are penalised."""
 
     real_logits: Tensor
     fake_logits: Tensor
     fake_posterior: Tensor | None
+    real_posterior: Tensor | None
+    partner_posterior: Tensor | None
     real_slopes: Tensor | None
     fake_slopes: Tensor | None
 
 
 class GeneratorOutput(NamedTuple):
-    """Logits [B, 1] and Q's output [B, posterior_dim] on G's images."""
+    """Logits [B, 1] of G's images, and of reals where they are compared; Q's output [B, posterior_dim] on G's images or views."""
 
     fake_logits: Tensor
+    real_logits: Tensor | None
     fake_posterior: Tensor
 
 
 class DiscriminatorSide(nn.Module):
-    """FE and D (and Q, where it learns here). Reals and fakes are normalised separately, by one set of weights."""
+    """FE and D (and Q, where it learns here). D judges reals and fakes; Q reads the fakes, or `views` of them in their place,
+    and reals with their `partners`, where there are any. Each of these is normalised by itself, by one set of weights."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
         self.FE, self.D, self.Q = FE, D, Q
         self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
 
-    def forward(self, reals: Tensor, fakes: Tensor) -> DiscriminatorOutput:
+    def forward(
+        self, reals: Tensor, fakes: Tensor, views: Tensor | None = None, partners: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        others = [images for images in (views, partners) if images is not None]
         real_slopes = fake_slopes = None
         if self._penalises_reals or self._penalises_fakes:
-            with parametrize.cached():  # a spectral norm iterates once, not once for reals and once for fakes
-                _, real_logits, real_slopes = self._judge(reals, self._penalises_reals)
+            with parametrize.cached():  # a spectral norm iterates once, not once for each of its passes
+                real_features, real_logits, real_slopes = self._judge(reals, self._penalises_reals)
                 fake_features, fake_logits, fake_slopes = self._judge(fakes, self._penalises_fakes)
-        else:  # one pass over both is faster
-            with batches_apart(self, 2):
-                features = self.FE(torch.cat([reals, fakes]))
-                real_logits, fake_logits = self.D(features).chunk(2)
-            fake_features = features.chunk(2)[1]
-        posterior = self.Q(fake_features) if self.Q is not None else None
-        return DiscriminatorOutput(real_logits, fake_logits, posterior, real_slopes, fake_slopes)
+                rest = _apart(self.FE, others) if others else []
+        else:  # one pass over all is faster
+            real_features, fake_features, *rest = _apart(self.FE, [reals, fakes, *others])
+            real_logits, fake_logits = _apart(self.D, [real_features, fake_features])
+        read_for_codes = fake_features if views is None else rest[0]
+        pair = [] if partners is None else [real_features, rest[-1]]
+        posteriors = [] if self.Q is None else _apart(self.Q, [read_for_codes, *pair])
+        fake_posterior, real_posterior, partner_posterior = [*posteriors, None, None, None][:3]
+        return DiscriminatorOutput(
+            real_logits, fake_logits, fake_posterior, real_posterior, partner_posterior, real_slopes, fake_slopes
+        )
 
     def _judge(self, images: Tensor, with_slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features, logits and, where asked, squared slopes; these in the weights' precision whatever the autocast."""
@@ -73,16 +84,28 @@ class DiscriminatorSide(nn.Module):
 class GeneratorSide(nn.Module):
     """G, and FE, D and Q on the images it drew. What G's optimizer does not own is frozen during its step.
 
-    Called with G's images rather than their latents: the D step judges the same ones, so that G draws once.
+    Called with G's images rather than their latents: the D step judges the same ones, so that G draws once. Q reads `views` in
+    their place, where there are any; D also judges `reals`, where fakes are compared with them.
     """
 
     def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
         super().__init__()
         self.G, self.FE, self.D, self.Q = G, FE, D, Q
 
-    def forward(self, fakes: Tensor) -> GeneratorOutput:
-        features = self.FE(fakes)
-        return GeneratorOutput(self.D(features), self.Q(features))
+    def forward(self, fakes: Tensor, views: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
+        others = [images for images in (views, reals) if images is not None]
+        fake_features, *rest = _apart(self.FE, [fakes, *others])
+        judged = [fake_features] if reals is None else [fake_features, rest[-1]]
+        fake_logits, real_logits = [*_apart(self.D, judged), None][:2]
+        return GeneratorOutput(fake_logits, real_logits, self.Q(fake_features if views is None else rest[0]))
+
+
+def _apart(network: nn.Module, batches: list[Tensor]) -> list[Any]:
+    """The network's output for each of several batches of one size, in one pass, each normalised by itself."""
+    if len(batches) == 1:
+        return [network(batches[0])]
+    with batches_apart(network, len(batches)):
+        return list(network(torch.cat(batches)).chunk(len(batches)))
 
 
 def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from infogan_dist.augmentation import View
 from infogan_dist.config import AdamConfig, ObjectiveConfig, OptimizerConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.networks import Networks
 from infogan_dist.networks.layers import untouched
 from infogan_dist.objectives import (
     CodePosterior,
+    clustering_loss,
     discriminator_loss,
     generator_loss,
     information_bound,
@@ -28,12 +30,27 @@ from infogan_dist.sides import DiscriminatorOutput, GeneratorOutput, owned_netwo
 
 
 @dataclass(frozen=True)
+class Partners:
+    """What the clustering term compares: for each real a view of an image of its kind, [B, C, H, W], and λ, [], of this step."""
+
+    images: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
 class MicroBatch:
-    """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it."""
+    """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it.
+
+    `view_D` and `view_G` are what Q sees of the fakes in D's and in G's step, where it does not see the fakes themselves;
+    `partners` stand beside the reals where Q clusters them.
+    """
 
     reals: Tensor
     latent: Tensor
     codes: Codes
+    view_D: View | None = None
+    view_G: View | None = None
+    partners: Partners | None = None
 
 
 class Engine(Protocol):
@@ -46,6 +63,9 @@ class Engine(Protocol):
         """Around forward and backward of one micro-batch; `last` is the one whose gradients complete the update."""
 
     def backward(self, loss: Tensor) -> None: ...
+
+    def mean_of_all(self, statistic: Tensor) -> Tensor:
+        """A statistic of this process's part of a micro-batch, averaged over all parts, differentiably."""
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Make the complete gradients that `optimizer` steps true to scale, where `backward` scaled the loss."""
@@ -68,6 +88,9 @@ class PlainEngine:
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
+
+    def mean_of_all(self, statistic: Tensor) -> Tensor:
+        return statistic
 
     def unscale(self, optimizer: Optimizer) -> None:
         pass
@@ -139,9 +162,10 @@ def draw(game: Game, batch: MicroBatch) -> Tensor:
 def discriminator_step(
     game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Train FE and D on reals and on `fakes`, or those of a G left untouched; and Q on the fakes, where the trunk learns.
+    """Train FE and D on reals and on `fakes`, or those of a G left untouched; and Q, where the trunk learns.
 
-    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|².
+    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|², or its relativistic form;
+    with Q, - λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the views and x' the partners, where there are any.
     """
     engine, share = game.engine, 1 / len(micro_batches)
     game.optimizer_D.zero_grad()
@@ -149,12 +173,18 @@ def discriminator_step(
     for number, batch in enumerate(micro_batches, 1):
         with torch.no_grad(), untouched(game.networks.G):
             judged = draw(game, batch) if fakes is None else fakes.detach()
+            views = batch.view_D(judged) if batch.view_D is not None else None
+        partners = batch.partners.images if batch.partners is not None else None
         with engine.gradients_of(game.discriminator_side, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = game.discriminator_side(batch.reals, judged)
-            loss = discriminator_loss(out.real_logits, out.fake_logits)
-            metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits)})
+            out: DiscriminatorOutput = game.discriminator_side(batch.reals, judged, views, partners)
+            loss = discriminator_loss(out.real_logits, out.fake_logits, game.objective)
+            metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:
                 loss = loss + _information(game, out.fake_posterior, batch.codes)[0]
+            if batch.partners is not None:
+                clustering = _clustering(game, out)
+                metrics[-1]["loss/clustering"] = clustering.detach()
+                loss = loss + batch.partners.weight * clustering
             penalty = slope_penalty(out.real_slopes, out.fake_slopes, game.objective)
             if penalty is not None:
                 metrics[-1]["loss/penalty"] = penalty.detach()
@@ -165,27 +195,46 @@ def discriminator_step(
 
 
 def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None) -> dict[str, Tensor]:
-    """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | G(z, c))]; and Q, where
-    the heads learn. What G's optimizer does not own passes gradients on and is left untouched.
+    """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | T(G(z, c)))], T the views where
+    there are any; and Q, where the heads learn. What G's optimizer does not own passes gradients on and is left untouched.
 
     `fakes`, with the graph to G, are what it drew for the only micro-batch; without them it draws.
     """
-    engine, share = game.engine, 1 / len(micro_batches)
-    others, _ = owned_networks(game.networks, game.objective)
+    engine, share, objective = game.engine, 1 / len(micro_batches), game.objective
+    others, _ = owned_networks(game.networks, objective)
     game.optimizer_G.zero_grad()
     metrics = []
     with untouched(*others.values()):
         for number, batch in enumerate(micro_batches, 1):
+            compared = batch.reals if objective.adversarial == "relativistic" else None
             with engine.gradients_of(game.generator_side, last=number == len(micro_batches)):
-                out: GeneratorOutput = game.generator_side(draw(game, batch) if fakes is None else fakes)
+                drawn = draw(game, batch) if fakes is None else fakes
+                views = batch.view_G(drawn) if batch.view_G is not None else None
+                out: GeneratorOutput = game.generator_side(drawn, views, compared)
                 information, bounds = _information(game, out.fake_posterior, batch.codes)
-                loss = generator_loss(out.fake_logits) + information
+                loss = generator_loss(out.fake_logits, out.real_logits)
+                loss = loss + information if objective.information_trains_G else loss
                 engine.backward(loss * share)
             losses = {"loss/G": loss.detach(), "loss/info": information.detach()}
             scores = {"score/fake_before_G": _score(out.fake_logits)}
             metrics.append(losses | scores | {f"mi/{name}": bound.detach() for name, bound in bounds.items()})
     _update(game.engine, game.optimizer_G, game.optimizer.G.clip_norm)
     return _mean(metrics)
+
+
+def set_rates(game: Game, share: float) -> None:
+    """Have the next updates use this share of every learning rate."""
+    rates = game.optimizer
+    for optimizer, owned in zip(
+        (game.optimizer_D, game.optimizer_G), owned_networks(game.networks, game.objective), strict=True
+    ):
+        own = rates.D.lr if optimizer is game.optimizer_D else rates.G.lr
+        for name, group in zip(owned, optimizer.param_groups, strict=True):
+            rate = (rates.Q.lr if name == "Q" else own) * share
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 @torch.no_grad()
@@ -208,6 +257,19 @@ def _update(engine: Engine, optimizer: Optimizer, clip_norm: float) -> None:
 def _information(game: Game, output: Tensor, codes: Codes) -> tuple[Tensor, dict[str, Tensor]]:
     likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, game.spec), codes, game.spec)
     return information_loss(likelihoods, game.spec, game.objective), information_bound(likelihoods, game.spec)
+
+
+def _clustering(game: Game, out: DiscriminatorOutput) -> Tensor:
+    assert out.real_posterior is not None
+    assert out.partner_posterior is not None
+    posterior = CodePosterior.from_output(out.real_posterior, game.spec)
+    partners = CodePosterior.from_output(out.partner_posterior, game.spec)
+    return clustering_loss(posterior, partners, game.engine.mean_of_all)
+
+
+def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:
+    right = [(out.real_logits > 0).float().mean(), (out.fake_logits < 0).float().mean()]
+    return {"health/D_accuracy": torch.stack(right).mean()}
 
 
 def _score(logits: Tensor) -> Tensor:

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 
 import torch
 from torch import Tensor
 
+from infogan_dist.batches import BatchStream, images_before
 from infogan_dist.config import Config, dotted
-from infogan_dist.data import ImageSource, ImageStream, open_images
+from infogan_dist.data import ImageSource, open_images
 from infogan_dist.distributed import Cluster, check_trackers, checksums
 from infogan_dist.ema import update_average
 from infogan_dist.errors import StoppedBySignal, UserError
 from infogan_dist.graphed_step import GraphedStep
 from infogan_dist.interruption import StopRequest
-from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.latents import LatentSpec
 from infogan_dist.launcher import Launch
 from infogan_dist.networks import build_networks, compile_networks
 from infogan_dist.profiling import not_profiled, profiled
-from infogan_dist.randomness import Stream
 from infogan_dist.run import Run
 from infogan_dist.run_folder import admit
+from infogan_dist.schedule import annealing
 from infogan_dist.sides import build_sides, owned_networks
-from infogan_dist.steps import Game, MicroBatch, build_optimizers, fake_score, train_step
+from infogan_dist.steps import Game, MicroBatch, build_optimizers, fake_score, set_rates, train_step
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
 PROBED = 64  # images that the hosts compare
-DRAWN_AT_ONCE = 8192  # latents: a draw is some hundred small operations, however many rows it has
 
 
 def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
@@ -56,6 +55,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
+                set_rates(game, annealing(config.schedule, images_before(config, step)))
                 metrics = take_step(batch)
                 update_average(game.networks, config.train, step)
                 if run.due(config.log.every, step):
@@ -108,43 +108,3 @@ def stepper(config: Config, cluster: Cluster, game: Game) -> Callable[[Sequence[
             f"train.cuda_graph = true needs one process on a GPU; here {cluster.processes} on {cluster.device.type}"
         )
     return GraphedStep(game)
-
-
-class BatchStream:
-    """This rank's part of every step's global batch: the images and latents at its global positions."""
-
-    def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
-        self._train, self._cluster = config.train, cluster
-        self._reals = ImageStream(source, config.seed, cluster.device, cluster.dtype)
-        self._spec, self._latents = LatentSpec.from_config(config.latents), Stream(config.seed, "latents")
-        self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
-        self._drawn: dict[int, list[tuple[Tensor, Codes]]] = {}
-
-    def at(self, step: int) -> list[MicroBatch]:
-        """The micro-batches of `step`, counted from 1."""
-        self._cluster.enters(f"reading the images of step {step}")
-        if step not in self._drawn:
-            self._drawn = self._draw(step)
-        reals = [self._reals.at(positions) for positions in self._positions(step)]
-        for positions in self._positions(step + 1):
-            self._reals.prefetch(positions)
-        return [MicroBatch(images, *drawn) for images, drawn in zip(reals, self._drawn[step], strict=True)]
-
-    def _positions(self, step: int) -> list[Tensor]:
-        train = self._train
-        return self._cluster.micro_batch_positions(
-            (step - 1) * train.global_batch, train.global_batch, train.accumulate
-        )
-
-    def _draw(self, step: int) -> dict[int, list[tuple[Tensor, Codes]]]:
-        """G's input and the codes in it for `step` and its neighbours. Which neighbours depends on no other step: a resumed
-        run draws the same rows together as one that was not interrupted."""
-        first = step - (step - 1) % self._at_once
-        steps = range(first, first + self._at_once)
-        shares = [positions for each in steps for positions in self._positions(each)]
-        latents = self._spec.draw(self._latents, torch.cat(shares).to(self._cluster.device))
-        size = len(shares[0])
-        vectors = self._spec.vector(latents).to(self._cluster.dtype).split(size)
-        codes = map(Codes, latents.codes.categorical.split(size), latents.codes.continuous.split(size))
-        rows = zip(vectors, codes, strict=True)
-        return {each: list(islice(rows, self._train.accumulate)) for each in steps}

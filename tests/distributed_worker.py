@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config, ProcessesConfig
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
@@ -24,7 +25,7 @@ from infogan_dist.launcher import Launch
 from infogan_dist.run import game_state, restore_game
 from infogan_dist.sides import owned_networks
 from infogan_dist.steps import Game, discriminator_step, generator_step, train_step
-from infogan_dist.training import BatchStream, build_game
+from infogan_dist.training import build_game
 from tests.conftest import tiny
 
 RESUMED = 5  # the last so many steps are done once more, from a copy of the state before them
@@ -43,7 +44,13 @@ MATRIX = {
     for norm, learner, penalty, accumulate in itertools.product(NORMS, ("heads", "trunk"), PENALTIES, (1, 4))
 }
 OTHER_FAMILY = {"dcgan batch heads": ["networks={family: dcgan, width: 4}", "data.image_size=32"]}
-COMBINATIONS = MATRIX | OTHER_FAMILY
+VIEWS = "information_trains: trunk, information_from: views, lambda_clustering: 1, clustering_from: 0, clustering_in_full: 48"
+RECIPES = {  # a relativistic one penalises slopes, as it should
+    "recipe": [f"objective={{{VIEWS}}}", "views={cut: 0.5, paste: 0.5}", "latents.balanced=true"],
+    "recipe accumulate-4": [f"objective={{{VIEWS}}}", "views={cut: 0.5, paste: 0}", "train.accumulate=4"],
+    "relativistic": [f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}"],
+}
+COMBINATIONS = MATRIX | OTHER_FAMILY | RECIPES
 
 
 def config_of(name: str, *overrides: str) -> Config:

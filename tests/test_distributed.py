@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from infogan_dist.batches import BatchStream
 from infogan_dist.checkpoints import find
 from infogan_dist.config import load_config
 from infogan_dist.data import open_images
@@ -20,15 +21,15 @@ from infogan_dist.distributed import Cluster, check_trackers, resolve_precision,
 from infogan_dist.errors import UserError
 from infogan_dist.run import game_state
 from infogan_dist.steps import train_step
-from infogan_dist.training import BatchStream, build_game
+from infogan_dist.training import build_game
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
-from tests.distributed_worker import MATRIX, OTHER_FAMILY
+from tests.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
 
-FAST = [*list(MATRIX)[::5], *OTHER_FAMILY]  # each value of each dimension, and the other family of networks
+FAST = [*list(MATRIX)[::5], *OTHER_FAMILY, *RECIPES]  # each value of each dimension, and the other family of networks
 STEPS = {"fast": 10, "matrix": 50}
 NAMES = {  # what is trained on how many processes
-    "fast": {1: FAST, 2: FAST, 3: FAST[2:4]},
-    "matrix": {processes: [*MATRIX, *OTHER_FAMILY] for processes in (1, 2, 3, 4)},
+    "fast": {1: FAST, 2: FAST, 3: [*FAST[2:4], "recipe"]},
+    "matrix": {processes: [*MATRIX, *OTHER_FAMILY, *RECIPES] for processes in (1, 2, 3, 4)},
 }
 CASES = [
     pytest.param(kind, processes, name, marks=[pytest.mark.matrix] if kind == "matrix" else [])
@@ -93,7 +94,8 @@ def test_each_step_reduces_once_and_exactly_what_its_side_owns(
     for side, owned in facts["owned"].items():
         assert facts["calls"].pop(side) == STEPS[kind]
         assert facts["elements"].pop(side) == STEPS[kind] * owned
-    assert set(facts["calls"]) == (set() if name.startswith("none") else {"batch norm"})
+    exchanges = set() if name.startswith("none") else {"batch norm"}
+    assert set(facts["calls"]) == exchanges | ({"clustering"} if name in RECIPES else set())
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)

@@ -89,3 +89,14 @@ def test_a_wrong_code_is_refused(values: dict[str, float], message: str) -> None
 def test_sweeps() -> None:
     assert SPEC.levels("categorical_1", 99).tolist() == [0, 1, 2, 3]
     assert SPEC.levels("continuous_0", 3, -2, 2).tolist() == [-2, 0, 2]
+
+
+def test_balanced_classes_come_once_in_every_k_positions_wherever_they_are_drawn() -> None:
+    spec = LatentSpec(SPEC.noise, (10, 4), 0, balanced=True)
+    whole = spec.draw(Stream(0, "latents"), torch.arange(400)).codes.categorical
+    for column, width in enumerate((10, 4)):
+        runs = whole[:, column].view(-1, width)
+        assert torch.equal(runs.sort(1).values, torch.arange(width).expand(len(runs), -1))
+        assert len({tuple(run) for run in runs.tolist()}) > 10  # in random order
+    part = spec.draw(Stream(0, "latents"), torch.arange(37, 91)).codes.categorical
+    assert torch.equal(part, whole[37:91])

@@ -12,10 +12,12 @@ from infogan_dist.config import NoiseConfig, ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.objectives import (
     CodePosterior,
+    clustering_loss,
     discriminator_loss,
     generator_loss,
     information_bound,
     information_loss,
+    mutual_information,
     negative_log_likelihoods,
     slope_penalty,
     squared_slopes,
@@ -34,13 +36,13 @@ def test_the_adversarial_losses_are_the_papers_cross_entropies() -> None:
     real, fake = torch.randn(50, 1) * 3, torch.randn(50, 1) * 3
     ones, zeros = torch.ones(50, 1), torch.zeros(50, 1)
     expected = binary_cross_entropy(real.sigmoid(), ones) + binary_cross_entropy(fake.sigmoid(), zeros)
-    torch.testing.assert_close(discriminator_loss(real, fake), expected)
+    torch.testing.assert_close(discriminator_loss(real, fake, ObjectiveConfig()), expected)
     torch.testing.assert_close(generator_loss(fake), binary_cross_entropy(fake.sigmoid(), ones))
 
 
 def test_an_undecided_discriminator_loses_two_ln_2() -> None:
     zeros = torch.zeros(4, 1)
-    assert discriminator_loss(zeros, zeros).item() == pytest.approx(2 * math.log(2))
+    assert discriminator_loss(zeros, zeros, ObjectiveConfig()).item() == pytest.approx(2 * math.log(2))
     assert generator_loss(zeros).item() == pytest.approx(math.log(2))
 
 
@@ -52,7 +54,8 @@ def test_losses_stay_finite_and_keep_their_gradient_where_a_sigmoid_saturates() 
 
 
 def test_half_precision_logits_are_scored_in_float32() -> None:
-    assert discriminator_loss(torch.zeros(2, 1).bfloat16(), torch.zeros(2, 1).bfloat16()).dtype == torch.float32
+    half = torch.zeros(2, 1).bfloat16()
+    assert discriminator_loss(half, half, ObjectiveConfig()).dtype == torch.float32
     assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC).mean.dtype == torch.float32
 
 
@@ -104,3 +107,43 @@ def test_slopes_of_a_known_function_and_their_penalty() -> None:
     (by_b,) = torch.autograd.grad(penalty, b)
     torch.testing.assert_close(by_b, (2.0 * 2 * (a + 2 * b * x) * 2 * x).sum((1, 2, 3)).mean())
     assert slope_penalty(None, None, objective) is None
+
+
+def test_the_relativistic_losses_compare_pairs() -> None:
+    real, fake = torch.randn(50, 1), torch.randn(50, 1)
+    relativistic = ObjectiveConfig(adversarial="relativistic")
+    torch.testing.assert_close(discriminator_loss(real, fake, relativistic), -(real - fake).sigmoid().log().mean())
+    torch.testing.assert_close(generator_loss(fake, real), -(fake - real).sigmoid().log().mean())
+    moved = discriminator_loss(real + 7, fake + 7, relativistic)  # only differences count
+    torch.testing.assert_close(moved, discriminator_loss(real, fake, relativistic), rtol=1e-4, atol=1e-5)
+
+
+def one_code(logits: torch.Tensor) -> CodePosterior:
+    return CodePosterior((logits,), torch.zeros(len(logits), 0), torch.zeros(len(logits), 0))
+
+
+def test_clustering_of_certain_balanced_pairs_reaches_ln_k_and_of_merged_classes_less() -> None:
+    certain = 50 * torch.eye(10)[torch.arange(100) % 10]
+    assert clustering_loss(one_code(certain), one_code(certain)).item() == pytest.approx(-math.log(10), abs=2e-3)
+    merged = 50 * torch.eye(10)[(torch.arange(100) % 10) // 2]
+    assert clustering_loss(one_code(merged), one_code(merged)).item() == pytest.approx(-math.log(5), abs=2e-3)
+
+
+def test_clustering_of_unrelated_pairs_and_of_one_class_for_all_is_nothing() -> None:
+    rows = torch.arange(100)
+    first, second = 50 * torch.eye(10)[rows % 10], 50 * torch.eye(10)[rows // 10]
+    assert clustering_loss(one_code(first), one_code(second)).item() == pytest.approx(0, abs=1e-3)
+    one_for_all = 50 * torch.eye(10)[torch.zeros(100, dtype=torch.int64)]
+    assert clustering_loss(one_code(one_for_all), one_code(one_for_all)).item() == pytest.approx(0, abs=1e-2)
+
+
+def test_clustering_of_parts_of_a_batch_is_that_of_the_whole_only_through_its_joint_distribution() -> None:
+    first, second = torch.randn(40, 10), torch.randn(40, 10)
+    joints = []
+    for part in range(2):
+        rows = slice(20 * part, 20 * part + 20)
+        clustering_loss(one_code(first[rows]), one_code(second[rows]), lambda joint: joints.append(joint) or joint)
+    whole = clustering_loss(one_code(first), one_code(second))
+    torch.testing.assert_close(-mutual_information((joints[0] + joints[1]) / 2), whole)
+    apart = clustering_loss(one_code(first[:20]), one_code(second[:20]))
+    assert abs(apart - whole) > 1e-3

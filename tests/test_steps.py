@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan_dist.config import Config
+from infogan_dist.augmentation import View, draws_at
+from infogan_dist.batches import BatchStream
+from infogan_dist.config import Config, ViewsConfig
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
 from infogan_dist.latents import LatentSpec
@@ -17,14 +21,16 @@ from infogan_dist.sides import build_sides
 from infogan_dist.steps import (
     Game,
     MicroBatch,
+    Partners,
     PlainEngine,
     build_optimizers,
     discriminator_step,
     fake_score,
     generator_step,
+    set_rates,
     train_step,
 )
-from infogan_dist.training import BatchStream, build_game
+from infogan_dist.training import build_game
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
 
 TRACE = Path(__file__).with_name("loss_trace.json")
@@ -218,3 +224,64 @@ def test_the_first_20_losses_are_the_stored_ones() -> None:
 
 if __name__ == "__main__":
     TRACE.write_text(json.dumps(losses(), indent=0) + "\n")
+
+
+def with_views(batch: MicroBatch, **changes: object) -> MicroBatch:
+    views = [View(ViewsConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0)) for name in "DG"]
+    return replace(batch, view_D=views[0], view_G=views[1], **changes)  # type: ignore[arg-type]
+
+
+def test_q_sees_the_views_and_d_the_images() -> None:
+    config = tiny("x", "objective.information_trains=trunk", "networks={width: 4, norm_G: none, norm_D: none}")
+    plain, viewed = plain_game(config), plain_game(config)
+    batch = batch_of(config)
+    first = train_step(plain, [batch])
+    second = train_step(viewed, [with_views(batch)])
+    assert torch.equal(first["loss/D"], second["loss/D"])
+    assert not torch.equal(first["loss/info"], second["loss/info"])
+
+
+def test_clustering_trains_fe_and_q_by_its_weight() -> None:
+    config = tiny("x", "objective={information_trains: trunk, lambda_clustering: 1}")
+    gradients = []
+    for weight in (0.0, 1.0, 2.0):
+        game, batch = plain_game(config), batch_of(config)
+        partners = Partners(batch.reals.flip(3), torch.tensor(weight))
+        metrics = discriminator_step(game, [with_views(batch, partners=partners)])
+        gradients.append(
+            torch.cat([p.grad.flatten() for n in (game.networks.FE, game.networks.Q) for p in n.parameters()])
+        )
+        assert 0 < -metrics["loss/clustering"].item() < math.log(10) + math.log(2)
+    assert (gradients[1] - gradients[0]).norm() > 1e-6
+    torch.testing.assert_close(gradients[2] - gradients[0], 2 * (gradients[1] - gradients[0]), rtol=1e-6, atol=1e-12)
+
+
+def test_without_information_g_learns_what_it_would_without_codes() -> None:
+    gradients = []
+    for objective in ("information_trains_G: false", "lambda_categorical: 0, lambda_continuous: 0"):
+        game = plain_game(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
+        generator_step(game, [batch_of(tiny("x"))])
+        gradients.append(torch.cat([p.grad.flatten() for p in game.networks.G.parameters()]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-15)
+    game = plain_game(tiny("x", "objective={information_trains: trunk, information_trains_G: false}"))
+    before = tensors_of(game.networks.Q)
+    discriminator_step(game, [batch_of(tiny("x"))])
+    assert changed(game.networks.Q, before)  # Q learns to read all the same
+
+
+def test_rates_follow_the_schedule_and_q_keeps_its_own() -> None:
+    config = tiny("x", "objective.information_trains=trunk", "optimizer={D: {lr: 2e-4}, G: {lr: 1e-3}, Q: {lr: 5e-4}}")
+    game = plain_game(config)
+    for share in (0.5, 0.5, 1.0):
+        set_rates(game, share)
+        rates = [group["lr"] for group in (*game.optimizer_D.param_groups, *game.optimizer_G.param_groups)]
+        assert rates == pytest.approx([2e-4 * share, 2e-4 * share, 5e-4 * share, 1e-3 * share])
+
+
+def test_a_relativistic_step_compares_with_the_reals_in_both_updates() -> None:
+    game = plain_game(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
+    before = tensors_of(game.networks.FE)
+    metrics = train_step(game, [batch_of(tiny("x"))])
+    assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start no pair tells
+    assert metrics["loss/G"].isfinite()
+    assert changed(game.networks.FE, before)

@@ -68,6 +68,9 @@ class TimedEngine:
         with self._clock.within(f"{player}_backward", then=OTHER):
             self._engine.backward(loss)
 
+    def mean_of_all(self, statistic: Tensor) -> Tensor:
+        return self._engine.mean_of_all(statistic)
+
     def unscale(self, optimizer: Optimizer) -> None:
         self._clock.enter("D_update" if optimizer is self._game.optimizer_D else "G_update")
         self._engine.unscale(optimizer)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
 from infogan_dist.steps import MicroBatch, train_step
-from infogan_dist.training import BatchStream, build_game, stepper
+from infogan_dist.training import build_game, stepper
 
 
 class Subject:

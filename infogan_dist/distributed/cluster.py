@@ -108,6 +108,12 @@ class Cluster(Group):
     def backward(self, loss: Tensor) -> None:
         self._accelerate.backward(loss)
 
+    def mean_of_all(self, statistic: Tensor) -> Tensor:
+        if self.processes == 1:
+            return statistic
+        gathered = gather_from(self.processes, self.rank, self.traffic, "clustering")
+        return gathered(statistic.flatten()).mean(0).view_as(statistic)
+
     def unscale(self, optimizer: Optimizer) -> None:
         if self._scaler is not None and not self._rehearsing:
             self._scaler.unscale_(_unwrapped(optimizer))

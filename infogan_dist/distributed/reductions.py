@@ -51,9 +51,13 @@ def reduce_gradients(side: nn.Module, what: str, compression: str, traffic: Traf
 
 
 def gather_from(
-    processes: int, rank: int, traffic: Traffic, add_up: Callable[[Tensor], object] = torch.distributed.all_reduce
+    processes: int,
+    rank: int,
+    traffic: Traffic,
+    what: str = EXCHANGE,
+    add_up: Callable[[Tensor], object] = torch.distributed.all_reduce,
 ) -> Callable[[Tensor], Tensor]:
-    """[n] on each rank -> [processes, n] on all, differentiable any number of times on any backend, counted as EXCHANGE.
+    """[n] on each rank -> [processes, n] on all, differentiable any number of times on any backend, counted as `what`.
 
     A sum, by `add_up` in place, in which each rank fills its own row: a sum is its own derivative, a gather is not.
     """
@@ -63,7 +67,7 @@ def gather_from(
         def forward(ctx: Any, part: Tensor) -> Tensor:
             total = part.clone(memory_format=torch.contiguous_format)
             add_up(total)
-            traffic.add(EXCHANGE, total.numel(), total.element_size())
+            traffic.add(what, total.numel(), total.element_size())
             return total
 
         @staticmethod

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan_dist import batches
+from infogan_dist.batches import BatchStream
+from infogan_dist.checkpoints import find
+from infogan_dist.config import Config
+from infogan_dist.data import ImageStream, open_images
+from infogan_dist.data.sources import ArraySource
+from infogan_dist.distributed import Cluster
+from infogan_dist.steps import MicroBatch
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, Command, refused, tiny
+
+RECIPE = (
+    "latents.balanced=true",
+    "objective={information_trains: trunk, information_from: views, lambda_clustering: 1, clustering_from: 24, "
+    "clustering_in_full: 48, neighbour_partners: 0.5}",
+    "views={cut: 0.5, paste: 0.5}",
+    "schedule={anneal_from: 24, anneal_until: 72}",
+)
+
+
+@pytest.fixture
+def few_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next image is everyone's neighbour: the real search is tested by itself."""
+    monkeypatch.setattr(
+        batches, "nearest_neighbours", lambda source: ((torch.arange(len(source)) + 1) % len(source))[:, None]
+    )
+
+
+def in_stream(config: Config, use: Callable[[BatchStream], None]) -> None:
+    with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+        cluster.configure(config)
+        use(BatchStream(config, cluster, open_images(config.data)))
+
+
+@pytest.mark.usefixtures("few_neighbours")
+def test_partners_come_once_clustering_sets_in_and_its_weight_rises() -> None:
+    def check(stream: BatchStream) -> None:
+        weights = [
+            batch.partners.weight.item() if batch.partners else None
+            for step in range(1, 7)
+            for batch in stream.at(step)
+        ]
+        assert weights == [None, None, None, 0.5, 1.0, 1.0]
+
+    in_stream(tiny("x", *RECIPE), check)
+
+
+@pytest.mark.usefixtures("few_neighbours")
+def test_a_stream_that_starts_later_gives_the_same_batches() -> None:
+    def tensors(batch: MicroBatch) -> list[Tensor]:
+        assert batch.view_D is not None
+        assert batch.view_G is not None
+        assert batch.partners is not None
+        return [
+            batch.reals,
+            batch.latent,
+            batch.view_D.draws,
+            batch.view_G.draws,
+            batch.partners.images,
+            batch.view_D.strength,
+        ]
+
+    def check(stream: BatchStream) -> None:
+        for step in (1, 4, 5):
+            found[step] = stream.at(step)[0]
+        assert not torch.equal(found[5].view_D.draws, found[5].view_G.draws)  # type: ignore[union-attr] - fresh at each use
+
+    found: dict[int, MicroBatch] = {}
+    in_stream(tiny("x", *RECIPE), check)
+    late = {}
+    in_stream(tiny("x", *RECIPE), lambda stream: late.update({5: stream.at(5)[0]}))
+    for ours, theirs in zip(tensors(found[5]), tensors(late[5]), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_some_partners_are_neighbours_and_the_others_the_image_itself() -> None:
+    stream, neighbours = ImageStream(100, seed=0), (torch.arange(100) + 1)[:, None] % 100
+    positions = torch.arange(5000)
+    own = stream.at(positions)
+    partners = stream.partners_at(positions, 0.3, lambda: neighbours)
+    moved = partners != own
+    assert torch.equal(partners[moved], (own[moved] + 1) % 100)
+    assert moved.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(stream.partners_at(positions[7:], 0.3, lambda: neighbours), partners[7:])
+    assert torch.equal(stream.partners_at(positions, 0.0, lambda: pytest.fail("needs none")), own)
+
+
+def test_one_image_alone_is_its_own_partner() -> None:
+    config = tiny("x", *RECIPE)
+    with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+        cluster.configure(config)
+        stream = BatchStream(config, cluster, ArraySource(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)))
+        assert len(stream.at(6)[0].reals) == 12
+
+
+def test_an_odd_share_cannot_paste(infogan: Command, tmp_path: Path) -> None:
+    result = infogan("train", "debug", "output=run", "train.global_batch=15", *RECIPE)
+    refused(result, "views.paste = 0.5", "train.global_batch = 15", "gives each process 15 at a time")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("few_neighbours")
+def test_a_run_of_the_whole_recipe_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    def weights(output: str, *steps: int) -> dict[str, Tensor]:
+        for last in steps:
+            train(tiny(tmp_path / output, *RECIPE, f"train.steps={last}"), ONE_PROCESS)
+        state = find(tmp_path / output).load()
+        return {f"{stem}/{key}": tensor for stem, tensors in state.items() for key, tensor in tensors.items()}
+
+    whole, resumed = weights("whole", 6), weights("resumed", 4, 6)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_what_does_not_go_together_is_refused(infogan: Command) -> None:
+    heads = infogan("train", "debug", "objective.lambda_clustering=1")
+    refused(heads, "objective.lambda_clustering = 1", "needs objective.information_trains = trunk")
+    alone = infogan("train", "debug", "objective.neighbour_partners=0.5")
+    refused(alone, "objective.neighbour_partners = 0.5", "lambda_clustering")
+    late = infogan("train", "debug", "schedule={anneal_from: 5, anneal_until: 5}")
+    refused(late, "schedule.anneal_until = 5 is not after schedule.anneal_from = 5")
