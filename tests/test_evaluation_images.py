@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
+from infogan_dist.config import DataConfig, ProcessesConfig
+from infogan_dist.data import mnist_mini
+from infogan_dist.data.sources import ArraySource
+from infogan_dist.distributed import Group
+from infogan_dist.evaluation import image_figures
+from infogan_dist.evaluation import judge as judging
+from infogan_dist.evaluation.code_error import MatchedCode
 from infogan_dist.evaluation.frechet import frechet_distance, kernel_distance
 from infogan_dist.evaluation.image_figures import Readings, scores
-from infogan_dist.evaluation.judge import DIGITS, FEATURES, Reading
+from infogan_dist.evaluation.judge import DIGITS, FEATURES, Reading, judge_file
+from infogan_dist.evaluation.metrics import METRICS
 from infogan_dist.evaluation.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.non_digit import least_confidence, non_digit_rate
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.subject import Subject
 from infogan_dist.evaluation.traversal import traversal_consistency
 from infogan_dist.randomness import Stream
+from tests.conftest import ONE_PROCESS, tiny
 
 
 def normal(count: int, columns: int, name: str) -> Tensor:
@@ -179,3 +194,77 @@ def test_sets_of_different_sizes_are_compared_at_the_smaller_one() -> None:
     found = scores(Readings(fakes, test, train))
     first = scores(Readings(Reading(fakes.features[:100], fakes.logits), test, train))
     assert found["frechet"] == first["frechet"]
+
+
+class Memory(torch.nn.Module):
+    """A G that has learned train digits by heart: one of the class asked for, leaning as far as the level says."""
+
+    def __init__(self, digit_of_class: Tensor):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        images, labels = map(torch.from_numpy, mnist_mini.load("train"))
+        self.digits = torch.stack([images[labels == digit][:100] for digit in range(DIGITS)])[digit_of_class]
+
+    def forward(self, vector: Tensor) -> Tensor:
+        z, classes, levels = vector.split((5, DIGITS, 1), dim=1)
+        drawn = self.digits[classes.argmax(1), ((z[:, 0] + 1) / 2 * 99).long()]
+        x, y = torch.ones_like(levels), torch.zeros_like(levels)
+        rows = torch.cat((x, 0.3 * levels, y, y, x, y), dim=1).view(-1, 2, 3)  # to the right at the top
+        grid = affine_grid(rows, [len(rows), 1, 28, 28], align_corners=False)
+        return 2 * grid_sample(drawn[:, None] / 255, grid, align_corners=False) - 1
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[Group]:
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        yield group
+
+
+@pytest.fixture
+def quick_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(judging, "judge_file", partial(judge_file, steps=60))
+
+
+@pytest.mark.usefixtures("quick_judge")
+def test_figures_of_a_generator_that_knows_train_digits_by_heart(
+    group: Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    digit_of_class = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    none = torch.zeros(0)
+    known = MatchedCode("categorical_0", digit_of_class, none, none)
+    monkeypatch.setattr(image_figures, "match", lambda *_: known)
+    latents = "latents={noise: [{dim: 5, distribution: uniform}], categorical: [10], continuous: 1}"
+    config = tiny(tmp_path, latents)
+    G = Memory(digit_of_class)
+    subject = Subject(G, G, G, config, None, fresh=500)
+    reals = Reals.open(config.data, 2000, 500)
+    figures = image_figures.image_figures(subject, reals, group)
+    assert figures["traversal_consistency"] > 0.8
+    assert figures["mode_coverage"] == 1
+    assert figures["reverse_kl"] < 0.05
+    assert figures["non_digit_rate"] < 0.1
+    assert figures["judge_accuracy"] > 0.8
+    assert 0 < figures["frechet_floor"] < figures["frechet"], "it shears them"
+    assert figures["coverage"] > 0.5
+    assert len(figures["judge_sha256"]) == 64
+    assert image_figures.image_figures(subject, reals, group) == figures
+    G.digits = G.digits.roll(1, dims=0)
+    assert image_figures.image_figures(subject, reals, group)["traversal_consistency"] < 0.2
+    effect = image_figures.continuous_effect(subject, reals, group)["continuous_effect"]["continuous_0"]
+    assert effect["slant"]["signed"] > 0.95
+    assert effect["slant"]["change"] == pytest.approx(2 * math.atan(0.3), abs=0.1)
+    assert abs(effect["width"]["change"]) < 0.5
+
+
+def test_figures_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> None:
+    config = tiny(tmp_path)
+    G = torch.nn.Linear(1, 1)
+    subject = Subject(G, G, G, config, None)
+    unlabelled = Reals(config.data, ArraySource(torch.zeros(1)), ArraySource(torch.zeros(1)), None, None)
+    clothes = Reals(DataConfig(name="fashion-mnist"), unlabelled.train, unlabelled.test, torch.zeros(1), torch.zeros(1))
+    for reals in (unlabelled, clothes):
+        assert image_figures.image_figures(subject, reals, group) == {}
+    assert image_figures.continuous_effect(subject, clothes, group) == {}
+    assert image_figures.image_figures in METRICS
+    assert image_figures.continuous_effect in METRICS

@@ -11,6 +11,7 @@ from infogan_dist.evaluation.calibration import calibration
 from infogan_dist.evaluation.clustering import clustering
 from infogan_dist.evaluation.code_error import code_error
 from infogan_dist.evaluation.figures import Figures, flat
+from infogan_dist.evaluation.image_figures import continuous_effect, image_figures
 from infogan_dist.evaluation.information import information
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject, in_training
@@ -20,7 +21,7 @@ from infogan_dist.networks import Networks
 Metric = Callable[[Subject, Reals, Group], Figures]
 
 CODES: tuple[Metric, ...] = (code_error, clustering, information, usage, calibration)
-IMAGES: tuple[Metric, ...] = ()
+IMAGES: tuple[Metric, ...] = (image_figures, continuous_effect)
 METRICS = CODES + IMAGES
 
 LIVE = 2000  # train images that a matching is fitted on, and images that G draws, during training
