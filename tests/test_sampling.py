@@ -68,3 +68,14 @@ def test_each_ending_has_its_format(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [f"0000{i}.png" for i in range(5)]
     read = np.asarray(Image.open(tmp_path / "folder" / "00003.png"))
     assert np.array_equal(read, images[3].permute(1, 2, 0).numpy())
+
+
+def test_names_stand_beside_the_rows_of_a_grid(tmp_path: Path) -> None:
+    images = torch.full((6, 1, 12, 12), 128, dtype=torch.uint8)
+    write_grid(images, 3, tmp_path / "plain.png")
+    write_grid(images, 3, tmp_path / "named.png", ["7", "7", "7", "1", "2", "3"])
+    plain, named = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "named"))
+    margin = named.shape[1] - plain.shape[1]
+    assert np.array_equal(named[:, margin:], plain)
+    inked = [(row < 255).sum() for row in np.split(named[2:, :margin], 2)]
+    assert 0 < inked[0] < inked[1]  # one name for the first row, three for the second

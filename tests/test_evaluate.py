@@ -1,0 +1,199 @@
+"""`evaluate` as a user meets it, and the names it gives to codes."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from infogan_dist import Generator
+from infogan_dist.__main__ import main
+from infogan_dist.errors import UserError
+from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
+from infogan_dist.evaluation.runs import failure, summary
+from infogan_dist.evaluation.subject import Origin
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, Command, refused, tiny
+
+ALWAYS = {"checkpoint", "seed", "step", "images_seen", "data", "images", "versions", "mutual_information", "usage"}
+OF_LABELS = {"code_error", "code_error_fitted_on_test", "purity", "nmi", "ari", "calibration_error", "matching"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("evaluate") / "run"
+    train(tiny(output, "train.precision=fp32", "seed=3"), ONE_PROCESS)
+    return output
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command that ends well prints."""
+    code = main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return printed.out
+
+
+def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
+    run: Path, infogan: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    for processes in (1, 2):
+        result = infogan("evaluate", run, "--json", f"{processes}.json", processes=processes)
+        assert result.returncode == 0, result.stderr
+        assert "code error" in result.stdout
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+    figures = json.loads((tmp_path / "1.json").read_text())
+    assert figures.keys() >= ALWAYS | OF_LABELS
+    assert (figures["seed"], figures["step"], figures["images_seen"]) == (3, 6, 72)
+    assert (figures["data"], figures["images"]) == ("mnist-mini", 2000)
+    assert set(figures["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
+    assert figures["mutual_information_ceiling"]["categorical_0"] == pytest.approx(math.log(10))
+    assert sum(figures["usage"]["categorical_1"]) == pytest.approx(1)
+
+
+def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
+    run: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for checkpoint in (copied / "checkpoints").iterdir():
+        (checkpoint / "Q.safetensors").write_bytes(b"")
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "FAILED").write_text("training diverged\n")
+    printed = said(capsys, "evaluate", run, copied, lost, "--controls", "--json", "-")
+    report = json.loads(printed.splitlines()[-1])
+    first, *others = (row["checkpoint"] for row in report["runs"])
+    assert first == str(run / "checkpoints" / "step-00000006")
+    assert others == [str(copied), str(lost)]
+    assert all("failed" in row for row in report["runs"])  # the first by its error, after six steps
+    assert report["summary"]["runs"] == report["summary"]["failed"] == 3
+    assert report["summary"]["code_error"] == {"best": report["runs"][0]["code_error"]}  # the median run has no figure
+    errors = {row["control"]: row["code_error"] for row in report["controls"]}
+    assert 0.4 < errors["k-means on pixels"] < 0.55
+    assert errors["one class for all"] == pytest.approx(0.9)
+    assert 0.87 < errors["random codes"] < 0.91
+    for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
+        assert word in printed
+
+
+def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
+    printed = said(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path, "--json", "-")
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures.keys() >= ALWAYS
+    assert not figures.keys() & OF_LABELS
+    assert figures["images"] == 3
+    assert main(["evaluate", str(run), "--data", "folder", "--root", str(tmp_path), "--name-codes"]) == 2
+    assert "--name-codes needs" in capsys.readouterr().err
+
+
+def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_path: Path) -> None:
+    Generator.from_pretrained(run).save(tmp_path / "G.safetensors")
+    refused(infogan("evaluate", "G.safetensors"), "G.safetensors holds G alone", "FE and Q")
+    refused(infogan("evaluate", "nowhere"), "there is no nowhere")
+    refused(infogan("evaluate", tmp_path), "holds no checkpoint")
+    refused(infogan("evaluate", run, "--json", "no/where.json"), "--json no/where.json cannot be written")
+    refused(infogan("evaluate", run, "--data", "minst"), 'data.name = "minst"')
+    assert [path.name for path in tmp_path.iterdir()] == ["G.safetensors"]
+
+
+def test_a_run_whose_checkpoints_are_damaged_is_no_model_when_it_is_the_only_one(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for checkpoint in (copied / "checkpoints").iterdir():
+        (checkpoint / "FE.safetensors").unlink()
+    assert main(["evaluate", str(copied)]) == 4
+    assert "FE.safetensors is missing" in capsys.readouterr().err
+
+
+def test_named_codes_draw_digits_and_label_grids(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = copied.parent / "digit.png"
+    assert main(["sample", str(copied), "--digit", "7", "--out", str(picture)]) == 2
+    assert "--name-codes" in capsys.readouterr().err
+    said(capsys, "sample", copied, "--out", picture, "--count", 4)
+    plain = Image.open(picture).size
+    printed = said(capsys, "evaluate", copied, "--name-codes")
+    assert "samples/step-00000006-named.png" in printed
+    assert Image.open(copied / "samples/step-00000006-named.png").width > 302
+    names = names_of(copied)
+    assert names is not None
+    number, label = next(iter(names.labels.items()))
+    said(capsys, "sample", copied, "--digit", label, "--out", picture, "--count", 4)
+    assert Image.open(picture).width > plain[0]
+    by_digit = Image.open(picture).tobytes()
+    said(capsys, "sample", copied, "--set", f"categorical_0={number}", "--out", picture, "--count", 4)
+    assert Image.open(picture).tobytes() == by_digit
+
+
+FIGURES = {
+    "matching": {"code": "categorical_0", "labels": {"4": 7, "0": 1}},
+    "code_error": 0.02,
+    "data": "mnist",
+    "checkpoint": "x",
+}
+
+
+def named(run: Path) -> CodeNames:
+    return name_codes(FIGURES, Origin(run / "checkpoints" / "step-00000006", 6, 72))
+
+
+def test_a_digit_is_the_class_that_was_matched_to_it(copied: Path) -> None:
+    names = named(copied)
+    assert names_of(copied) == names
+    assert held_by(names, 7, {"continuous_0": 0.5}, copied) == {"continuous_0": 0.5, "categorical_0": 4}
+    assert held_by(names, 7, {"categorical_0": 4.0}, copied)["categorical_0"] == 4
+    with pytest.raises(UserError, match="--digit 7 is categorical_0=4, but --set says 3"):
+        held_by(names, 7, {"categorical_0": 3.0}, copied)
+    with pytest.raises(UserError, match=r"no class of categorical_0 is matched to 5; there are \[1, 7\]"):
+        held_by(names, 5, {}, copied)
+    with pytest.raises(UserError, match="evaluate RUN --name-codes"):
+        held_by(None, 7, {}, copied)
+
+
+def test_names_are_of_one_step(copied: Path) -> None:
+    named(copied)
+    assert names_of(copied / "checkpoints" / "step-00000006") is not None
+    assert names_of(copied / "checkpoints" / "step-00000004") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7",
+        "{}",
+        '{"code": "categorical_0", "labels": {"4": 7, "0": 7}, "code_error": 0.02, "data": "mnist", "step": 6}',
+        '{"code": "categorical_0", "labels": {"four": 7}, "code_error": 0.02, "data": "mnist", "step": 6}',
+        '{"code": "categorical_0", "labels": {"4": "7"}, "code_error": 0.02, "data": "mnist", "step": 6}',
+        '{"code": "categorical_0", "labels": {"4": 7}, "code_error": 0.02, "data": "mnist", "step": 6, "more": 1}',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_edited_into_nonsense_is_refused(copied: Path, text: str) -> None:
+    (copied / "code_names.json").write_text(text)
+    with pytest.raises(UserError, match=r"code_names\.json is not what evaluate wrote") as caught:
+        names_of(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_summary_drops_no_run(tmp_path: Path) -> None:
+    errors = [{"code_error": error} for error in (0.02, 0.01, 0.03)]
+    assert summary(errors) == {"runs": 3, "failed": 0, "code_error": {"median": 0.02, "best": 0.01, "worst": 0.03}}
+    lost = {"failed": "training diverged"}
+    assert summary([*errors, lost, lost])["code_error"] == {"median": 0.03, "best": 0.01}
+    assert summary([lost]) == {"runs": 1, "failed": 1}
+    assert failure(tmp_path, {"code_error": 0.08}) is None
+    assert failure(tmp_path, {}) is None
+    assert failure(tmp_path, {"code_error": 0.081}) == "code error over 8%"
+    (tmp_path / "FAILED").write_text("diverged\n")
+    assert failure(tmp_path, {"code_error": 0.01}) == "training failed: diverged"
