@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,8 @@ def find(path: Path) -> Checkpoint:
     if (path / "checkpoints").is_dir():
         found, complaints = newest(path / "checkpoints")
         if found is not None:
-            for complaint in complaints if speaks(os.environ) else ():
-                print(f"infogan-dist: skipping a damaged checkpoint: {complaint}", file=sys.stderr)
+            for complaint in complaints:
+                _warn(f"skipping a damaged checkpoint: {complaint}")
             return found
     elif (path / MANIFEST).exists() or path.name.startswith("step-"):
         try:
@@ -145,6 +146,13 @@ def find(path: Path) -> Checkpoint:
     raise UserError(
         f"{path} holds no checkpoint; give a run folder, a checkpoint folder or an exported .safetensors file"
     )
+
+
+@cache
+def _warn(message: str) -> None:
+    """Say it on one process of a host, once: a command may look for a checkpoint several times."""
+    if speaks(os.environ):
+        print(f"infogan-dist: {message}", file=sys.stderr)
 
 
 def _check_finite(state: State) -> None:

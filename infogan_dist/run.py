@@ -17,7 +17,7 @@ from infogan_dist.checkpoints import Checkpoint, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
-from infogan_dist.errors import Diverged
+from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.run_folder import RunFolder
 from infogan_dist.sampling import Grid, batches_of, fixed_grids, to_uint8, write_grid
@@ -42,7 +42,10 @@ class Run:
         self._written: dict[str, str] = {}
         if checkpoint is not None:
             state = cluster.on_main(checkpoint.load)
-            restore_game(game, state)
+            try:
+                restore_game(game, state)
+            except NoUsableCheckpoint as error:
+                raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
             cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
         cluster.on_main(lambda: self._open(checkpoint))
         cluster.start_trackers(config.model_dump(mode="json"))

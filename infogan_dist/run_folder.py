@@ -231,6 +231,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises UserError where there is such a file and it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file; move it away")
     try:
         *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:

@@ -57,10 +57,10 @@ def check_shapes(tensors: dict[str, Tensor], shapes: Mapping[str, Sequence[int]]
     for name in [*shapes, *tensors]:
         if name not in tensors or name not in shapes:
             state = "lacks" if name not in tensors else "has no use for"
-            raise NoUsableCheckpoint(f"the checkpoint is of another network: {what} {state} {name}")
+            raise NoUsableCheckpoint(f"{what} {state} {name}")
         if tuple(tensors[name].shape) != tuple(shapes[name]):
             found, wanted = (list(each) for each in (tensors[name].shape, shapes[name]))
-            raise NoUsableCheckpoint(f"the checkpoint is of another network: {what}'s {name} is {found}, not {wanted}")
+            raise NoUsableCheckpoint(f"{what}'s {name} is {found}, not {wanted}")
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

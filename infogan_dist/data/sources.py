@@ -29,7 +29,14 @@ from infogan_dist.errors import UserError
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 DEFAULT_ROOT = "data"
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+MOST_PIXELS = 64 * 2**20  # of one file, decoded whole: a small file may say that it holds terabytes
 _RESIZE_CHUNK = 4096  # images resized at a time, to bound the float32 copies
+
+
+class UnreadableImage(UserError):
+    """A file that is no sound image; the process whose share of a batch it lies in may be the only one that knows."""
+
+    concerns_one_rank = True
 
 
 class ImageSource(Protocol):
@@ -70,10 +77,13 @@ class FolderSource:
     def _decode(self, index: int) -> Tensor:
         try:
             with Image.open(self._paths[index]) as file:
+                if file.width * file.height > MOST_PIXELS:
+                    raise ValueError(f"{file.width} x {file.height} pixels are more than {MOST_PIXELS}")
                 image = ImageOps.exif_transpose(file).convert(self._mode)
                 return pil_to_tensor(ImageOps.fit(image, (self._size, self._size), Image.Resampling.BICUBIC))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot read the image {self._paths[index]}: {error}; mend or remove it") from error
+            path = self._paths[index]
+            raise UnreadableImage(f"cannot read the image {path}: {error}; mend or remove it") from error
 
 
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:

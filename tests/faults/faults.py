@@ -11,14 +11,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from infogan_dist import checkpoints, run, steps, training
+from infogan_dist.data import stream
+from infogan_dist.interruption import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
+HANGS = 3600.0
 SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
 
 Act = Callable[..., object]  # given the arguments of the function before which it is done
@@ -92,6 +96,27 @@ def _kill(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _send(number: signal.Signals) -> Act:
+    return lambda *_: os.kill(os.getpid(), number)
+
+
+def _once(act: Act) -> Act:
+    left = [act]
+    return lambda *arguments: left.pop()(*arguments) if left else None
+
+
+def _rot(*_: object) -> None:
+    for image in Path("images").iterdir():
+        image.write_bytes(b"rotten")
+
+
+def _fill_disk(*_: object) -> None:
+    """Leave no byte where the run is."""
+    with suppress(OSError), Path("disk/more").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+
+
 def _terminate(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -126,10 +151,14 @@ def _break_networks(game: Any, *_: object) -> None:
 STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
     "kill": (_before(steps, "generator_step"), _kill),  # after D's update and before G's
     "kill-in-save": (_before(checkpoints, "sync"), _kill),
-    "term": (_before(steps, "generator_step"), _terminate),
-    "term-in-save": (_before(checkpoints, "sync"), _terminate),
+    **{number.name: (_before(steps, "generator_step"), _send(number)) for number in SIGNALS},
+    "rot": (_before(steps, "generator_step"), _rot),
+    "fill-disk": (_before(steps, "generator_step"), _fill_disk),
+    "term-in-save": (_before(checkpoints, "sync"), _once(_terminate)),
+    "terms-in-save": (_before(checkpoints, "sync"), _terminate),
     "term-in-sampling": (_before(run, "write_grid"), _terminate),
     "term-twice": (_before(steps, "generator_step"), _terminate_twice),
+    "hang": (_before(steps, "generator_step"), lambda *_: time.sleep(HANGS)),
     "slow": (_before(steps, "generator_step"), _sleep),
     "drift": (_before(steps, "generator_step"), _drift),
     "nan-images": (_before(steps, "discriminator_step"), _spoil),
@@ -182,6 +211,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "events": _list_events,
     "filesize": _limit_file_size,
     "no-pickle": _poison_pickle,
+    "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no set fits in memory
     "no-pictures": _draw_nothing,
 }
 

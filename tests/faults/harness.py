@@ -62,8 +62,16 @@ class Started:
     def err(self) -> str:
         return Path(f"{self._log}.err").read_text()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def said(self) -> list[str]:
+        """Its lines on stderr beside the progress bar; there is no traceback."""
+        return said(self.err)
+
     def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid or 0, number)
+        os.kill(self.pid, number)
 
     def ended(self) -> int:
         """Its exit code, negative for the signal that killed it; fails with what it said where it does not end."""
@@ -158,10 +166,15 @@ def markers(run: Path) -> list[str]:
     return [name for name in ("DONE", "PREEMPTED", "FAILED") if (run / name).exists()]
 
 
-def said_once(text: str, *words: str) -> str:
-    """The only line on stderr beside the progress bar; it holds every word, and there is no traceback."""
-    lines = [line for line in text.replace("\r", "\n").splitlines() if line.startswith("infogan-dist: ")]
+def said(text: str) -> list[str]:
+    """The lines of ours on stderr; there is no traceback."""
     assert "Traceback" not in text, text
+    return [line for line in text.replace("\r", "\n").splitlines() if line.startswith("infogan-dist: ")]
+
+
+def said_once(text: str, *words: str) -> str:
+    """The only line of ours on stderr; it holds every word, and there is no traceback."""
+    lines = said(text)
     assert len(lines) == 1, text
     assert all(word in lines[0] for word in words), lines[0]
     return lines[0]

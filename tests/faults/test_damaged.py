@@ -1,0 +1,170 @@
+"""Files that are not what was written: the newest checkpoint that verifies counts, the others are named; all bad is exit 4."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept, steps_logged
+
+
+class Payload:
+    """Unpickled, it leaves a file: nothing may."""
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (Path("/tmp/infogan-dist-was-unpickled"),)
+
+
+MARK = Payload().__reduce__()[1][0]
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def forge(checkpoint: Path, name: str, content: bytes) -> None:
+    """Put another content under a name, and have the manifest agree with it."""
+    (checkpoint / name).write_bytes(content)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+def reshape(checkpoint: Path) -> None:
+    tensors = load_file(checkpoint / "G.safetensors")
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name].flatten()[:-1].contiguous()}, checkpoint / "other.safetensors")
+    forge(checkpoint, "G.safetensors", (checkpoint / "other.safetensors").read_bytes())
+
+
+def age(checkpoint: Path) -> None:
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"schema": 0}))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a truncated file": (lambda path: (path / "G.safetensors").write_bytes(b"\0" * 100), "G.safetensors has 100 bytes"),
+    "a flipped byte of data": (
+        lambda path: flip(path / "optimizer_D.safetensors", -1),
+        "optimizer_D.safetensors is corrupt",
+    ),
+    "a flipped byte of a header": (lambda path: flip(path / "FE.safetensors", 9), "FE.safetensors is corrupt"),
+    "a missing file": (lambda path: (path / "Q.safetensors").unlink(), "Q.safetensors is missing"),
+    "a missing manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+    "a torn manifest": (
+        lambda path: (path / "manifest.json").write_text('{"schema": 1, "st'),
+        "manifest.json is missing or unr",
+    ),
+    "another schema": (age, "schema 0; this version reads 1"),
+    "other shapes": (reshape, "G.safetensors holds other tensors or shapes"),
+    "a pickle in the place of tensors": (
+        lambda path: forge(path, "G.safetensors", pickle.dumps(Payload())),
+        "G.safetensors cannot be read",
+    ),
+    "a pickle in the place of the manifest": (
+        lambda path: (path / "manifest.json").write_bytes(pickle.dumps(Payload())),
+        "manifest.json is missing or unreadable",
+    ),
+}
+
+
+@pytest.fixture
+def run(bench: Bench, whole: Path) -> Path:
+    """A run that stopped after step 4, with the checkpoints of steps 2 and 4."""
+    shutil.copytree(whole, bench.folder / "run")
+    shutil.rmtree(bench.folder / "run/checkpoints/step-00000006")
+    (bench.folder / "run/DONE").unlink()
+    return bench.folder / "run"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_used_and_the_file_the_reason_and_what_is_lost_are_told(
+    bench: Bench, run: Path, whole: Path, damage: str
+) -> None:
+    inflict, reason = DAMAGES[damage]
+    inflict(run / "checkpoints/step-00000004")
+    (resumed,) = bench.train(faults="no-pickle,no-pictures")
+    assert resumed.ended() == 0, resumed.err
+    assert "skipping a damaged checkpoint: run/checkpoints/step-00000004/" in resumed.out
+    assert reason in resumed.out
+    assert "lost: what came after step 2, up to step 6" in resumed.out
+    assert final_bytes(run) == final_bytes(whole)
+    assert steps_kept(run) == [2, 4, 6]  # step 4 anew: the damaged one is replaced
+    assert steps_logged(run) == [1, 2, 3, 4, 5, 6]
+    assert not MARK.exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_all_are_damaged_nothing_starts_afresh(bench: Bench, run: Path, damage: str) -> None:
+    for path in (run / "checkpoints").iterdir():
+        DAMAGES[damage][0](path)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for command in (
+        ["train"],
+        ["sample", "run", "--out", "grid.png"],
+        ["convert", "run", "--to", "safetensors", "--out", "G.safetensors"],
+    ):
+        (refused,) = (
+            bench.train(faults="no-pickle") if command == ["train"] else bench.start(*command, faults="no-pickle")
+        )
+        assert refused.ended() == 4, refused.err
+        said_once(
+            refused.err,
+            "no checkpoint below run/checkpoints verifies",
+            DAMAGES[damage][1],
+            "step-00000002",
+            "step-00000004",
+        )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert not MARK.exists()
+
+
+def test_a_file_too_many_is_not_read(bench: Bench, run: Path, whole: Path) -> None:
+    (run / "checkpoints/step-00000004/extra.safetensors").write_bytes(pickle.dumps(Payload()))
+    (run / "checkpoints/step-last").mkdir()
+    (resumed,) = bench.train(faults="no-pickle,no-pictures")
+    assert resumed.ended() == 0, resumed.err
+    assert "continuing after step 4" in resumed.out
+    assert final_bytes(run) == final_bytes(whole)
+    assert not MARK.exists()
+
+
+def test_sampling_passes_over_a_damaged_checkpoint_and_says_so(bench: Bench, run: Path) -> None:
+    flip(run / "checkpoints/step-00000004/G_ema.safetensors", -1)
+    (sample,) = bench.start("sample", "run", "--out", "grid.png", faults="no-pickle")
+    assert sample.ended() == 0, sample.err
+    said_once(sample.err, "skipping a damaged checkpoint", "G_ema.safetensors is corrupt")
+    assert (bench.folder / "grid.png").exists()
+
+
+def test_a_pickle_posing_as_an_exported_file(bench: Bench) -> None:
+    (bench.folder / "G.safetensors").write_bytes(pickle.dumps(Payload()))
+    (sample,) = bench.start("sample", "G.safetensors", "--out", "grid.png", faults="no-pickle")
+    assert sample.ended() == 2
+    said_once(sample.err, "G.safetensors is not a safetensors file")
+    assert not MARK.exists()
+
+
+def test_the_state_of_another_network_is_refused(bench: Bench, run: Path) -> None:
+    (other,) = bench.train("other", "networks.width=3", "train.steps=4", faults="no-pictures")
+    assert other.ended() == 0, other.err
+    checkpoint = run / "checkpoints/step-00000004"
+    theirs = bench.folder / "other/checkpoints/step-00000004"
+    facts = json.loads((theirs / "manifest.json").read_text())["files"]["optimizer_G.safetensors"]
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"]["optimizer_G.safetensors"] = facts
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(theirs / "optimizer_G.safetensors", checkpoint)
+    (refused,) = bench.train()
+    assert refused.ended() == 4, refused.err
+    said_once(refused.err, "step-00000004", "of another network", "exp_avg")
+    assert markers(run) == []

@@ -1,0 +1,78 @@
+"""What a run is given: a config with a mistake, images that are none, sets with no or few images."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.faults.harness import Bench, markers, said_once
+
+
+def folder_of(bench: Bench, images: int) -> Path:
+    folder = bench.folder / "images"
+    folder.mkdir()
+    for number in range(images):
+        Image.effect_noise((30, 30), 50.0 + number).save(folder / f"{number}.png")
+    return folder
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def bomb(side: int) -> bytes:
+    """A small PNG that says it has side x side pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    nothing = zlib.compress(b"\0" * 2**16)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", nothing) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_typing_error_in_the_config_creates_nothing(bench: Bench, processes: int) -> None:
+    ranks = bench.train("run", "train.stepz=9", processes=processes)
+    assert [rank.ended() for rank in ranks] == [2] * processes
+    said_once(ranks[0].err, "unknown config key train.stepz", "did you mean train.steps?")
+    assert not (bench.folder / "run").exists()
+
+
+def test_an_empty_set(bench: Bench) -> None:
+    folder_of(bench, 0)
+    (only,) = bench.train("run", "data={name: folder, root: images}")
+    assert only.ended() == 2
+    said_once(only.err, "data.root = images holds no images")
+    assert not (bench.folder / "run").exists()
+
+
+@pytest.mark.parametrize("images", [1, 5])
+def test_a_set_smaller_than_a_batch(bench: Bench, images: int) -> None:
+    folder_of(bench, images)
+    (only,) = bench.train("run", "data={name: folder, root: images}", "train.steps=2")
+    assert only.ended() == 0, only.err
+    assert markers(bench.folder / "run") == ["DONE"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("truncated", "truncated"), ("no image", "cannot identify"), ("a bomb", "pixels"), ("a smaller bomb", "pixels")],
+)
+def test_a_file_that_is_no_sound_image_is_named(bench: Bench, name: str, words: str) -> None:
+    folder = folder_of(bench, 3)
+    sound = (folder / "1.png").read_bytes()
+    files = {"truncated": sound[: len(sound) // 2], "no image": b"\x80\x04}.", "a bomb": bomb(60_000)}
+    (folder / "1.png").write_bytes((files | {"a smaller bomb": bomb(10_000)})[name])
+    (only,) = bench.train("run", "data={name: folder, root: images}", faults="no-pickle")
+    assert only.ended() == 2
+    said_once(only.err, "cannot read the image images/1.png", words, "mend or remove it")
+    assert not (bench.folder / "run").exists()
+
+
+def test_an_image_that_becomes_unreadable_is_named_by_the_rank_whose_share_it_lies_in(bench: Bench) -> None:
+    folder_of(bench, 24)
+    faults = "streamed,rot@2"  # read image by image, as a set that fits in no memory
+    ranks = bench.train("run", "data={name: folder, root: images}", "sample.every=0", faults=faults, processes=2)
+    assert {rank.ended() for rank in ranks} <= {1, 2}
+    assert any("cannot read the image images/" in line for rank in ranks for line in rank.said())

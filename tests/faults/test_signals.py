@@ -1,0 +1,95 @@
+"""Signals: they save once and exit 75 wherever they arrive; a second one ends the process at once."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from infogan_dist.checkpoints import newest
+from tests.faults.harness import TINY, Bench, final_bytes, markers, said_once, steps_kept, steps_logged
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_saves_once_and_the_same_command_goes_on(bench: Bench, whole: Path, name: str) -> None:
+    (stopped,) = bench.train(faults=f"{name}@3")
+    assert stopped.ended() == 75
+    first, last = stopped.said()
+    assert f"{name}: stopping after this step" in first
+    assert "stopped by a signal after step 3 and saved; the same command goes on" in last
+    assert steps_kept(bench.folder / "run") == [2, 3]
+    assert markers(bench.folder / "run") == ["PREEMPTED"]
+    (resumed,) = bench.train()
+    assert resumed.ended() == 0, resumed.err
+    assert "lost" not in resumed.out
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
+    assert markers(bench.folder / "run") == ["DONE"]
+
+
+def test_a_signal_during_a_save_leaves_it_whole_and_the_next_step_is_saved_too(bench: Bench, whole: Path) -> None:
+    (stopped,) = bench.train(faults="term-in-save@4")
+    assert stopped.ended() == 75, stopped.err
+    assert steps_kept(bench.folder / "run") == [2, 4, 5]
+    (resumed,) = bench.train()
+    assert resumed.ended() == 0, resumed.err
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
+
+
+def test_a_second_signal_during_a_save_leaves_the_checkpoints_before(bench: Bench, whole: Path) -> None:
+    (stopped,) = bench.train(faults="terms-in-save@4")
+    assert stopped.ended() == 75, stopped.err
+    found, complaints = newest(bench.folder / "run/checkpoints")
+    assert found is not None
+    assert (found.step, complaints) == (2, [])
+    (resumed,) = bench.train()
+    assert resumed.ended() == 0, resumed.err
+    assert steps_kept(bench.folder / "run") == [2, 4, 6]
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
+
+
+def test_a_signal_while_pictures_are_drawn_waits_for_them(bench: Bench) -> None:
+    (stopped,) = bench.train("run", "sample.every=3", faults="term-in-sampling@3")
+    assert stopped.ended() == 75, stopped.err
+    assert (bench.folder / "run/samples/step-00000003.png").exists()
+    assert steps_kept(bench.folder / "run") == [2, 3]
+
+
+def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(bench: Bench, whole: Path) -> None:
+    (stopped,) = bench.train(faults="term-twice@5")
+    assert stopped.ended() == 75
+    said_once(stopped.err, "a second signal stops at once")
+    assert steps_kept(bench.folder / "run") == [2, 4]
+    assert markers(bench.folder / "run") == []
+    (resumed,) = bench.train()
+    assert resumed.ended() == 0, resumed.err
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
+
+
+def test_a_signal_in_the_last_step_finds_the_run_done(bench: Bench, whole: Path) -> None:
+    (only,) = bench.train(faults="SIGTERM@6")
+    assert only.ended() == 0, only.err
+    assert markers(bench.folder / "run") == ["DONE"]
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
+
+
+def test_a_signal_to_one_rank_stops_all_of_them_at_the_same_step(bench: Bench) -> None:
+    ranks = bench.train("run", "train.steps=12", "checkpoint.every=0", faults="SIGTERM@3#1", processes=2)
+    assert [rank.ended() for rank in ranks] == [75, 75]
+    said_once(ranks[0].err, "stopped by a signal after step 10")
+    assert steps_kept(bench.folder / "run") == [10]  # the ranks ask each other at every tenth step
+    assert markers(bench.folder / "run") == ["PREEMPTED"]
+
+
+def test_two_runs_in_one_folder_and_the_lock_of_a_dead_one(bench: Bench) -> None:
+    (first,) = bench.start("train", *TINY, "output=run", "train.steps=1000000", "checkpoint.every=0", "log.every=50")
+    first.wait_for(bench.folder / "run" / "metrics.jsonl")
+    (second,) = bench.train()
+    assert second.ended() == 2
+    said_once(second.err, "run is in use by process", str(first.pid), "choose another output")
+    first.send(signal.SIGKILL)
+    assert first.ended() == -9
+    assert f"process {first.pid}" in (bench.folder / "run" / ".lock").read_text()
+    (third,) = bench.train("run", "train.steps=2")
+    assert third.ended() == 0, third.err
+    assert steps_logged(bench.folder / "run") == [1, 2]
