@@ -24,7 +24,7 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         "sys.exit(bool({'torch', 'pydantic', 'accelerate', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    for command in ("train", "sample", "convert", "doctor", "bench"):
+    for command in ("train", "sample", "convert", "doctor", "bench", "evaluate"):
         assert "example: infogan-dist " + command in infogan(command, "--help").stdout
 
 
@@ -45,6 +45,9 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         (("train", *TINY, "--resume", "elsewhere"), ["there is no elsewhere"]),
         (("sample", "nowhere", "--out", "a.png"), ["there is no nowhere"]),
         (("sample", "nowhere"), ["--out"]),
+        (("sample", "nowhere", "--out", "a.png", "--digit", "x"), ["--digit"]),
+        (("evaluate",), ["CHECKPOINT"]),
+        (("evaluate", "nowhere"), ["there is no nowhere"]),
         (("convert", "nowhere", "--to", "onnx", "--out", "a"), ["onnx"]),
         (("convert", "nowhere", "--to", "safetensors", "--out", "a.bin"), ["a.bin"]),
     ],
