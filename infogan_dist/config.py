@@ -109,7 +109,8 @@ class ObjectiveConfig(Section):
     """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
 
     information_from: Literal["images", "views"] = "images"
-    """What Q recognises the codes from: G's images, or fresh random `views` of them. D always judges the images themselves."""
+    """What Q recognises classes from: G's images, or fresh random `views` of them. D always judges the images, and Q always reads
+    levels from them, which may mean what a view takes away."""
     information_trains_G: bool = True
     """Whether G learns the information term. False is a control: Q reads what G draws, and G need not make it readable."""
     lambda_clustering: Weight = 0.0

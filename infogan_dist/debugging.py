@@ -20,10 +20,11 @@ from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
 from infogan_dist.errors import Diverged, InfoganError, UserError
 from infogan_dist.launcher import Launch
+from infogan_dist.probe import Probe
 from infogan_dist.run import Run, game_state
 from infogan_dist.run_folder import admit, check_writable
 from infogan_dist.sides import owned_networks, without_gradient
-from infogan_dist.steps import Game, MicroBatch, discriminator_step, fake_score, generator_step
+from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_step
 from infogan_dist.training import build_game
 
 STEPS = 3
@@ -103,7 +104,7 @@ def _checked_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
     metrics = _checked_update(discriminator_step, game, batch, trains=of_D, leaves=of_G)
     metrics |= _checked_update(generator_step, game, batch, trains=of_G, leaves=of_D)
     game.engine.end_step()
-    return metrics | fake_score(game, batch)
+    return metrics | Probe(game, seed=0)(batch)
 
 
 def _checked_update(

@@ -18,14 +18,19 @@ from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
+from infogan_dist.evaluation.metrics import evaluate_networks
 from infogan_dist.networks.layers import local_buffers
+from infogan_dist.probe import derived
 from infogan_dist.run_folder import RunFolder
 from infogan_dist.sampling import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.sides import owned_networks
 from infogan_dist.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
 from infogan_dist.steps import Game
 
-SHOWN = {"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)"}  # on the progress bar
+SHOWN = {  # on the progress bar, the codes' by name as well
+    **{"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)", "health/D_accuracy": "right"},
+    **{"mi/": "I", "health/usage_entropy/": "H", "health/diversity": "std"},
+}
 
 
 class Run:
@@ -91,10 +96,11 @@ class Run:
     def record(self, step: int, metrics: dict[str, Tensor]) -> None:
         """Add a row to metrics.jsonl, the trackers and the bar. Waits for the device. Raises Diverged on a number that is not finite."""
         numbers = self._cluster.mean(metrics)
+        numbers |= derived(numbers, self._game.spec)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
         self._cluster.track(numbers, step)
-        self._bar.set_postfix({short: f"{numbers[key]:.2f}" for key, short in SHOWN.items()}, refresh=False)
+        self._bar.set_postfix(_shown(numbers), refresh=False)
         wrong = [key for key, value in numbers.items() if not math.isfinite(value)]
         if wrong:
             raise Diverged(
@@ -107,6 +113,14 @@ class Run:
             images = self._draw(grid).cpu()
             self._on_main(lambda folder, g=grid, s=suffix, i=images: self._write_grid(folder, i, g.columns, step, s))
         self._on_main(self._write_curves)
+
+    def evaluate(self, step: int) -> None:
+        """Measure the codes on held-out images: a row of metrics.jsonl, and a line for the user. Nothing else sees the figures."""
+        figures = evaluate_networks(self._game.networks, self._config, self._cluster)
+        images_seen = step * self._config.train.global_batch
+        self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
+        if "code_error" in figures:
+            self._written["code error"] = f"{figures['code_error']:.2%} of the test images, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""
@@ -157,6 +171,20 @@ class Run:
 
     def _note(self, what: str, path: object) -> None:
         self._written[what] = str(path)
+
+
+def _shown(numbers: dict[str, float]) -> dict[str, str]:
+    """A few of the numbers under short names: `I` is L_I by code, `H` the entropy of each code's use on reals."""
+    shown = {}
+    for key, short in SHOWN.items():
+        found = [
+            f"{number:.2f}"
+            for name, number in numbers.items()
+            if name == key or (key[-1] == "/" and name.startswith(key))
+        ]
+        if found:
+            shown[short] = "/".join(found)
+    return shown
 
 
 def game_state(game: Game) -> State:

@@ -19,12 +19,13 @@ from infogan_dist.objectives import squared_slopes
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes; Q's outputs [B, posterior_dim] on the fakes or their views, where this side owns Q, and
-    on reals and their partners, where there are partners; D's squared slopes [B] at reals and fakes where they are penalised."""
+    """Logits [B, 1] of reals and fakes; Q's outputs [B, posterior_dim], where this side owns Q, on the fakes, on their views and on
+    reals and their partners, where there are any; D's squared slopes [B] at reals and fakes where they are penalised."""
 
     real_logits: Tensor
     fake_logits: Tensor
     fake_posterior: Tensor | None
+    view_posterior: Tensor | None
     real_posterior: Tensor | None
     partner_posterior: Tensor | None
     real_slopes: Tensor | None
@@ -32,16 +33,18 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class GeneratorOutput(NamedTuple):
-    """Logits [B, 1] of G's images, and of reals where they are compared; Q's output [B, posterior_dim] on G's images or views."""
+    """Logits [B, 1] of G's images, and of reals where they are compared; Q's output [B, posterior_dim] on G's images, and on
+    their views where there are any."""
 
     fake_logits: Tensor
     real_logits: Tensor | None
     fake_posterior: Tensor
+    view_posterior: Tensor | None
 
 
 class DiscriminatorSide(nn.Module):
-    """FE and D (and Q, where it learns here). D judges reals and fakes; Q reads the fakes, or `views` of them in their place,
-    and reals with their `partners`, where there are any. Each of these is normalised by itself, by one set of weights."""
+    """FE and D (and Q, where it learns here). D judges reals and fakes; Q reads the fakes, and `views` of them and the reals with
+    their `partners`, where there are any. Each of these is normalised by itself, by one set of weights."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
@@ -61,12 +64,15 @@ class DiscriminatorSide(nn.Module):
         else:  # one pass over all is faster
             real_features, fake_features, *rest = _apart(self.FE, [reals, fakes, *others])
             real_logits, fake_logits = _apart(self.D, [real_features, fake_features])
-        read_for_codes = fake_features if views is None else rest[0]
-        pair = [] if partners is None else [real_features, rest[-1]]
-        posteriors = [] if self.Q is None else _apart(self.Q, [read_for_codes, *pair])
-        fake_posterior, real_posterior, partner_posterior = [*posteriors, None, None, None][:3]
+        read = {"fake": fake_features}
+        if views is not None:
+            read["view"] = rest[0]
+        if partners is not None:
+            read |= {"real": real_features, "partner": rest[-1]}
+        posteriors = {} if self.Q is None else dict(zip(read, _apart(self.Q, list(read.values())), strict=True))
         return DiscriminatorOutput(
-            real_logits, fake_logits, fake_posterior, real_posterior, partner_posterior, real_slopes, fake_slopes
+            *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("view")),
+            *(posteriors.get("real"), posteriors.get("partner"), real_slopes, fake_slopes),
         )
 
     def _judge(self, images: Tensor, with_slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -84,8 +90,8 @@ class DiscriminatorSide(nn.Module):
 class GeneratorSide(nn.Module):
     """G, and FE, D and Q on the images it drew. What G's optimizer does not own is frozen during its step.
 
-    Called with G's images rather than their latents: the D step judges the same ones, so that G draws once. Q reads `views` in
-    their place, where there are any; D also judges `reals`, where fakes are compared with them.
+    Called with G's images rather than their latents: the D step judges the same ones, so that G draws once. Q also reads `views`
+    of them, where there are any; D also judges `reals`, where fakes are compared with them.
     """
 
     def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
@@ -97,7 +103,9 @@ class GeneratorSide(nn.Module):
         fake_features, *rest = _apart(self.FE, [fakes, *others])
         judged = [fake_features] if reals is None else [fake_features, rest[-1]]
         fake_logits, real_logits = [*_apart(self.D, judged), None][:2]
-        return GeneratorOutput(fake_logits, real_logits, self.Q(fake_features if views is None else rest[0]))
+        read = [fake_features] if views is None else [fake_features, rest[0]]
+        fake_posterior, view_posterior = [*_apart(self.Q, read), None][:2]
+        return GeneratorOutput(fake_logits, real_logits, fake_posterior, view_posterior)
 
 
 def _apart(network: nn.Module, batches: list[Tensor]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -179,8 +179,8 @@ def discriminator_step(
             out: DiscriminatorOutput = game.discriminator_side(batch.reals, judged, views, partners)
             loss = discriminator_loss(out.real_logits, out.fake_logits, game.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
-            if out.fake_posterior is not None:
-                loss = loss + _information(game, out.fake_posterior, batch.codes)[0]
+            if out.fake_posterior is not None:  # this side owns Q
+                loss = loss + _information(game, out, batch.codes)[0]
             if batch.partners is not None:
                 clustering = _clustering(game, out)
                 metrics[-1]["loss/clustering"] = clustering.detach()
@@ -211,7 +211,7 @@ def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tenso
                 drawn = draw(game, batch) if fakes is None else fakes
                 views = batch.view_G(drawn) if batch.view_G is not None else None
                 out: GeneratorOutput = game.generator_side(drawn, views, compared)
-                information, bounds = _information(game, out.fake_posterior, batch.codes)
+                information, bounds = _information(game, out, batch.codes)
                 loss = generator_loss(out.fake_logits, out.real_logits)
                 loss = loss + information if objective.information_trains_G else loss
                 engine.backward(loss * share)
@@ -254,9 +254,19 @@ def _update(engine: Engine, optimizer: Optimizer, clip_norm: float) -> None:
     engine.update(optimizer)
 
 
-def _information(game: Game, output: Tensor, codes: Codes) -> tuple[Tensor, dict[str, Tensor]]:
-    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, game.spec), codes, game.spec)
-    return information_loss(likelihoods, game.spec, game.objective), information_bound(likelihoods, game.spec)
+def _information(
+    game: Game, out: DiscriminatorOutput | GeneratorOutput, codes: Codes
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The information term, and the bounds by code on G's images themselves. Classes are read from views, where there are any;
+    levels from the images: a view takes away what they may mean."""
+    assert out.fake_posterior is not None
+    posterior = CodePosterior.from_output(out.fake_posterior, game.spec)
+    likelihoods = negative_log_likelihoods(posterior, codes, game.spec)
+    bounds = information_bound(likelihoods, game.spec)
+    if out.view_posterior is not None:
+        of_views = CodePosterior.from_output(out.view_posterior, game.spec)
+        likelihoods = negative_log_likelihoods(replace(posterior, logits=of_views.logits), codes, game.spec)
+    return information_loss(likelihoods, game.spec, game.objective), bounds
 
 
 def _clustering(game: Game, out: DiscriminatorOutput) -> Tensor:

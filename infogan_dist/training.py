@@ -19,12 +19,13 @@ from infogan_dist.interruption import StopRequest
 from infogan_dist.latents import LatentSpec
 from infogan_dist.launcher import Launch
 from infogan_dist.networks import build_networks, compile_networks
+from infogan_dist.probe import Probe
 from infogan_dist.profiling import not_profiled, profiled
 from infogan_dist.run import Run
 from infogan_dist.run_folder import admit
 from infogan_dist.schedule import annealing
 from infogan_dist.sides import build_sides, owned_networks
-from infogan_dist.steps import Game, MicroBatch, build_optimizers, fake_score, set_rates, train_step
+from infogan_dist.steps import Game, MicroBatch, build_optimizers, set_rates, train_step
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
 PROBED = 64  # images that the hosts compare
@@ -50,6 +51,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
+        probe = Probe(game, config.seed)
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with Run(config, cluster, game, admission.checkpoint) as run, profiling as step_is_done:
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
@@ -59,9 +61,11 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
                 metrics = take_step(batch)
                 update_average(game.networks, config.train, step)
                 if run.due(config.log.every, step):
-                    run.record(step, metrics | fake_score(game, batch))
+                    run.record(step, metrics | probe(batch))
                 if run.due(config.sample.every, step):
                     run.save_pictures(step)
+                if config.evaluate.every and run.due(config.evaluate.every, step):
+                    run.evaluate(step)
                 if run.due(config.processes.check_every, step):
                     run.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)

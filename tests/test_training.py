@@ -45,10 +45,25 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.Capt
     assert set(rows[0]) == {
         *("kind", "step", "images_seen", "loss/D", "loss/G", "loss/info", "mi/categorical_0", "mi/continuous_0"),
         *("score/real", "score/fake_before_G", "score/fake_after_G"),
+        *("health/D_accuracy", "health/score_gap", "health/diversity", "health/usage_entropy/categorical_0"),
+        *(f"usage/categorical_0/{number}" for number in range(10)),
     }
     assert load_config(run / "config.yaml").train.precision == "fp64"
     said = capsys.readouterr().out
     assert all(word in said for word in ("samples/step-00000006.png", "curves.png", "checkpoints/step-00000006"))
+
+
+def test_evaluation_in_training_is_a_row_a_line_and_no_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny(tmp_path / "plain"), ONE_PROCESS)
+    assert "code error" not in capsys.readouterr().out
+    train(tiny(tmp_path / "evaluated", "evaluate.every=4"), ONE_PROCESS)
+    rows = [row for row in read_metrics(tmp_path / "evaluated/metrics.jsonl") if row["kind"] == "evaluate"]
+    assert [row["step"] for row in rows] == [4, 6]
+    assert 0 < rows[-1]["code_error"] < 1
+    assert f"code error: {rows[-1]['code_error']:.2%} of the test images, after step 6" in capsys.readouterr().out
+    assert final_bytes(tmp_path / "plain") == final_bytes(tmp_path / "evaluated")
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])

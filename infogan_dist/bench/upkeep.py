@@ -11,8 +11,8 @@ from typing import Any
 
 from infogan_dist.bench.subject import Subject
 from infogan_dist.bench.timing import seconds_of
+from infogan_dist.probe import Probe
 from infogan_dist.run import Run
-from infogan_dist.steps import fake_score
 
 TIMES = 3  # of each; one goes before, to warm up
 
@@ -35,8 +35,9 @@ def _acts(subject: Subject, folder: str) -> dict[str, tuple[int, Callable[[int],
     config = subject.config.model_copy(update={"output": str(Path(folder) / "run")})
     run = Run(config, subject.cluster, subject.game, checkpoint=None)
     metrics, batch = subject.step(), subject.next_batch()
+    probe = Probe(subject.game, config.seed)
     return {
-        "log": (config.log.every, lambda step: run.record(step, metrics | fake_score(subject.game, batch))),
+        "log": (config.log.every, lambda step: run.record(step, metrics | probe(batch))),
         "sample": (config.sample.every, run.save_pictures),
         "save": (config.checkpoint.every, run.save_checkpoint),
     }

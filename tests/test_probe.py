@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from infogan_dist.config import NoiseConfig
+from infogan_dist.latents import LatentSpec
+from infogan_dist.probe import Probe, derived
+from tests.conftest import tensors_of, tiny
+from tests.test_steps import batch_of, changed, plain_game
+
+SPEC = LatentSpec((NoiseConfig(dim=2),), (4,), 0)
+
+
+def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
+    game = plain_game(tiny("x"))
+    before = {name: tensors_of(network) for name, network in game.networks.named().items()}
+    numbers = {key: value.item() for key, value in Probe(game, seed=0)([batch_of(tiny("x"))]).items()}
+    assert not any(changed(network, before[name]) for name, network in game.networks.named().items())
+    assert sum(value for key, value in numbers.items() if key.startswith("usage/categorical_0/")) == pytest.approx(1)
+    assert sum(value for key, value in numbers.items() if key.startswith("usage/categorical_1/")) == pytest.approx(1)
+    assert numbers["health/diversity"] > 0
+    assert 0 < numbers["score/fake_after_G"] < 1
+
+
+def test_a_generator_that_ignores_its_noise_has_no_diversity() -> None:
+    game = plain_game(tiny("x"))
+    probe = Probe(game, seed=0)
+    codes = game.spec.noise_dim
+
+    class OfCodes(nn.Module):
+        def forward(self, latent: torch.Tensor) -> torch.Tensor:
+            return latent[:, codes:].mean(1)[:, None, None, None].expand(-1, 1, 28, 28)
+
+    game.networks.G_ema = OfCodes()
+    assert probe.diversity().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_usage_is_ln_k_of_classes_used_alike_and_less_of_a_class_that_lags() -> None:
+    scores = {"score/real": 0.7, "score/fake_before_G": 0.4}
+    alike = derived(scores | {f"usage/categorical_0/{k}": 0.25 for k in range(4)}, SPEC)
+    assert alike == pytest.approx({"health/score_gap": 0.3, "health/usage_entropy/categorical_0": math.log(4)})
+    lagging = derived(
+        scores | {f"usage/categorical_0/{k}": share for k, share in enumerate((0.5, 0.25, 0.25, 0.0))}, SPEC
+    )
+    assert lagging["health/usage_entropy/categorical_0"] == pytest.approx(1.5 * math.log(2))
