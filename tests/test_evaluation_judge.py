@@ -9,7 +9,9 @@ from torch import Tensor
 from infogan_dist.data import mnist_mini
 from infogan_dist.evaluation import judge as judging
 from infogan_dist.evaluation.judge import DIGITS, FEATURES, Judge, judge_file, judge_from, reading, sha256, train_judge
+from infogan_dist.evaluation.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.subject import scaled
+from infogan_dist.randomness import Stream
 
 STEPS = 60
 
@@ -49,6 +51,26 @@ def test_it_does_not_read_labels_that_say_nothing() -> None:
     """The bound above can fail."""
     judge = train_judge(TRAIN[0], TRAIN[1].roll(1000) * 0 + torch.arange(len(TRAIN[1])) % DIGITS, steps=STEPS)
     assert (reading(judge(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
+
+
+def test_it_is_sure_of_nothing_where_there_is_no_digit(trained: Judge) -> None:
+    least = least_confidence(reading(trained(scaled(TEST[0]))).confidences)
+    rows = torch.arange(100)
+    greys = torch.linspace(-1, 1, 100)[:, None, None, None].expand(-1, 1, 28, 28)
+    noise = 2 * Stream(5, "noise").uniform(rows, 28 * 28).view(-1, 1, 28, 28) - 1
+    stripes = torch.where(torch.arange(28) // 3 % 2 == 0, 1.0, -1.0).expand(1, 1, 28, 28)
+    for images in (greys, noise, stripes):
+        assert non_digit_rate(reading(trained(images)).confidences, least) > 0.9
+
+
+def test_shuffled_patches_are_the_digits_own() -> None:
+    positions, stream = torch.arange(32), Stream(0, "x")
+    numbered = torch.arange(16.0).view(4, 4).repeat_interleave(7, 0).repeat_interleave(7, 1).expand(32, 1, 28, 28) / 16
+    shuffled = judging._non_digits(numbered, stream, positions)[:16]
+    assert torch.equal(shuffled.flatten(1).sort(1).values, numbered[:16].flatten(1).sort(1).values)
+    assert torch.equal(shuffled[:, :, ::7, ::7].repeat_interleave(7, 2).repeat_interleave(7, 3), shuffled)
+    assert len(shuffled.flatten(1).unique(dim=0)) == 16
+    assert judging._non_digits(numbered, stream, positions).shape == numbered.shape
 
 
 def test_colour_is_read_as_grey(trained: Judge) -> None:

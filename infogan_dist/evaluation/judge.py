@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, interpolate, pad
 from infogan_dist.evaluation.subject import scaled
 from infogan_dist.randomness import DataOrder, Stream
 
-RECIPE = 1  # to be raised with any change that alters a judge's weights
+RECIPE = 2  # to be raised with any change that alters a judge's weights
 DIGITS = 10
 FEATURES = 64
 SIZE = 28  # pixels: images of other sizes are brought to it, so every size meets one standard
@@ -33,6 +33,10 @@ BATCH = 128
 RATE = 0.005  # Adam's, after a warm-up and before it falls to 0 (one cycle, Smith & Topin 2018)
 WARM_UP = 0.25  # of the steps
 SHIFT = 2  # pixels: training digits are moved by up to so much
+NON_DIGITS = 32  # beside each batch: a judge that never saw one is as sure of a grey blob as of a digit
+NON_DIGIT_WEIGHT = 0.5  # of their loss (outlier exposure, Hendrycks et al. 2019, section 4.3)
+PATCH = 7  # pixels: no digit survives when its patches of this size are shuffled
+BLOBS = (1, 2, 4, 7, 14, 28)  # nodes along a side of the random fields: from plain grey to noise
 THREADS = 1  # the order of float additions depends on it; one thread is never kept waiting by another
 _SEED = 0
 _DIGEST = "tensors_sha256"  # the one key of the file's metadata: several would be written in any order
@@ -76,11 +80,16 @@ class Judge(nn.Module):
         self.head = nn.Linear(FEATURES, DIGITS)
 
     def forward(self, images: Tensor) -> Tensor:
-        grey = images.mean(1, keepdim=True)
-        if grey.shape[2:] != (SIZE, SIZE):
-            grey = interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
-        features = self.body(grey)
+        features = self.body(as_seen(images))
         return torch.cat((features, self.head(features)), dim=1)
+
+
+def as_seen(images: Tensor) -> Tensor:
+    """Images [B, C, H, W] as the judge sees them: grey, [B, 1, SIZE, SIZE]."""
+    grey = images.mean(1, keepdim=True)
+    if grey.shape[2:] == (SIZE, SIZE):
+        return grey
+    return interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
 
 
 def reading(table: Tensor) -> Reading:
@@ -126,16 +135,23 @@ def sha256(file: bytes) -> str:
 
 
 def train_judge(images: Tensor, labels: Tensor, steps: int = STEPS) -> Judge:
-    """A judge of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time."""
+    """A judge of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time.
+
+    It learns to read shifted digits, and to be sure of nothing where there is no digit.
+    """
     judge = _initial(_blank())
     optimizer = torch.optim.Adam(judge.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
     order, shifts = DataOrder(_SEED, len(images)), Stream(_SEED, "judge/shifts")
+    odd = Stream(_SEED, "judge/non-digits")
     for step in range(steps):
         positions = torch.arange(step * BATCH, (step + 1) * BATCH)
         chosen = order.at(positions)
-        shifted = _shifted(scaled(images[chosen]), shifts.integers(positions, 2, below=2 * SHIFT + 1))
-        loss = cross_entropy(reading(judge(shifted)).logits, labels[chosen])
+        digits = _shifted(as_seen(scaled(images[chosen])), shifts.integers(positions, 2, below=2 * SHIFT + 1))
+        others = _non_digits(digits[:NON_DIGITS], odd, positions[:NON_DIGITS])
+        digit_logits, other_logits = reading(judge(torch.cat((digits, others)))).logits.split((BATCH, NON_DIGITS))
+        unsure = -other_logits.log_softmax(1).mean()  # cross-entropy to every digit alike
+        loss = cross_entropy(digit_logits, labels[chosen]) + NON_DIGIT_WEIGHT * unsure
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -178,6 +194,22 @@ def _shifted(images: Tensor, shifts: Tensor) -> Tensor:
     padded = pad(images, (SHIFT, SHIFT, SHIFT, SHIFT), value=-1.0)
     image = torch.arange(count)[:, None, None]
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _non_digits(digits: Tensor, stream: Stream, positions: Tensor) -> Tensor:
+    """As many images as digits [B, 1, SIZE, SIZE]: half of them with their patches shuffled, half random fields."""
+    half, side = len(digits) // 2, SIZE // PATCH
+    patches = digits[:half].unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).reshape(half, side * side, PATCH * PATCH)
+    order = stream.derived("patches").bits(positions[:half], side * side).argsort(stable=True)
+    shuffled = patches.gather(1, order[:, :, None].expand_as(patches)).view(half, side, side, PATCH, PATCH)
+    shuffled = shuffled.transpose(2, 3).reshape(half, 1, SIZE, SIZE)
+    fields = []
+    for number, nodes in enumerate(BLOBS):
+        rows = positions[half:][number :: len(BLOBS)]
+        ground, contrast = stream.derived("ground").uniform(rows, 2).split(1, dim=1)
+        values = 2 * ground - 1 + contrast * stream.derived("field").normal(rows, nodes * nodes)
+        fields.append(interpolate(values.view(-1, 1, nodes, nodes), (SIZE, SIZE), mode="bilinear"))
+    return torch.cat((shuffled, *fields)).clamp(-1, 1)
 
 
 def _key(images: Tensor, labels: Tensor, steps: int) -> str:
