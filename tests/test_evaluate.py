@@ -85,6 +85,13 @@ def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
         assert word in printed
 
 
+def test_controls_stand_beside_a_single_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *lines, last = said(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
+    assert len(json.loads(last)["controls"]) == 3
+    assert sum("k-means on pixels" in line for line in lines) == 1
+    assert lines[-1].startswith("1 run, 1 failed")
+
+
 def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
@@ -194,6 +201,6 @@ def test_a_summary_drops_no_run(tmp_path: Path) -> None:
     assert summary([lost]) == {"runs": 1, "failed": 1}
     assert failure(tmp_path, {"code_error": 0.08}) is None
     assert failure(tmp_path, {}) is None
-    assert failure(tmp_path, {"code_error": 0.081}) == "code error over 8%"
+    assert failure(tmp_path, {"code_error": 0.081}) == "code error over 8 %"
     (tmp_path / "FAILED").write_text("diverged\n")
     assert failure(tmp_path, {"code_error": 0.01}) == "training failed: diverged"

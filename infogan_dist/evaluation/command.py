@@ -51,7 +51,7 @@ def evaluate(request: Request, launch: Launch) -> None:
         group.on_main(lambda: _check(request))
         data: dict[DataConfig, Reals] = {}
         rows = [_examined(path, request, group, data) for path in request.paths]
-        report: Figures = rows[0] if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
+        report: Figures = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
         rivals = [row for reals in data.values() for row in controls(reals, group)] if request.controls else []
         report |= {"controls": rivals} if request.controls else {}
         lines = table(rows[0]) if len(rows) == 1 else []

@@ -24,7 +24,7 @@ def failure(path: Path, figures: Figures) -> str | None:
         said = " ".join(marker.read_text(encoding="utf-8", errors="replace").split())
         return f"training failed: {said}" if said else "training failed"
     if figures.get("code_error", 0) > FAILED_ABOVE:
-        return f"code error over {FAILED_ABOVE:.0%}"
+        return f"code error over {100 * FAILED_ABOVE:g} %"
     return None
 
 

@@ -55,7 +55,7 @@ def runs_table(rows: Sequence[Figures], summary: Figures) -> list[str]:
 
 
 def _summary(summary: Figures) -> str:
-    said = f"{summary['runs']} runs, {summary['failed']} failed"
+    said = f"{summary['runs']} run{'s' if summary['runs'] > 1 else ''}, {summary['failed']} failed"
     errors = summary.get("code_error", {})
     if "median" in errors:
         said += f"; code error: median {_percent(errors['median'])}"
