@@ -165,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--until",
         metavar="METRIC=VALUE",
-        help="instead of measuring, train until mi (L_I of the categorical codes, nats) is reached; saves nothing",
+        help="instead of measuring, train until mi (L_I of the categorical codes, nats) or code_error (share of\n"
+        "the held-out images, looked at every evaluate.every steps) is reached; saves nothing",
     )
     bench.add_argument("--project", type=_count, metavar="N", help="predict the step on N processes")
     bench.add_argument("--bandwidth", type=_positive, metavar="GB/s", help="of the link of the projection")

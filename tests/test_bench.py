@@ -118,7 +118,7 @@ def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) 
         (["--project", "4", "--bandwidth", "-1", "--latency", "1"], ["-1 is not a positive number"]),
         (["--alternations", "4"], ["--against COMMAND"]),
         (["--against", "no-such-command"], ["--against 'no-such-command' cannot be started"]),
-        (["--until", "code_error=0.05"], ["code_error=0.05", "mi=NATS"]),
+        (["--until", "loss=0.05"], ["loss=0.05", "mi=NATS", "code_error=SHARE"]),
         (["--until", "mi=2.2", "--against", "true"], ["--until", "without --against and --project"]),
     ],
 )
@@ -341,11 +341,11 @@ def test_a_command_that_gives_no_rate_is_named(command: str, words: list[str]) -
 # --until
 
 
-@pytest.mark.parametrize("text", ["mi", "mi=", "mi=much", "mi=nan", "mi=inf", "code_error=0.05", "=2", ""])
-def test_only_the_bound_can_be_asked_for(text: str) -> None:
+@pytest.mark.parametrize("text", ["mi", "mi=", "mi=much", "mi=nan", "mi=inf", "loss=0.05", "=2", ""])
+def test_only_the_bound_and_the_error_can_be_asked_for(text: str) -> None:
     with pytest.raises(UserError, match="mi=NATS"):
         Goal.parse(text)
-    assert Goal.parse("mi=2.2") == Goal(2.2)
+    assert Goal.parse("mi=2.2") == Goal("mi", 2.2)
 
 
 @pytest.mark.parametrize(
@@ -360,8 +360,30 @@ def test_only_the_bound_can_be_asked_for(text: str) -> None:
 )
 def test_a_score_out_of_reach_is_refused(overrides: list[str], word: str) -> None:
     with pytest.raises(UserError, match=word):
-        Goal(2.31).check(tiny("x", *overrides))
-    Goal(2.30).check(tiny("x", "latents.categorical=[10]"))
+        Goal("mi", 2.31).check(tiny("x", *overrides))
+    Goal("mi", 2.30).check(tiny("x", "latents.categorical=[10]"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value", "word"),
+    [
+        (["evaluate.every=2"], 1.5, "not a share"),
+        ([], 0.05, "evaluate.every = 0"),
+        (["evaluate.every=7"], 0.05, "evaluate.every = 7"),
+        (["evaluate.every=2", "data={name: folder, root: x}"], 0.05, "data.name = folder"),
+        (["evaluate.every=2", "latents.categorical=[]"], 0.05, "latents.categorical"),
+    ],
+)
+def test_an_error_that_cannot_be_looked_at_is_refused(overrides: list[str], value: float, word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        Goal("code_error", value).check(tiny("x", *overrides))
+
+
+def test_training_ends_at_a_code_error(cluster: Cluster) -> None:
+    for value, reached, steps in ((0.99, True, 4), (0.0, False, 8)):
+        subject = subject_of(cluster, "train.steps=8", "evaluate.every=4")
+        found = train_until(Goal("code_error", value), subject, time.perf_counter())
+        assert (found["reached"], found["steps"], found["metric"]) == (reached, steps, "code_error")
 
 
 def test_a_score_is_the_mean_of_several_rows_over_the_categorical_codes() -> None:
@@ -377,7 +399,7 @@ def test_training_ends_at_the_goal_or_with_its_steps(cluster: Cluster) -> None:
     goals: dict[float, dict[str, Any]] = {}
     for value in (-5.0, 2.3):
         subject = subject_of(cluster, "train.steps=14", "log.every=2")
-        goals[value] = train_until(Goal(value), subject, time.perf_counter())
+        goals[value] = train_until(Goal("mi", value), subject, time.perf_counter())
     for value, reached, steps in ((-5.0, True, 2 * ROWS), (2.3, False, 14)):
         known = {key: each for key, each in goals[value].items() if key != "seconds"}
         images = {"images_seen": 12 * steps}

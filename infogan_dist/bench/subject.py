@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from infogan_dist.batches import BatchStream
+from infogan_dist.batches import BatchStream, images_before
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
-from infogan_dist.steps import MicroBatch, train_step
+from infogan_dist.schedule import annealing
+from infogan_dist.steps import MicroBatch, set_rates, train_step
 from infogan_dist.training import build_game, stepper
 
 
@@ -39,6 +40,7 @@ class Subject:
 
     def next_batch(self) -> Sequence[MicroBatch]:
         self.steps_taken += 1
+        set_rates(self.game, annealing(self.config.schedule, images_before(self.config, self.steps_taken)))
         return self._batches.at(self.steps_taken)
 
     def average(self) -> None:

@@ -27,6 +27,7 @@ from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
 
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
+HELD_AGAINST_CLASSES = ("mnist-mini", *TORCHVISION)  # what `evaluate` knows the classes of; nothing here does
 DEFAULT_ROOT = "data"
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MOST_PIXELS = 64 * 2**20  # of one file, decoded whole: a small file may say that it holds terabytes

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from infogan_dist.config import DataConfig
 from infogan_dist.data import ImageSource, mnist_mini, open_images
-from infogan_dist.data.sources import TORCHVISION, open_torchvision
+from infogan_dist.data.sources import HELD_AGAINST_CLASSES, TORCHVISION, open_torchvision
 from infogan_dist.errors import UserError
 
-LABELLED = ("mnist-mini", *TORCHVISION)
-CLASSES = 10  # of every data set in LABELLED
+CLASSES = 10  # of every data set in HELD_AGAINST_CLASSES
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class LabelledImages:
 
 def open_labelled(data: DataConfig, split: str) -> LabelledImages:
     """The `train` or `test` images of the config's size, with their labels. Raises UserError for data without labels."""
-    if data.name not in LABELLED:
-        raise UserError(f"data.name = {data.name} has no labels; use one of {', '.join(LABELLED)}")
+    if data.name not in HELD_AGAINST_CLASSES:
+        raise UserError(f"data.name = {data.name} has no labels; use one of {', '.join(HELD_AGAINST_CLASSES)}")
     if data.name == "mnist-mini":
         labels = torch.from_numpy(mnist_mini.load(split)[1])
     else:

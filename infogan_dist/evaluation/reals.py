@@ -9,8 +9,8 @@ from torch import Tensor
 
 from infogan_dist.config import DataConfig
 from infogan_dist.data import ImageSource, open_images
-from infogan_dist.data.sources import ArraySource
-from infogan_dist.evaluation.labels import LABELLED, LabelledImages, open_labelled
+from infogan_dist.data.sources import HELD_AGAINST_CLASSES, ArraySource
+from infogan_dist.evaluation.labels import LabelledImages, open_labelled
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reals:
     @classmethod
     def open(cls, data: DataConfig, most_train: int | None = None, most_test: int | None = None) -> Reals:
         """The data set, or at most so many images of each part, evenly spaced in it. Raises UserError where it is missing."""
-        if data.name not in LABELLED:
+        if data.name not in HELD_AGAINST_CLASSES:
             train, test = (open_images(data, split) for split in ("train", "test"))
             return cls(data, _spaced(train, most_train)[0], _spaced(test, most_test)[0], None, None)
         fit, scored = (open_labelled(data, split) for split in ("train", "test"))
