@@ -98,9 +98,9 @@ class NetworksConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    adversarial: Literal["standard", "relativistic"] = "standard"
+    adversarial: Literal["standard", "relativistic", "none"] = "standard"
     """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: a real and a fake are compared in pairs
-    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma."""
+    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma. `none` is a control: no game is played."""
     lambda_categorical: Weight = 1.0
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
     lambda_continuous: Weight = 0.1

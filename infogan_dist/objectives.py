@@ -40,6 +40,8 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: Obje
     real_logits, fake_logits = _exact(real_logits), _exact(fake_logits)
     if objective.adversarial == "relativistic":
         return softplus(fake_logits - real_logits).mean()
+    if objective.adversarial == "none":
+        return nothing_of(real_logits, fake_logits)
     return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
 
@@ -56,13 +58,20 @@ def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: Objective
     return torch.stack(terms).sum() if terms else None
 
 
-def generator_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-    """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3).
+def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
+    """`standard`: -E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3).
 
-    With the logits of reals, the relativistic -E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4).
+    `relativistic`, which alone needs reals: -E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4).
     """
-    ahead = _exact(fake_logits) if real_logits is None else _exact(fake_logits) - _exact(real_logits)
-    return softplus(-ahead).mean()
+    fake_logits = _exact(fake_logits)
+    if objective.adversarial == "none":
+        return nothing_of(fake_logits)
+    return softplus(-(fake_logits if real_logits is None else fake_logits - _exact(real_logits))).mean()
+
+
+def nothing_of(*logits: Tensor) -> Tensor:
+    """0, with a gradient of 0 for all that made the logits: a wrapper still finds every parameter used."""
+    return 0 * torch.cat(logits).sum()
 
 
 def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:

@@ -212,7 +212,7 @@ def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tenso
                 views = batch.view_G(drawn) if batch.view_G is not None else None
                 out: GeneratorOutput = game.generator_side(drawn, views, compared)
                 information, bounds = _information(game, out, batch.codes)
-                loss = generator_loss(out.fake_logits, out.real_logits)
+                loss = generator_loss(out.fake_logits, out.real_logits, objective)
                 loss = loss + information if objective.information_trains_G else loss
                 engine.backward(loss * share)
             losses = {"loss/G": loss.detach(), "loss/info": information.detach()}

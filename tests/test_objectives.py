@@ -37,18 +37,20 @@ def test_the_adversarial_losses_are_the_papers_cross_entropies() -> None:
     ones, zeros = torch.ones(50, 1), torch.zeros(50, 1)
     expected = binary_cross_entropy(real.sigmoid(), ones) + binary_cross_entropy(fake.sigmoid(), zeros)
     torch.testing.assert_close(discriminator_loss(real, fake, ObjectiveConfig()), expected)
-    torch.testing.assert_close(generator_loss(fake), binary_cross_entropy(fake.sigmoid(), ones))
+    torch.testing.assert_close(
+        generator_loss(fake, None, ObjectiveConfig()), binary_cross_entropy(fake.sigmoid(), ones)
+    )
 
 
 def test_an_undecided_discriminator_loses_two_ln_2() -> None:
     zeros = torch.zeros(4, 1)
     assert discriminator_loss(zeros, zeros, ObjectiveConfig()).item() == pytest.approx(2 * math.log(2))
-    assert generator_loss(zeros).item() == pytest.approx(math.log(2))
+    assert generator_loss(zeros, None, ObjectiveConfig()).item() == pytest.approx(math.log(2))
 
 
 def test_losses_stay_finite_and_keep_their_gradient_where_a_sigmoid_saturates() -> None:
     logits = torch.tensor([[-200.0]], requires_grad=True)
-    generator_loss(logits).backward()
+    generator_loss(logits, None, ObjectiveConfig()).backward()
     assert logits.grad is not None
     assert logits.grad.item() == -1
 
@@ -113,7 +115,7 @@ def test_the_relativistic_losses_compare_pairs() -> None:
     real, fake = torch.randn(50, 1), torch.randn(50, 1)
     relativistic = ObjectiveConfig(adversarial="relativistic")
     torch.testing.assert_close(discriminator_loss(real, fake, relativistic), -(real - fake).sigmoid().log().mean())
-    torch.testing.assert_close(generator_loss(fake, real), -(fake - real).sigmoid().log().mean())
+    torch.testing.assert_close(generator_loss(fake, real, relativistic), -(fake - real).sigmoid().log().mean())
     moved = discriminator_loss(real + 7, fake + 7, relativistic)  # only differences count
     torch.testing.assert_close(moved, discriminator_loss(real, fake, relativistic), rtol=1e-4, atol=1e-5)
 
@@ -147,3 +149,13 @@ def test_clustering_of_parts_of_a_batch_is_that_of_the_whole_only_through_its_jo
     torch.testing.assert_close(-mutual_information((joints[0] + joints[1]) / 2), whole)
     apart = clustering_loss(one_code(first[:20]), one_code(second[:20]))
     assert abs(apart - whole) > 1e-3
+
+
+def test_without_a_game_nothing_is_lost_and_every_logit_has_a_gradient() -> None:
+    control = ObjectiveConfig(adversarial="none")
+    real, fake = (torch.randn(5, 1).requires_grad_() for _ in range(2))
+    loss = discriminator_loss(real, fake, control) + generator_loss(fake, None, control)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(real.grad, torch.zeros(5, 1))  # type: ignore[arg-type]
+    assert torch.equal(fake.grad, torch.zeros(5, 1))  # type: ignore[arg-type]
