@@ -59,6 +59,11 @@ class BatchStream:
                 self._images.prefetch(self._partner_indexes(step + 1, positions))
         return batches
 
+    def images_of(self, step: int) -> list[int]:
+        """The indexes of all images of `step` in the data set, those of other ranks too."""
+        first = images_before(self._config, step)
+        return self._reals.at(torch.arange(first, first + self._config.train.global_batch)).tolist()
+
     @cached_property
     def _neighbours(self) -> Tensor:
         """Found by rank zero, so that all ranks have the same where their machines round differently."""

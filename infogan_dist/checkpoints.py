@@ -159,7 +159,7 @@ def _check_finite(state: State) -> None:
     for stem, tensors in state.items():
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
-                raise Diverged(f"training diverged: {stem}.{name} is not finite; the checkpoints before it are kept")
+                raise Diverged(f"{stem}.{name} is not finite, and no checkpoint is made of it")
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

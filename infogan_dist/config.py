@@ -34,7 +34,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 # What may differ when a run goes on: where things are and when they are written, never a number of the training.
 FREE_TO_CHANGE = (
     *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "evaluate"),
-    "checkpoint",
+    *("checkpoint", "collapse"),
     *("processes.check_every", "processes.timeout"),
 )
 
@@ -256,6 +256,39 @@ class ProcessesConfig(Section):
     """`bf16` halves the bytes of the reductions, and rounds the gradients in them."""
 
 
+class BadStepsConfig(Section):
+    """Updates whose loss or gradient is not finite on any process: all processes skip them, and go back after too many."""
+
+    in_a_row: Count = 10
+    """So many steps skipped in a row send the run back to its newest checkpoint that verifies, and on from there with the images that
+    come next."""
+    rollbacks: Every = 3
+    """How often a run may go back; the next time it ends with exit code 3 and a post_mortem.json."""
+    look_every: Count = 50
+    """Steps between looks at which were skipped; a look waits for the device."""
+
+
+class CollapseConfig(Section):
+    """Signs of collapse, looked for in the newest logged rows: each is a warning with its remedy and a count in metrics.jsonl."""
+
+    rows: Count = 10
+    """Logged rows in a row that must show a sign."""
+    D_accuracy: Probability = 0.99
+    """D is saturated where it tells so large a share of reals and fakes apart."""
+    score_gap: Probability = 0.95
+    """The same by D(x) - D(G(z, c))."""
+    information: Probability = 0.05
+    """A code is ignored where L_I is below this share of the largest that it can reach, ln K for K classes."""
+    diversity: Weight = 0.01
+    """The noise is ignored where images of one class vary less, as a standard deviation of pixels in [-1, 1]."""
+    usage: Probability = 0.002
+    """A class is never predicted where Q gives it a smaller mean share of the reals."""
+    after_images: Every = 20_000
+    """Images seen before which nothing is a sign yet."""
+    stop: bool = False
+    """Whether an alarm ends the run, exit code 3, rather than only warn."""
+
+
 class SampleConfig(Section):
     every: Every = 500
     """Steps between grids of fixed noise; 0 is off. The last step is always drawn."""
@@ -301,6 +334,8 @@ class Config(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
     processes: ProcessesConfig = ProcessesConfig()
+    bad_steps: BadStepsConfig = BadStepsConfig()
+    collapse: CollapseConfig = CollapseConfig()
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -55,8 +55,9 @@ def debug(config: Config, launch: Launch) -> None:
         game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
         with Run(config, cluster, game, None) as run:
             for step in run.remaining_steps():
-                run.record(step, _checked_step(game, batches.at(step)))
-                update_average(game.networks, config.train, step)
+                metrics = _checked_step(game, batches.at(step))
+                run.record(step, metrics)
+                update_average(game.networks, config.train, step, metrics["gradient/G"])
             run.save_pictures(config.train.steps)
             run.save_checkpoint(config.train.steps)
         checked.append(

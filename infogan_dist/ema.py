@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from infogan_dist.config import TrainConfig
 from infogan_dist.networks import Networks
@@ -11,13 +12,15 @@ RAMP = 0.05  # the half-life is at most this share of the images seen (Karras et
 
 
 @torch.no_grad()
-def update_average(networks: Networks, train: TrainConfig, step: int) -> None:
-    """Move G_ema's weights towards G's after `step`, and copy its buffers (running statistics)."""
+def update_average(networks: Networks, train: TrainConfig, step: int, norm_G: Tensor) -> None:
+    """Move G_ema's weights towards G's after `step`, and copy its buffers (running statistics). It rests where G's update was
+    skipped: `norm_G`, [], of its gradient is not finite. Does not wait for the device."""
     keep = ema_decay(train.ema_half_life_images, step * train.global_batch, train.global_batch)
-    weights = [parameter.detach() for parameter in networks.G.parameters()]
-    torch._foreach_lerp_(list(networks.G_ema.parameters()), weights, 1 - keep)
-    for ours, theirs in zip(networks.G_ema.buffers(), networks.G.buffers(), strict=True):
-        ours.copy_(theirs)
+    ours, theirs = ([p.detach() for p in network.parameters()] for network in (networks.G_ema, networks.G))
+    moves = torch.full_like(norm_G, 1 - keep, dtype=ours[0].dtype) * norm_G.isfinite()
+    torch._foreach_lerp_(ours, theirs, weights=[moves.expand_as(each) for each in ours])
+    for average, newest in zip(networks.G_ema.buffers(), networks.G.buffers(), strict=True):
+        average.copy_(newest)
 
 
 def ema_decay(half_life_images: int, images_seen: int, batch: int) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from infogan_dist.checkpoints import Checkpoint, State
+from infogan_dist.bad_steps import NORMS, BadSteps, in_words
+from infogan_dist.checkpoints import Checkpoint, State, newest
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
@@ -39,19 +41,25 @@ class Run:
     As a context it marks how the run ended. Raises UserError where the folder is in use or cannot be written.
     """
 
-    def __init__(self, config: Config, cluster: Cluster, game: Game, checkpoint: Checkpoint | None):
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        game: Game,
+        checkpoint: Checkpoint | None,
+        images_of: Callable[[int], list[int]] | None = None,
+    ):
         self._config, self._cluster, self._game = config, cluster, game
         self._start = checkpoint.step if checkpoint else 0
         self.first_step = self._start + 1
         self._folder: RunFolder | None = None
         self._written: dict[str, str] = {}
+        saved: dict[str, int] = {}
         if checkpoint is not None:
-            state = cluster.on_main(checkpoint.load)
-            try:
-                restore_game(game, state)
-            except NoUsableCheckpoint as error:
-                raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
-            cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
+            self._restore(checkpoint)
+            saved = checkpoint.manifest.get("bad_steps", {})
+        self._images_of = images_of or (lambda step: [])
+        self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         cluster.on_main(lambda: self._open(checkpoint))
         cluster.start_trackers(config.model_dump(mode="json"))
         self._bar: tqdm[Any] = tqdm(disable=True)
@@ -79,6 +87,8 @@ class Run:
     ) -> None:
         self._bar.close()
         if self._folder is not None:
+            if isinstance(error, Diverged):
+                self._write_post_mortem(self._folder, error)
             self._folder.__exit__(kind, error, trace)
         if kind is None:
             self._cluster.announce(*(f"{what}: {path}" for what, path in self._written.items()))
@@ -93,19 +103,26 @@ class Run:
         """Whether something done every so many steps (0: never) is due; on the last step everything is."""
         return step == self._config.train.steps or (every > 0 and step % every == 0)
 
+    def watch(self, step: int, metrics: dict[str, Tensor]) -> None:
+        """Note whether an update was skipped; at some steps, tell of those that were, and go back where they are too many.
+
+        Raises Diverged where the run may not go back once more, or has nothing to go back to.
+        """
+        config, bad = self._config, self._bad_steps
+        bad.note(step, metrics)
+        if self.due(config.bad_steps.look_every, step) or self.due(config.log.every, step):
+            self._look()
+        if bad.too_many(step):
+            self._go_back(f"{bad.in_a_row} steps in a row up to step {step} had a loss or gradient that is not finite")
+
     def record(self, step: int, metrics: dict[str, Tensor]) -> None:
-        """Add a row to metrics.jsonl, the trackers and the bar. Waits for the device. Raises Diverged on a number that is not finite."""
+        """Add a row to metrics.jsonl, the trackers and the bar. Waits for the device."""
         numbers = self._cluster.mean(metrics)
         numbers |= derived(numbers, self._game.spec)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
         self._cluster.track(numbers, step)
         self._bar.set_postfix(_shown(numbers), refresh=False)
-        wrong = [key for key, value in numbers.items() if not math.isfinite(value)]
-        if wrong:
-            raise Diverged(
-                f"training diverged at step {step}: {', '.join(wrong)} not finite; earlier checkpoints are kept"
-            )
 
     def save_pictures(self, step: int) -> None:
         """Draw the fixed-noise grids with G_ema, each rank a share, and write them and the curves on rank zero."""
@@ -131,13 +148,72 @@ class Run:
     def save_checkpoint(self, step: int) -> None:
         """Save every network and optimizer on rank zero, whole or not at all; Diverged where the ranks do not agree."""
         self.check_agreement()
+        self._look()
         facts = {
             "step": step,
             "images_seen": step * self._config.train.global_batch,
             "config": self._config.model_dump(mode="json"),
             "scaler": self._cluster.scaler_state(),
+            "bad_steps": self._bad_steps.state(),
         }
+        try:
+            self._save(facts)
+        except Diverged as broken:  # a state that is not finite is never saved
+            self._go_back(str(broken))
+            self._save(facts | {"bad_steps": self._bad_steps.state()})
+
+    def _save(self, facts: dict[str, Any]) -> None:
         self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(game_state(self._game), facts)))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = self._cluster.on_main(checkpoint.load)
+        try:
+            restore_game(self._game, state)
+        except NoUsableCheckpoint as error:
+            raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
+        self._cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
+
+    def _go_back(self, why: str) -> None:
+        """Take the state of the newest checkpoint that verifies; the step goes on counting, and the stream on.
+
+        Raises Diverged where the run may not go back once more, or has nothing to go back to.
+        """
+        bad, may = self._bad_steps, self._config.bad_steps.rollbacks
+        see = f"see {self._config.output}/post_mortem.json"
+        if not bad.goes_back():
+            raise Diverged(f"training diverged for good after going back {may} times: {why}; {see}")
+        folder = Path(self._config.output) / "checkpoints"
+        checkpoint, complaints = self._cluster.on_main(lambda: newest(folder))
+        if checkpoint is None:
+            raise Diverged(f"training diverged with no checkpoint to go back to: {why}; {see}")
+        self._restore(checkpoint)
+        skipping = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
+        to = f"back to the state of step {checkpoint.step} ({bad.rollbacks} of {may} times)"
+        self._cluster.announce(*skipping, f"warning: {why}; {to}")
+
+    def _look(self) -> None:
+        """Tell of the steps that were skipped since the last look."""
+        skipped = self._bad_steps.look()
+        if skipped:
+            self._cluster.announce(f"warning: {in_words(skipped)}")
+        for each in skipped:
+            facts = {"sides": each.sides, "images": self._images_of(each.step)}
+            images_seen = each.step * self._config.train.global_batch
+            self._on_main(lambda folder, e=each, seen=images_seen, f=facts: folder.append("skipped", e.step, seen, f))
+
+    def _write_post_mortem(self, folder: RunFolder, error: Diverged) -> None:
+        bad = self._bad_steps
+        with suppress(OSError):  # the error itself is more than its trace
+            folder.write_post_mortem(
+                {
+                    "error": str(error),
+                    "bad_steps": bad.state(),
+                    "gradient_norms": [
+                        {"step": step} | dict(zip(NORMS, norms, strict=True)) for step, norms in bad.last
+                    ],
+                    "config": self._config.model_dump(mode="json"),
+                }
+            )
 
     @torch.no_grad()
     def _draw(self, grid: Grid) -> Tensor:

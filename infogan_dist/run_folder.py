@@ -11,7 +11,7 @@ import math
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from infogan_dist.distributed import resolve_precision
 from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
+LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,24 @@ class RunFolder:
             ) from error
 
     def record(self, kind: str, step: int, images_seen: int, metrics: dict[str, float]) -> None:
-        """Append one row to metrics.jsonl. A number that is not finite is written as null."""
+        """Append one row of numbers to metrics.jsonl. One that is not finite is written as null."""
         numbers = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        row = {"kind": kind, "step": step, "images_seen": images_seen, **numbers}
+        self.append(kind, step, images_seen, numbers)
+
+    def append(self, kind: str, step: int, images_seen: int, facts: Mapping[str, object]) -> None:
+        """Append one row of any facts to metrics.jsonl."""
+        row = {"kind": kind, "step": step, "images_seen": images_seen, **facts}
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """Every whole row of metrics.jsonl."""
         return read_metrics(self._metrics)
+
+    def write_post_mortem(self, facts: Mapping[str, object]) -> None:
+        """Leave post_mortem.json, with the newest rows of metrics.jsonl and what ran: all that a look at a failure begins with."""
+        found = {**facts, "last_rows": self.rows()[-LAST_ROWS:], "versions": checkpoints.versions()}
+        _replace(self.path / "post_mortem.json", json.dumps(finite(found), indent=1))
 
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any]) -> Path:
         """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`."""
@@ -241,6 +251,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} cannot be read: {error.strerror}; mend it or move it away") from error
     rows = [_parsed(line) for line in lines]
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+
+
+def finite(value: Any) -> Any:
+    """The same with null for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parsed(line: str) -> Any:

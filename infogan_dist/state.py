@@ -37,6 +37,12 @@ def restore_optimizer(optimizer: Optimizer, owned: dict[str, nn.Module], tensors
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     shapes = {f"{names[p]}/{key}": p.shape if key != "step" else () for p in parameters for key in ADAM_STATE}
     check_shapes(tensors, shapes, "the optimizer")
+    if optimizer.state:  # in place: a recorded graph of the step goes on with the tensors that it knows
+        with torch.no_grad():
+            for parameter in parameters:
+                for key in ADAM_STATE:
+                    optimizer.state[parameter][key].copy_(tensors[f"{names[parameter]}/{key}"])
+        return
     state = {
         number: {key: _laid_out_as(parameter, tensors[f"{names[parameter]}/{key}"]) for key in ADAM_STATE}
         for number, parameter in enumerate(parameters)

@@ -27,6 +27,7 @@ from infogan_dist.objectives import (
     slope_penalty,
 )
 from infogan_dist.sides import DiscriminatorOutput, GeneratorOutput, owned_networks
+from infogan_dist.soundness import Statistics, gradient_norm, masked, telling
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Engine(Protocol):
     def unscale(self, optimizer: Optimizer) -> None:
         """Make the complete gradients that `optimizer` steps true to scale, where `backward` scaled the loss."""
 
-    def update(self, optimizer: Optimizer) -> None:
-        """One update from complete, unscaled gradients."""
+    def update(self, optimizer: Optimizer, skip: Tensor) -> None:
+        """One update from complete, unscaled gradients; none where `skip`, [] on the device, is 1."""
 
     def end_step(self) -> None:
         """Both updates are done."""
@@ -95,8 +96,8 @@ class PlainEngine:
     def unscale(self, optimizer: Optimizer) -> None:
         pass
 
-    def update(self, optimizer: Optimizer) -> None:
-        optimizer.step()
+    def update(self, optimizer: Optimizer, skip: Tensor) -> None:
+        masked(optimizer, skip).step()
 
     def end_step(self) -> None:
         pass
@@ -144,11 +145,13 @@ def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: 
 def train_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device.
 
+    An update with a loss or gradient that is not finite is skipped whole, without a word: `gradient/D` and `gradient/G` tell.
     The D step leaves G untouched, so G draws once for both; but several micro-batches are drawn anew in the G step, where
     keeping the graphs of all would cost the memory that accumulation saves.
     """
+    before = Statistics(owned_networks(game.networks, game.objective)[1].values())
     fakes = draw(game, micro_batches[0]) if len(micro_batches) == 1 else None
-    metrics = discriminator_step(game, micro_batches, fakes) | generator_step(game, micro_batches, fakes)
+    metrics = discriminator_step(game, micro_batches, fakes) | generator_step(game, micro_batches, fakes, before)
     game.engine.end_step()
     return metrics
 
@@ -168,6 +171,8 @@ def discriminator_step(
     with Q, - λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the views and x' the partners, where there are any.
     """
     engine, share = game.engine, 1 / len(micro_batches)
+    owned, _ = owned_networks(game.networks, game.objective)
+    before = Statistics(owned.values())
     game.optimizer_D.zero_grad()
     metrics = []
     for number, batch in enumerate(micro_batches, 1):
@@ -189,19 +194,22 @@ def discriminator_step(
             if penalty is not None:
                 metrics[-1]["loss/penalty"] = penalty.detach()
                 loss = loss + penalty
-            engine.backward(loss * share)
-    _update(game.engine, game.optimizer_D, game.optimizer.D.clip_norm)
-    return _mean(metrics)
+            engine.backward(telling(loss) * share)
+    return _mean(metrics) | {"gradient/D": _update(engine, game.optimizer_D, game.optimizer.D.clip_norm, before)}
 
 
-def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None) -> dict[str, Tensor]:
+def generator_step(
+    game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None, before: Statistics | None = None
+) -> dict[str, Tensor]:
     """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | T(G(z, c)))], T the views where
     there are any; and Q, where the heads learn. What G's optimizer does not own passes gradients on and is left untouched.
 
-    `fakes`, with the graph to G, are what it drew for the only micro-batch; without them it draws.
+    `fakes`, with the graph to G, are what it drew for the only micro-batch, and `before` are the statistics before it drew;
+    without them it draws.
     """
     engine, share, objective = game.engine, 1 / len(micro_batches), game.objective
-    others, _ = owned_networks(game.networks, objective)
+    others, owned = owned_networks(game.networks, objective)
+    before = before or Statistics(owned.values())
     game.optimizer_G.zero_grad()
     metrics = []
     with untouched(*others.values()):
@@ -214,12 +222,11 @@ def generator_step(game: Game, micro_batches: Sequence[MicroBatch], fakes: Tenso
                 information, bounds = _information(game, out, batch.codes)
                 loss = generator_loss(out.fake_logits, out.real_logits, objective)
                 loss = loss + information if objective.information_trains_G else loss
-                engine.backward(loss * share)
+                engine.backward(telling(loss) * share)
             losses = {"loss/G": loss.detach(), "loss/info": information.detach()}
             scores = {"score/fake_before_G": _score(out.fake_logits)}
             metrics.append(losses | scores | {f"mi/{name}": bound.detach() for name, bound in bounds.items()})
-    _update(game.engine, game.optimizer_G, game.optimizer.G.clip_norm)
-    return _mean(metrics)
+    return _mean(metrics) | {"gradient/G": _update(engine, game.optimizer_G, game.optimizer.G.clip_norm, before)}
 
 
 def set_rates(game: Game, share: float) -> None:
@@ -246,12 +253,17 @@ def fake_score(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Ten
     return _mean([{"score/fake_after_G": _score(each)} for each in logits])
 
 
-def _update(engine: Engine, optimizer: Optimizer, clip_norm: float) -> None:
-    """Step, the gradients scaled down to a joint norm of `clip_norm` where it is not 0."""
+def _update(engine: Engine, optimizer: Optimizer, clip_norm: float, before: Statistics) -> Tensor:
+    """Step, the gradients scaled down to a joint norm of `clip_norm` where it is not 0; or skip the step and go back to the
+    statistics `before`, where their norm is not finite. Returns this norm, []."""
     engine.unscale(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = gradient_norm(parameters)
     if clip_norm:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
-    engine.update(optimizer)
+        nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    engine.update(optimizer, skip=1 - norm.isfinite().float())
+    before.put_back_unless(norm.isfinite())
+    return norm
 
 
 def _information(

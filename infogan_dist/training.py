@@ -53,13 +53,14 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
         probe = Probe(game, config.seed)
         profiling = profiled(cluster, config.output) if profile else not_profiled()
-        with Run(config, cluster, game, admission.checkpoint) as run, profiling as step_is_done:
+        with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
                 set_rates(game, annealing(config.schedule, images_before(config, step)))
                 metrics = take_step(batch)
-                update_average(game.networks, config.train, step)
+                update_average(game.networks, config.train, step, metrics["gradient/G"])
+                run.watch(step, metrics)
                 if run.due(config.log.every, step):
                     run.record(step, metrics | probe(batch))
                 if run.due(config.sample.every, step):

@@ -68,8 +68,8 @@ def ready(config: Config, cluster: Cluster) -> tuple[Game, BatchStream]:
 
 def train(game: Game, batches: BatchStream, config: Config, steps: range) -> None:
     for step in steps:
-        train_step(game, batches.at(step))
-        update_average(game.networks, config.train, step)
+        metrics = train_step(game, batches.at(step))
+        update_average(game.networks, config.train, step, metrics["gradient/G"])
 
 
 def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]:

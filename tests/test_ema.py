@@ -9,6 +9,17 @@ from infogan_dist.networks import build_networks
 from tests.conftest import tiny
 
 
+def test_it_rests_where_the_update_of_G_was_skipped() -> None:
+    networks = build_networks(tiny("x"))
+    with torch.no_grad():
+        networks.G.lift.weight.add_(1)
+    old = networks.G_ema.lift.weight.clone()
+    update_average(networks, TrainConfig(global_batch=100), 10**6, torch.tensor(float("nan")))
+    assert torch.equal(networks.G_ema.lift.weight, old)
+    update_average(networks, TrainConfig(global_batch=100), 10**6, torch.tensor(3.0))
+    assert not torch.equal(networks.G_ema.lift.weight, old)
+
+
 def test_half_is_forgotten_after_the_half_life() -> None:
     assert ema_decay(1000, 10**9, 100) ** 10 == pytest.approx(0.5)
     assert ema_decay(1000, 10**9, 100) == pytest.approx(ema_decay(1000, 10**9, 50) ** 2)
@@ -27,6 +38,6 @@ def test_weights_are_averaged_and_buffers_copied(half_life: int, kept: float) ->
         networks.G.lift.weight.add_(1)
         networks.G.lift_norm.running_mean.add_(3)
     old = networks.G_ema.lift.weight.clone()
-    update_average(networks, TrainConfig(global_batch=100, ema_half_life_images=half_life), step=10**6)
+    update_average(networks, TrainConfig(global_batch=100, ema_half_life_images=half_life), 10**6, torch.ones(()))
     torch.testing.assert_close(networks.G_ema.lift.weight, kept * old + (1 - kept) * networks.G.lift.weight)
     assert torch.equal(networks.G_ema.lift_norm.running_mean, networks.G.lift_norm.running_mean)

@@ -108,7 +108,7 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
             for step in (4, 5, 6):
-                train_step(game, batches.at(step))
-                update_average(game.networks, config.train, step)
+                metrics = train_step(game, batches.at(step))
+                update_average(game.networks, config.train, step, metrics["gradient/G"])
         finally:
             torch.cuda.set_sync_debug_mode("default")

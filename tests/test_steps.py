@@ -17,7 +17,8 @@ from infogan_dist.distributed import Cluster
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
-from infogan_dist.sides import build_sides
+from infogan_dist.run import game_state
+from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import (
     Game,
     MicroBatch,
@@ -285,3 +286,33 @@ def test_a_relativistic_step_compares_with_the_reals_in_both_updates() -> None:
     assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start no pair tells
     assert metrics["loss/G"].isfinite()
     assert changed(game.networks.FE, before)
+
+
+@pytest.mark.parametrize("learner", ["heads", "trunk"])
+@pytest.mark.parametrize("norm_D", ["batch", "spectral"])
+@pytest.mark.parametrize("side", ["D", "G"])
+def test_a_step_that_is_not_finite_leaves_every_bit_of_its_side_and_the_next_one_trains(
+    side: str, norm_D: str, learner: str
+) -> None:
+    config = tiny("x", f"objective.information_trains={learner}", f"networks.norm_D={norm_D}")
+    game, batch = plain_game(config), batch_of(config)
+    train_step(game, [batch])
+    before = game_state(game)
+    broken = (
+        replace(batch, reals=batch.reals * math.nan) if side == "D" else replace(batch, latent=batch.latent * math.nan)
+    )
+    kept = {stem: {name: tensor.clone() for name, tensor in tensors.items()} for stem, tensors in before.items()}
+    norms = train_step(game, [broken])
+    assert not norms[f"gradient/{side}"].isfinite()
+    of_D, of_G = owned_networks(game.networks, game.objective)
+    skipped = (
+        [*of_D, "optimizer_D"] if side == "D" else [*of_G, "optimizer_G", *of_D, "optimizer_D"]
+    )  # broken fakes break D too
+    for stem in skipped:
+        for name, tensor in game_state(game)[stem].items():
+            assert torch.equal(tensor, kept[stem][name]), (stem, name)
+    assert norms["gradient/G"].isfinite() == (side == "D")
+    good = train_step(game, [batch])
+    assert good["gradient/D"].isfinite()
+    assert good["gradient/G"].isfinite()
+    assert all(tensor.isfinite().all() for tensors in game_state(game).values() for tensor in tensors.values())

@@ -75,8 +75,8 @@ class TimedEngine:
         self._clock.enter("D_update" if optimizer is self._game.optimizer_D else "G_update")
         self._engine.unscale(optimizer)
 
-    def update(self, optimizer: Optimizer) -> None:
-        self._engine.update(optimizer)
+    def update(self, optimizer: Optimizer, skip: Tensor) -> None:
+        self._engine.update(optimizer, skip)
         self._clock.enter(OTHER)
 
     def end_step(self) -> None:
@@ -102,7 +102,7 @@ def seconds_by_phase(subject: Subject, steps: int) -> dict[str, float]:
         clock.enter("data")
         batch = subject.next_batch()
         clock.enter(OTHER)
-        train_step(game, batch)
+        metrics = train_step(game, batch)
         with clock.within("average"):
-            subject.average()
+            subject.average(metrics)
     return {phase: seconds / steps for phase, seconds in clock.seconds.items()}

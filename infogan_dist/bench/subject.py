@@ -30,18 +30,17 @@ class Subject:
         """One whole training step, as this run takes it: data, latents, both updates and the average. Its metrics."""
         batch = self.next_batch()
         metrics = self._train_step(batch)
-        self.average()
+        self.average(metrics)
         return metrics
 
     def plain_step(self) -> None:
         """The same without a recorded graph of it: each of its operations is called, and can be counted."""
-        train_step(self.game, self.next_batch())
-        self.average()
+        self.average(train_step(self.game, self.next_batch()))
 
     def next_batch(self) -> Sequence[MicroBatch]:
         self.steps_taken += 1
         set_rates(self.game, annealing(self.config.schedule, images_before(self.config, self.steps_taken)))
         return self._batches.at(self.steps_taken)
 
-    def average(self) -> None:
-        update_average(self.game.networks, self.config.train, self.steps_taken)
+    def average(self, metrics: dict[str, Tensor]) -> None:
+        update_average(self.game.networks, self.config.train, self.steps_taken, metrics["gradient/G"])

@@ -21,6 +21,7 @@ from infogan_dist.distributed.reductions import Traffic, gather_from, reduce_gra
 from infogan_dist.errors import UserError
 from infogan_dist.launcher import Launch
 from infogan_dist.networks.layers import BatchNorm, untouched
+from infogan_dist.soundness import masked
 
 
 class Cluster(Group):
@@ -118,13 +119,14 @@ class Cluster(Group):
         if self._scaler is not None and not self._rehearsing:
             self._scaler.unscale_(_unwrapped(optimizer))
 
-    def update(self, optimizer: Optimizer) -> None:
+    def update(self, optimizer: Optimizer, skip: Tensor) -> None:
         if self._rehearsing:
             return
         if self._scaler is None:
+            masked(_unwrapped(optimizer), skip)
             optimizer.step()
         else:  # Accelerate's optimizer would also update the scale, once for each of the two
-            self._scaler.step(_unwrapped(optimizer))
+            self._scaler.step(_unwrapped(optimizer))  # it skips what is not finite by itself
 
     def end_step(self) -> None:
         if self._scaler is not None and not self._rehearsing:

@@ -1,0 +1,101 @@
+"""Numbers that are not finite: the step is skipped everywhere, too many send the run back, and too often ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept
+
+SOON = ("bad_steps.look_every=2", "bad_steps.in_a_row=2", "bad_steps.rollbacks=1")
+
+
+def rows(run: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in found if row["kind"] == kind]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_images_that_are_not_finite_on_one_rank_cost_all_ranks_one_update(bench: Bench, processes: int) -> None:
+    faults = f"nan-images@3#{processes - 1}"
+    ranks = bench.train("run", "log.every=2", faults=faults, processes=processes)
+    assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
+    assert "warning: step 3 was skipped: a loss or gradient of D was not finite" in ranks[0].out
+    (skipped,) = rows(bench.folder / "run", "skipped")
+    assert (skipped["step"], skipped["images_seen"], skipped["sides"], len(skipped["images"])) == (3, 36, "D", 12)
+    assert all(None not in row.values() for row in rows(bench.folder / "run", "train"))
+    assert steps_kept(bench.folder / "run") == [2, 4, 6]
+    assert markers(bench.folder / "run") == ["DONE"]
+
+
+def test_a_skipped_step_that_is_logged_has_nulls_and_the_run_goes_on(bench: Bench) -> None:
+    (only,) = bench.train(faults="nan-images@3")
+    assert only.ended() == 0, only.err
+    third = rows(bench.folder / "run", "train")[2]
+    assert (third["step"], third["loss/D"], third["gradient/D"]) == (3, None, None)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_networks_that_are_broken_go_back_to_the_checkpoint_and_the_stream_goes_on(
+    bench: Bench, processes: int
+) -> None:
+    ranks = bench.train("run", *SOON, faults="nan-weights@3", processes=processes)
+    assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
+    assert "G.lift.weight is not finite, and no checkpoint is made of it" in ranks[0].out
+    assert "back to the state of step 2 (1 of 1 times)" in ranks[0].out
+    assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [
+        4
+    ]  # in step 3 only the weights were broken
+    assert [row["step"] for row in rows(bench.folder / "run", "train")] == [1, 2, 3, 4, 5, 6]
+    manifest = json.loads((bench.folder / "run/checkpoints/step-00000006/manifest.json").read_text())
+    assert manifest["bad_steps"] == {"in_a_row": 0, "skipped": 1, "rollbacks": 1}
+
+
+def test_a_run_that_was_killed_after_it_went_back_ends_the_same(bench: Bench) -> None:
+    (whole,) = bench.train("whole", *SOON, faults="nan-weights@3")
+    assert whole.ended() == 0, whole.err
+    (killed,) = bench.train("run", *SOON, faults="nan-weights@3,kill@5")
+    assert killed.ended() == -9
+    (resumed,) = bench.train("run", *SOON)
+    assert resumed.ended() == 0, resumed.err
+    assert final_bytes(bench.folder / "run") == final_bytes(bench.folder / "whole")
+
+
+def test_many_steps_in_a_row_send_the_run_back(bench: Bench) -> None:
+    faults = "nan-images@3,nan-images@4"
+    (only,) = bench.train("run", *SOON, faults=faults)
+    assert only.ended() == 0, only.err
+    assert (
+        "2 steps in a row up to step 4 had a loss or gradient that is not finite; back to the state of step 2"
+        in only.out
+    )
+    assert steps_kept(bench.folder / "run") == [2, 4, 6]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_may_not_go_back_again_ends_with_a_post_mortem(bench: Bench, processes: int) -> None:
+    faults = ",".join(f"nan-images@{step}" for step in (3, 4, 5, 6, 7, 8))
+    ranks = bench.train("run", *SOON, "train.steps=9", faults=faults, processes=processes)
+    assert [rank.ended() for rank in ranks] == [3] * processes
+    said_once(ranks[0].err, "diverged for good after going back 1 times", "up to step 6", "run/post_mortem.json")
+    assert markers(bench.folder / "run") == ["FAILED"]
+    found = json.loads((bench.folder / "run/post_mortem.json").read_text())
+    assert found["gradient_norms"][-1] == {
+        "step": 6,
+        "gradient/D": None,
+        "gradient/G": found["gradient_norms"][-1]["gradient/G"],
+    }
+    assert found["config"]["seed"] == 0
+    assert found["last_rows"][-1]["step"] == 6
+    assert found["bad_steps"]["skipped"] == 4
+    assert steps_kept(bench.folder / "run")[-1] == 4
+
+
+def test_with_no_checkpoint_to_go_back_to_the_run_ends(bench: Bench) -> None:
+    (only,) = bench.train("run", *SOON, faults="nan-images@1,nan-images@2")
+    assert only.ended() == 3
+    said_once(only.err, "no checkpoint to go back to")
+    assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [1, 2]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from infogan_dist.networks.layers import BatchNorm
+from infogan_dist.soundness import Statistics, gradient_norm, masked, telling
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_loss_that_is_not_finite_tells_of_itself_in_every_gradient(value: float) -> None:
+    weight = torch.ones(3, requires_grad=True)
+    telling(weight.sum() * 2).backward()
+    assert torch.equal(weight.grad, torch.full((3,), 2.0))  # type: ignore[arg-type]
+    weight.grad = None
+    loss = weight.sum() * 0 + torch.tensor(value)  # its own gradient is 0: nothing would show
+    telling(loss).backward()
+    assert weight.grad is not None
+    assert weight.grad.isnan().all()
+
+
+def test_the_norm_is_that_of_all_gradients_together() -> None:
+    first, second, unused = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
+    assert gradient_norm([first, second, unused]).item() == 5
+    second.grad[0] = math.nan
+    assert not gradient_norm([first, second]).isfinite()
+
+
+@pytest.mark.parametrize("skip", [0.0, 1.0])
+def test_a_masked_update_leaves_weights_moments_and_counts(skip: float) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight], fused=True)
+    weight.grad = torch.ones(3)
+    masked(optimizer, torch.tensor(0.0)).step()
+    before = [weight.detach().clone(), *(value.clone() for value in optimizer.state[weight].values())]
+    weight.grad = torch.full((3,), math.nan if skip else 1.0)
+    masked(optimizer, torch.tensor(skip)).step()
+    after = [weight.detach(), *optimizer.state[weight].values()]
+    assert [torch.equal(old, new) for old, new in zip(before, after, strict=True)] == [bool(skip)] * 4
+
+
+def test_statistics_go_back_only_where_the_step_was_not_good() -> None:
+    norm = BatchNorm(2)
+    before = Statistics([norm])
+    norm(torch.randn(5, 2))
+    moved = norm.running_mean.clone()
+    before.put_back_unless(torch.tensor(True))
+    assert torch.equal(norm.running_mean, moved)
+    norm(torch.full((5, 2), math.nan))
+    before.put_back_unless(torch.tensor(False))
+    assert torch.equal(norm.running_mean, torch.zeros(2))
+    assert torch.equal(norm.running_var, torch.ones(2))
