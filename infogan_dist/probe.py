@@ -34,7 +34,7 @@ class Probe:
     def diversity(self) -> Tensor:
         """How much a pixel of G_ema's images varies with z while c is held: its standard deviation, averaged over pixels and
         classes; images are in [-1, 1]. Near 0, G ignores its noise."""
-        images = self._game.networks.G_ema(self._latent).float()
+        images = self._game.networks.G_ema(self._latent).double()
         deviation: Tensor = images.unflatten(0, (self._rows, -1)).std(1).mean()
         return deviation
 

@@ -290,8 +290,8 @@ def _clustering(game: Game, out: DiscriminatorOutput) -> Tensor:
 
 
 def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:
-    right = [(out.real_logits > 0).float().mean(), (out.fake_logits < 0).float().mean()]
-    return {"health/D_accuracy": torch.stack(right).mean()}
+    right = torch.cat([out.real_logits > 0, out.fake_logits < 0])
+    return {"health/D_accuracy": right.double().mean()}
 
 
 def _score(logits: Tensor) -> Tensor:

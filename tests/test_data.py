@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision import datasets
 
 from infogan_dist.config import DataConfig
-from infogan_dist.data import ImageStream, mnist_mini, open_images, stream
+from infogan_dist.data import ImageShelf, ImageStream, mnist_mini, open_images, stream
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.errors import UserError
 
@@ -91,21 +91,21 @@ def numbered(count: int) -> ArraySource:
     return ArraySource(torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2))
 
 
-def test_the_stream_is_scaled_wraps_and_covers_each_epoch() -> None:
-    reals = ImageStream(numbered(7), 0, CPU, torch.float64)
-    batch = reals.at(torch.arange(16))
+def test_the_shelf_is_scaled_and_the_stream_wraps_and_covers_each_epoch() -> None:
+    shelf = ImageShelf(numbered(7), CPU, torch.float64)
+    batch = shelf.read(ImageStream(len(shelf), 0).at(torch.arange(16)))
     assert batch.dtype == torch.float64
     numbers = ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
     assert sorted(numbers[:7]) == sorted(numbers[7:14]) == list(range(7))
     black_and_white = ArraySource(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
-    assert set(ImageStream(black_and_white, 0, CPU, torch.float32).at(torch.arange(2)).flatten().tolist()) == {-1, 1}
+    assert set(ImageShelf(black_and_white, CPU, torch.float32).read(torch.arange(2)).flatten().tolist()) == {-1, 1}
 
 
-def test_a_set_too_large_for_the_device_streams_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident = ImageStream(numbered(50), 3, CPU, torch.float32)
+def test_a_set_too_large_for_the_device_is_read_ahead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, order = ImageShelf(numbered(50), CPU, torch.float32), ImageStream(50, 3)
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
-    streamed = ImageStream(numbered(50), 3, CPU, torch.float32)
+    ahead = ImageShelf(numbered(50), CPU, torch.float32)
     for start in (0, 20, 40, 60):
-        positions = torch.arange(start, start + 20)
-        assert torch.equal(streamed.at(positions), resident.at(positions))
-        streamed.prefetch(positions + 20)
+        indexes = order.at(torch.arange(start, start + 20))
+        assert torch.equal(ahead.read(indexes), resident.read(indexes))
+        ahead.prefetch(order.at(torch.arange(start + 20, start + 40)))
