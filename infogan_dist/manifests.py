@@ -47,6 +47,7 @@ class _Facts(BaseModel):
     files: dict[str, _FileFacts]
     config: dict[str, Any] = {}
     scaler: dict[str, float] = {}
+    bad_steps: dict[str, NonNegativeInt] = {}
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.metrics import evaluate_networks
+from infogan_dist.health import new_signs, signs
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.probe import derived
 from infogan_dist.run_folder import RunFolder
@@ -29,6 +31,7 @@ from infogan_dist.sides import owned_networks
 from infogan_dist.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
 from infogan_dist.steps import Game
 
+Result = TypeVar("Result")
 SHOWN = {  # on the progress bar, the codes' by name as well
     **{"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)", "health/D_accuracy": "right"},
     **{"mi/": "I", "health/usage_entropy/": "H", "health/diversity": "std"},
@@ -61,6 +64,7 @@ class Run:
         self._images_of = images_of or (lambda step: [])
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         cluster.on_main(lambda: self._open(checkpoint))
+        self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
         cluster.start_trackers(config.model_dump(mode="json"))
         self._bar: tqdm[Any] = tqdm(disable=True)
 
@@ -116,19 +120,30 @@ class Run:
             self._go_back(f"{bad.in_a_row} steps in a row up to step {step} had a loss or gradient that is not finite")
 
     def record(self, step: int, metrics: dict[str, Tensor]) -> None:
-        """Add a row to metrics.jsonl, the trackers and the bar. Waits for the device."""
+        """Add a row to metrics.jsonl, the trackers and the bar, and warn of new signs of collapse. Waits for the device.
+
+        Raises Diverged on a sign of collapse where `collapse.stop` says so.
+        """
         numbers = self._cluster.mean(metrics)
         numbers |= derived(numbers, self._game.spec)
         images_seen = step * self._config.train.global_batch
+        known, config = [*self._recent, {"images_seen": images_seen, **numbers}], self._config
+        found = signs(known, self._game.spec, config.objective, config.collapse)
+        numbers["collapse/signs"] = len(found)
+        self._recent.append({"images_seen": images_seen, **numbers})
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
         self._cluster.track(numbers, step)
         self._bar.set_postfix(_shown(numbers), refresh=False)
+        for sign in new_signs(known, self._game.spec, config.objective, config.collapse):
+            self._cluster.announce(f"warning: {sign.message}")
+        if found and config.collapse.stop:
+            raise Diverged(f"training collapsed at step {step} (collapse.stop = true): {found[0].message}")
 
     def save_pictures(self, step: int) -> None:
         """Draw the fixed-noise grids with G_ema, each rank a share, and write them and the curves on rank zero."""
         for suffix, grid in fixed_grids(self._game.spec, self._config.seed).items():
             images = self._draw(grid).cpu()
-            self._on_main(lambda folder, g=grid, s=suffix, i=images: self._write_grid(folder, i, g.columns, step, s))
+            self._on_main(partial(self._write_grid, images=images, columns=grid.columns, step=step, suffix=suffix))
         self._on_main(self._write_curves)
 
     def evaluate(self, step: int) -> None:
@@ -199,7 +214,8 @@ class Run:
         for each in skipped:
             facts = {"sides": each.sides, "images": self._images_of(each.step)}
             images_seen = each.step * self._config.train.global_batch
-            self._on_main(lambda folder, e=each, seen=images_seen, f=facts: folder.append("skipped", e.step, seen, f))
+            row = partial(RunFolder.append, kind="skipped", step=each.step, images_seen=images_seen, facts=facts)
+            self._on_main(row)
 
     def _write_post_mortem(self, folder: RunFolder, error: Diverged) -> None:
         bad = self._bad_steps
@@ -227,13 +243,13 @@ class Run:
         self._folder = RunFolder(self._config, checkpoint)
         self._cluster.when_lost(self._folder.mark_failed)
 
-    def _on_main(self, write: Any) -> None:
-        def guarded() -> Any:
+    def _on_main(self, write: Callable[[RunFolder], Result]) -> Result:
+        def guarded() -> Result:
             assert self._folder is not None
             with self._folder.writing():
                 return write(self._folder)
 
-        self._cluster.on_main(guarded)
+        return self._cluster.on_main(guarded)
 
     def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
         path = folder.sample_path(step, suffix)

@@ -11,6 +11,7 @@ import math
 import os
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -185,6 +186,10 @@ class RunFolder:
     def rows(self) -> list[dict[str, Any]]:
         """Every whole row of metrics.jsonl."""
         return read_metrics(self._metrics)
+
+    def newest_rows(self, kind: str, count: int) -> deque[dict[str, Any]]:
+        """The last rows of a kind; the first falls out where another is added."""
+        return deque((row for row in self.rows() if row.get("kind") == kind), maxlen=count)
 
     def write_post_mortem(self, facts: Mapping[str, object]) -> None:
         """Leave post_mortem.json, with the newest rows of metrics.jsonl and what ran: all that a look at a failure begins with."""

@@ -44,7 +44,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.Capt
     assert rows[-1]["images_seen"] == 72
     assert set(rows[0]) == {
         *("kind", "step", "images_seen", "loss/D", "loss/G", "loss/info", "mi/categorical_0", "mi/continuous_0"),
-        *("score/real", "score/fake_before_G", "score/fake_after_G", "gradient/D", "gradient/G"),
+        *("score/real", "score/fake_before_G", "score/fake_after_G", "gradient/D", "gradient/G", "collapse/signs"),
         *("health/D_accuracy", "health/score_gap", "health/diversity", "health/usage_entropy/categorical_0"),
         *(f"usage/categorical_0/{number}" for number in range(10)),
     }

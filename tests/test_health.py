@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from infogan_dist.config import CollapseConfig, ObjectiveConfig
+from infogan_dist.health import Sign, new_signs, signs
+from infogan_dist.latents import LatentSpec
+from tests.conftest import tiny
+
+CONFIG = tiny("x", "latents={noise: [{dim: 3}], categorical: [3, 2], continuous: 1}")
+SPEC, OBJECTIVE = LatentSpec.from_config(CONFIG.latents), CONFIG.objective
+COLLAPSE = CollapseConfig(rows=3, after_images=1000)
+WELL: dict[str, Any] = {
+    "kind": "train",
+    "images_seen": 5000,
+    **{"health/D_accuracy": 0.8, "health/score_gap": 0.4, "health/diversity": 0.2},
+    **{"mi/categorical_0": 1.0, "mi/categorical_1": 0.5, "mi/continuous_0": 0.6},
+    **{f"usage/categorical_0/{number}": 0.33 for number in range(3)},
+    **{f"usage/categorical_1/{number}": 0.5 for number in range(2)},
+}
+
+
+def found(
+    rows: list[dict[str, Any]], collapse: CollapseConfig = COLLAPSE, objective: ObjectiveConfig = OBJECTIVE
+) -> list[Sign]:
+    return signs(rows, SPEC, objective, collapse)
+
+
+def with_(**changes: float | None) -> list[dict[str, Any]]:
+    return [WELL | changes] * 3
+
+
+def test_a_healthy_run_shows_nothing() -> None:
+    assert found(with_()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"health/D_accuracy": 0.995}, "D saturated", ["100%", "optimizer.D.lr", "r1_gamma"]),
+        ({"health/score_gap": 0.97}, "D saturated", ["3 newest logged rows"]),
+        ({"mi/categorical_0": 0.01}, "categorical_0 ignored", ["0.01 nats of 1.10", "lambda_categorical = 1"]),
+        ({"mi/continuous_0": -0.3}, "continuous_0 ignored", ["-0.30 nats", "lambda_continuous = 0.1"]),
+        ({"health/diversity": 0.001}, "noise ignored", ["0.0010", "lambda_categorical"]),
+        ({"usage/categorical_0/2": 0.001}, "categorical_0 unused", ["class 2 of categorical_0", "latents.balanced"]),
+    ],
+)
+def test_each_sign_is_named_with_its_remedy(changes: dict[str, float], name: str, words: list[str]) -> None:
+    (sign,) = found(with_(**changes))
+    assert sign.name == name
+    assert all(word in sign.message for word in words), sign.message
+
+
+def test_a_sign_must_be_in_every_row_and_past_the_beginning() -> None:
+    ill = with_(**{"health/diversity": 0.0})
+    assert found([*ill[:2], WELL]) == []
+    assert found(ill[:2]) == []
+    assert found([{**ill[0], "images_seen": 999}, *ill[1:]]) == []
+    assert found([WELL, *ill])
+    for nothing in (None, math.nan):  # a skipped step, read again or as it is
+        assert found([ill[0] | {"health/diversity": nothing}, *ill[1:]]) == []
+
+
+def test_the_bound_of_a_class_is_held_against_its_entropy() -> None:
+    share = 0.5 * (0.04 + 0.05)
+    for width, number in ((3, 0), (2, 1)):
+        changes = {f"mi/categorical_{number}": share * math.log(width)}
+        assert [sign.name for sign in found(with_(**changes))] == [f"categorical_{number} ignored"]
+        assert found(with_(**{f"mi/categorical_{number}": 0.06 * math.log(width)})) == []
+
+
+def test_a_code_that_nothing_trains_is_not_missed() -> None:
+    untrained = OBJECTIVE.model_copy(update={"lambda_continuous": 0.0})
+    assert found(with_(**{"mi/continuous_0": -2.0}), objective=untrained) == []
+
+
+def test_a_sign_is_told_once_for_as_long_as_it_lasts_and_again_when_it_comes_back() -> None:
+    ill = WELL | {"health/D_accuracy": 1.0}
+    told = []
+    rows: list[dict[str, Any]] = []
+    for row in [WELL, ill, ill, ill, ill, WELL, ill, ill, ill]:
+        rows.append(row)
+        told.append(len(new_signs(rows[-COLLAPSE.rows - 1 :], SPEC, OBJECTIVE, COLLAPSE)))
+    assert told == [0, 0, 0, 1, 0, 0, 0, 0, 1]
