@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _started(options: argparse.Namespace) -> tuple[Config, Launch]:
     """The config of a command and how it was launched, which must share the batch evenly."""
-    from infogan_dist.config import load_config
+    from infogan_dist.config_reading import load_config
 
     config = load_config(options.config, options.overrides)
     launch = Launch.from_environment(os.environ)
@@ -197,7 +197,7 @@ def _started(options: argparse.Namespace) -> tuple[Config, Launch]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from infogan_dist.config import dump_config
+    from infogan_dist.config_reading import dump_config
 
     config, launch = _started(options)
     if launch.precision not in (None, config.train.precision) and speaks(os.environ):

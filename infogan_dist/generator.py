@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infogan_dist import checkpoints
-from infogan_dist.config import Config, parse_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import parse_config
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.networks import build_generator

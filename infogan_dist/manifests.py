@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infogan_dist.config import Config, parse_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import parse_config
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 
 MANIFEST = "manifest.json"

@@ -23,7 +23,8 @@ import torch
 
 from infogan_dist import checkpoints
 from infogan_dist.checkpoints import Checkpoint
-from infogan_dist.config import Config, changed_numbers, dump_config, load_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import changed_numbers, dump_config, load_config
 from infogan_dist.distributed import resolve_precision
 from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 

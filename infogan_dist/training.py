@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from infogan_dist.batches import BatchStream, images_before
-from infogan_dist.config import Config, dotted
+from infogan_dist.config import Config
+from infogan_dist.config_reading import dotted
 from infogan_dist.data import ImageSource, open_images
 from infogan_dist.distributed import Cluster, check_trackers, checksums
 from infogan_dist.ema import update_average

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config import Config, load_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import load_config
 from infogan_dist.launcher import Launch
 
 ROOT = Path(__file__).parents[1]

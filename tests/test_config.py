@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infogan_dist import yaml_core
-from infogan_dist.config import Config, changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import changed_numbers, dump_config, load_config, parse_config
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
 from tests.conftest import ROOT
@@ -26,7 +27,7 @@ def said(values: object) -> str:
 
 
 def test_importing_the_config_does_not_import_torch() -> None:
-    code = "import sys, infogan_dist.config; sys.exit('torch' in sys.modules)"
+    code = "import sys, infogan_dist.config_reading; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from infogan_dist.batches import BatchStream
 from infogan_dist.checkpoints import find
-from infogan_dist.config import load_config
+from infogan_dist.config_reading import load_config
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster, check_trackers, resolve_precision, shares
 from infogan_dist.errors import UserError

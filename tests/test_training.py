@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from infogan_dist import training
 from infogan_dist.checkpoints import verify
-from infogan_dist.config import load_config
+from infogan_dist.config_reading import load_config
 from infogan_dist.curves import write_curves
 from infogan_dist.debugging import debug
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infogan_dist import checkpoints
-from infogan_dist.config import load_config
+from infogan_dist.config_reading import load_config
 from infogan_dist.training import train
 from tests.conftest import ONE_PROCESS, clean_environment
 

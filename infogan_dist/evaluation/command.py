@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from infogan_dist.checkpoints import versions
-from infogan_dist.config import Config, DataConfig, ProcessesConfig, parse_config
+from infogan_dist.config import Config, DataConfig, ProcessesConfig
+from infogan_dist.config_reading import parse_config
 from infogan_dist.distributed import Group
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 from infogan_dist.evaluation.code_names import name_codes

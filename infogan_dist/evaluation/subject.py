@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist import checkpoints
-from infogan_dist.config import Config, parse_config
+from infogan_dist.config import Config
+from infogan_dist.config_reading import parse_config
 from infogan_dist.data import ImageSource
 from infogan_dist.distributed import Group
 from infogan_dist.errors import UserError

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from infogan_dist.bench.against import Opponent, compete
 from infogan_dist.bench.command import resolved
 from infogan_dist.bench.subject import Subject
-from infogan_dist.config import load_config
+from infogan_dist.config_reading import load_config
 from infogan_dist.data import open_images
 from infogan_dist.distributed import Cluster
 from tests.conftest import ONE_PROCESS, ROOT
