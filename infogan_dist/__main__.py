@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.launcher import Launch, speaks
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             time.sleep(LET_SPEAK)
         return error.exit_code
+    except KeyboardInterrupt:  # but in training, which saves first
+        print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
+        return StoppedBySignal.exit_code
     return 0
 
 

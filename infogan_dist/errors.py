@@ -10,6 +10,14 @@ class InfoganError(Exception):
     concerns_one_rank = False
     """Whether every process says it, rather than one of each host."""
 
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """In one line, with escapes for what a terminal would obey or cannot show: names and values may come from any file."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
 
 class UserError(InfoganError, ValueError):
     """The command line, the config or the data is wrong; the message names the fact and the remedy."""

@@ -25,6 +25,9 @@ _CORE_RESOLVERS = (
     ),
 )
 
+MOST_NODES = 100_000  # of a document: ours have a hundred
+_OF_A_WRONG_TAG = (KeyError, TypeError, AttributeError)  # what PyYAML raises for `!!bool x` or `!!timestamp x`
+
 
 class _CoreLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[Any]] = {}
@@ -68,12 +71,31 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 def load(text: str, where: str) -> Any:
     """The value of one YAML document. Raises UserError, one line, naming `where` and the line."""
     try:
+        root = yaml.compose(text, Loader=_CoreLoader)
+        if root is not None:
+            _check_size(root)
         return yaml.load(text, Loader=_CoreLoader)  # noqa: S506 - _CoreLoader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{where}{line} is not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not valid YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, ValueError, RecursionError, *_OF_A_WRONG_TAG) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where} is not valid YAML: {reason}") from error
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Raises ValueError for a document whose aliases make it endless or huge, though the file is small."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_NODES  # of a node that stands within itself
+            below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            sizes[id(node)] = 1 + (sum(map(size, below)) if isinstance(below, list) else 0)
+        return sizes[id(node)]
+
+    if size(root) >= MOST_NODES:
+        raise ValueError(f"with its aliases it has more than {MOST_NODES} values")
 
 
 def dump(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from infogan_dist import checkpoints, run, steps, training
+from infogan_dist import checkpoints, run, sampling, steps, training
 from infogan_dist.data import stream
 from infogan_dist.interruption import SIGNALS
 
@@ -156,6 +156,7 @@ STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
     "term-in-save": (_before(checkpoints, "sync"), _once(_terminate)),
     "terms-in-save": (_before(checkpoints, "sync"), _terminate),
     "term-in-sampling": (_before(run, "write_grid"), _terminate),
+    "term-in-evaluation": (_before(run, "evaluate_networks"), _terminate),
     "term-twice": (_before(steps, "generator_step"), _terminate_twice),
     "hang": (_before(steps, "generator_step"), lambda *_: time.sleep(HANGS)),
     "slow": (_before(steps, "generator_step"), _sleep),
@@ -211,6 +212,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "filesize": _limit_file_size,
     "no-pickle": _poison_pickle,
     "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no set fits in memory
+    "ctrl-c-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGINT)),
     "no-pictures": _draw_nothing,
 }
 

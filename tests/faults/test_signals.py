@@ -55,6 +55,13 @@ def test_a_signal_while_pictures_are_drawn_waits_for_them(bench: Bench) -> None:
     assert steps_kept(bench.folder / "run") == [2, 3]
 
 
+def test_a_signal_during_an_evaluation_waits_for_its_figures(bench: Bench) -> None:
+    (stopped,) = bench.train("run", "evaluate.every=3", faults="term-in-evaluation@3")
+    assert stopped.ended() == 75, stopped.err
+    assert '"kind": "evaluate"' in (bench.folder / "run/metrics.jsonl").read_text()
+    assert steps_kept(bench.folder / "run") == [2, 3]
+
+
 def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(bench: Bench, whole: Path) -> None:
     (stopped,) = bench.train(faults="term-twice@5")
     assert stopped.ended() == 75
@@ -64,6 +71,13 @@ def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(be
     (resumed,) = bench.train()
     assert resumed.ended() == 0, resumed.err
     assert final_bytes(bench.folder / "run") == final_bytes(whole)
+
+
+def test_ctrl_c_while_sampling_is_no_traceback(bench: Bench, whole: Path) -> None:
+    (stopped,) = bench.start("sample", whole, "--out", "grid.png", faults="ctrl-c-while-drawing")
+    assert stopped.ended() == 75
+    assert stopped.err == "infogan-dist: stopped by a signal\n"
+    assert not (bench.folder / "grid.png").exists()
 
 
 def test_a_signal_in_the_last_step_finds_the_run_done(bench: Bench, whole: Path) -> None:
