@@ -36,6 +36,8 @@ class DataConfig(Section):
     """Pixels a side; images are resized (and centre-cropped to a square) to it."""
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
+    held_out: Every = 0
+    """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

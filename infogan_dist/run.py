@@ -152,7 +152,8 @@ class Run:
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
         if "code_error" in figures:
-            self._written["code error"] = f"{figures['code_error']:.2%} of the test images, after step {step}"
+            which = "held-out train" if self._config.data.held_out else "test"
+            self._written["code error"] = f"{figures['code_error']:.2%} of the {which} images, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""

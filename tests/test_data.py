@@ -12,6 +12,7 @@ from infogan_dist.config import DataConfig
 from infogan_dist.data import ImageShelf, ImageStream, mnist_mini, open_images, stream
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.errors import UserError
+from infogan_dist.evaluation.labels import open_labelled
 
 CPU = torch.device("cpu")
 
@@ -109,3 +110,24 @@ def test_a_set_too_large_for_the_device_is_read_ahead_to_the_same_images(monkeyp
         indexes = order.at(torch.arange(start, start + 20))
         assert torch.equal(ahead.read(indexes), resident.read(indexes))
         ahead.prefetch(order.at(torch.arange(start + 20, start + 40)))
+
+
+def test_held_out_images_are_the_test_part_and_no_others_are_trained_on() -> None:
+    whole = open_images(DataConfig())
+    train, held = (open_images(DataConfig(held_out=1000), split) for split in ("train", "test"))
+    assert (len(train), len(held)) == (9000, 1000)
+    rows = [source.read(torch.arange(len(source))).flatten(1) for source in (train, held, whole)]
+    joined = {row.numpy().tobytes() for part in rows[:2] for row in part}
+    assert joined == {row.numpy().tobytes() for row in rows[2]}
+    labelled = open_labelled(DataConfig(held_out=1000), "test")
+    assert torch.equal(labelled.source.read(torch.arange(1000)), held.read(torch.arange(1000)))
+    assert torch.bincount(labelled.labels).min() > 60  # mnist-mini lies in order of its digits
+    known = {row.numpy().tobytes(): digit for row, digit in zip(*mnist_rows(), strict=True)}
+    assert [known[row.numpy().tobytes()] for row in rows[1]] == labelled.labels.tolist()
+    with pytest.raises(UserError, match=r"data\.held_out = 10000 leaves none of the 10000"):
+        open_images(DataConfig(held_out=10_000))
+
+
+def mnist_rows() -> tuple[torch.Tensor, list[int]]:
+    images, digits = mnist_mini.load("train")
+    return torch.from_numpy(images).flatten(1), digits.tolist()

@@ -25,6 +25,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize
 from infogan_dist.config import DataConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
+from infogan_dist.randomness import Stream
 
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 HELD_AGAINST_CLASSES = ("mnist-mini", *TORCHVISION)  # what `evaluate` knows the classes of; nothing here does
@@ -87,13 +88,47 @@ class FolderSource:
             raise UnreadableImage(f"cannot read the image {path}: {error}; mend or remove it") from error
 
 
+class PartSource:
+    """The images of another source at some of its indexes."""
+
+    def __init__(self, source: ImageSource, indexes: Tensor):
+        self._source, self._indexes = source, indexes
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    def read(self, indexes: Tensor) -> Tensor:
+        return self._source.read(self._indexes[indexes])
+
+
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:
     """The images of a data set's `train` or `test` part, without labels; downloads what torchvision can.
 
-    Raises UserError where the files are missing and cannot be had.
+    With `data.held_out`, `test` is the train images that `train` leaves out. Raises UserError where the files are missing and
+    cannot be had, or no image is left to train on.
     """
     opener = _OPENERS.get(data.name) or partial(_open_torchvision, TORCHVISION[data.name])
-    return opener(data, split)
+    source = opener(data, file_split(data, split))
+    part = part_of(data, split, len(source))
+    return source if part is None else PartSource(source, part)
+
+
+def file_split(data: DataConfig, split: str) -> str:
+    """The part of the files that a split lies in."""
+    return "train" if data.held_out else split
+
+
+def part_of(data: DataConfig, split: str, size: int) -> Tensor | None:
+    """The indexes of a split among the `size` images of its `file_split`, int64, in order; None where it is all of them.
+
+    Which are held out is the same for every seed and every config.
+    """
+    if not data.held_out:
+        return None
+    if data.held_out >= size:
+        raise UserError(f"data.held_out = {data.held_out} leaves none of the {size} train images; lower it")
+    order = Stream(0, "held out").permutation(0, size)
+    return (order[: data.held_out] if split == "test" else order[data.held_out :]).sort().values
 
 
 def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:

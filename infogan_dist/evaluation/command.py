@@ -111,6 +111,7 @@ def facts(subject: Subject, origin: Origin, reals: Reals) -> Figures:
         "images_seen": origin.images_seen,
         "data": reals.data.name,
         "images": len(reals.test),
+        "split": "held-out train images" if reals.data.held_out else "test",
         "fresh_images": subject.fresh,
         "versions": versions(),
     }

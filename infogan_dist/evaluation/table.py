@@ -8,7 +8,19 @@ from typing import Any
 from infogan_dist.evaluation.figures import Figures
 
 TOLD_ELSEWHERE = (
-    *("checkpoint", "seed", "step", "images_seen", "data", "images", "fresh_images", "versions", "matching", "failed"),
+    *(
+        "checkpoint",
+        "seed",
+        "step",
+        "images_seen",
+        "data",
+        "images",
+        "split",
+        "fresh_images",
+        "versions",
+        "matching",
+        "failed",
+    ),
     *(
         "code_error",
         "code_error_fitted_on_test",
