@@ -45,15 +45,24 @@ def versions() -> dict[str, str]:
     return {"infogan_dist": infogan_dist.__version__, **libraries, "python": platform.python_version()}
 
 
+def snapshot(state: State) -> State:
+    """A copy on the CPU, which goes on as it is while the networks are trained. Raises Diverged for a number that is not finite."""
+    check_finite(state)
+    return {
+        stem: {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+        for stem, tensors in state.items()
+    }
+
+
 def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
     """Write `state` as folder/step-XXXXXXXX, whole or not at all; `facts` must hold `step` and goes into the manifest.
 
     Raises Diverged rather than write a number that is not finite; an OSError leaves earlier checkpoints as they were, and
     of this one nothing but, where the process is killed, a folder `.tmp-step-XXXXXXXX` to `clear`.
     """
-    _check_finite(state)
-    name = f"step-{facts['step']:08d}"
-    partial, final = folder / f".tmp-{name}", folder / name
+    check_finite(state)
+    final = path_of(folder, facts["step"])
+    partial = folder / f".tmp-{final.name}"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -99,6 +108,11 @@ def folders(folder: Path) -> list[Path]:
     """The checkpoint folders below `folder`, newest first, verified or not."""
     found = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdecimal()]
     return sorted(found, key=step_of, reverse=True)
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08d}"
 
 
 def step_of(path: Path) -> int:
@@ -155,10 +169,12 @@ def _warn(message: str) -> None:
         print(f"infogan-dist: {message}", file=sys.stderr)
 
 
-def _check_finite(state: State) -> None:
+def check_finite(state: State) -> None:
+    """Raises Diverged for a number that is not finite."""
     for stem, tensors in state.items():
         for name, tensor in tensors.items():
-            if not tensor.isfinite().all():
+            # a sum is finite where all numbers are, and many times sooner there; but for one that overflows
+            if not tensor.sum().isfinite() and not tensor.isfinite().all():
                 raise Diverged(f"{stem}.{name} is not finite, and no checkpoint is made of it")
 
 

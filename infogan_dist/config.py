@@ -291,6 +291,8 @@ class CheckpointConfig(Section):
     """How many of the newest checkpoints stay."""
     keep_every: Every = 0
     """Checkpoints of every so many steps stay as well; 0 keeps none of them."""
+    background: bool = True
+    """Write while training goes on, from a copy of the state in memory. The last save, and one that a signal asks for, is waited for."""
 
 
 class LogConfig(Section):

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from infogan_dist.bad_steps import NORMS, BadSteps, in_words
-from infogan_dist.checkpoints import Checkpoint, State, newest
+from infogan_dist.checkpoints import Checkpoint, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
@@ -161,8 +160,12 @@ class Run:
         own = {f"{stem}.{name}" for stem, n in self._game.networks.named().items() for name in local_buffers(n)}
         self._cluster.check_agreement({name: tensor for name, tensor in state.items() if name not in own})
 
-    def save_checkpoint(self, step: int) -> None:
-        """Save every network and optimizer on rank zero, whole or not at all; Diverged where the ranks do not agree."""
+    def save_checkpoint(self, step: int, wait: bool = False) -> None:
+        """Save every network and optimizer on rank zero, whole or not at all; Diverged where the ranks do not agree.
+
+        On the last step, or where told to, `wait` until it is on the disk.
+        """
+        wait = wait or step == self._config.train.steps
         self.check_agreement()
         self._look()
         facts = {
@@ -173,13 +176,14 @@ class Run:
             "bad_steps": self._bad_steps.state(),
         }
         try:
-            self._save(facts)
+            self._save(facts, wait)
         except Diverged as broken:  # a state that is not finite is never saved
             self._go_back(str(broken))
-            self._save(facts | {"bad_steps": self._bad_steps.state()})
+            self._save(facts | {"bad_steps": self._bad_steps.state()}, wait)
 
-    def _save(self, facts: dict[str, Any]) -> None:
-        self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(game_state(self._game), facts)))
+    def _save(self, facts: dict[str, Any], wait: bool) -> None:
+        state = game_state(self._game)
+        self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(state, facts, wait)))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = self._cluster.on_main(checkpoint.load)
@@ -198,8 +202,7 @@ class Run:
         see = f"see {self._config.output}/post_mortem.json"
         if not bad.goes_back():
             raise Diverged(f"training diverged for good after going back {may} times: {why}; {see}")
-        folder = Path(self._config.output) / "checkpoints"
-        checkpoint, complaints = self._cluster.on_main(lambda: newest(folder))
+        checkpoint, complaints = self._on_main(RunFolder.newest_checkpoint)
         if checkpoint is None:
             raise Diverged(f"training diverged with no checkpoint to go back to: {why}; {see}")
         self._restore(checkpoint)

@@ -22,6 +22,7 @@ from typing import Any, Self
 import torch
 
 from infogan_dist import checkpoints
+from infogan_dist.background import Background
 from infogan_dist.checkpoints import Checkpoint
 from infogan_dist.config import Config
 from infogan_dist.config_reading import changed_numbers, dump_config, load_config
@@ -134,6 +135,7 @@ class RunFolder:
         self.path = Path(config.output)
         self.checkpoints = self.path / "checkpoints"
         self._keeping = config.checkpoint
+        self._saving = Background()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
@@ -152,6 +154,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with suppress(OSError) if kind is not None else nullcontext():
+            self._saving.wait()
         marker = "DONE" if kind is None else "PREEMPTED" if issubclass(kind, StoppedBySignal) else "FAILED"
         with suppress(OSError) if kind is not None else nullcontext():  # where nothing can be written, no marker either
             _replace(self.path / marker, f"{error}\n" if error is not None else "")
@@ -163,8 +167,9 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Within, a write that fails becomes CannotWrite, which says what is left."""
+        """Within, a write that fails becomes CannotWrite, which says what is left; one in the background that has failed, too."""
         try:
+            self._saving.check()
             yield
         except OSError as error:
             steps = [checkpoints.step_of(path) for path in checkpoints.folders(self.checkpoints)]
@@ -197,11 +202,28 @@ class RunFolder:
         found = {**facts, "last_rows": self.rows()[-LAST_ROWS:], "versions": checkpoints.versions()}
         _replace(self.path / "post_mortem.json", json.dumps(finite(found), indent=1))
 
-    def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any]) -> Path:
-        """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`."""
-        saved = checkpoints.save(self.checkpoints, state, facts)
+    def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any], wait: bool = False) -> Path:
+        """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`; in the background, unless told to `wait`.
+
+        Raises Diverged rather than save a number that is not finite; an OSError of this save, or of the one before.
+        """
+        path = checkpoints.path_of(self.checkpoints, facts["step"])
+        if self._keeping.background and not wait:
+            copy = checkpoints.snapshot(state)
+            self._saving.start(lambda: self._save(copy, facts))
+        else:
+            self._saving.wait()
+            self._save(state, facts)
+        return path
+
+    def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """As `checkpoints.newest`, after what is being saved."""
+        self._saving.wait()
+        return checkpoints.newest(self.checkpoints)
+
+    def _save(self, state: checkpoints.State, facts: dict[str, Any]) -> None:
+        checkpoints.save(self.checkpoints, state, facts)
         checkpoints.prune(self.checkpoints, facts["step"], self._keeping.keep, self._keeping.keep_every)
-        return saved
 
     def sample_path(self, step: int, suffix: str = "") -> Path:
         """Where a grid of this step goes; `suffix` names a swept code."""

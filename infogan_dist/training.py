@@ -72,7 +72,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
                     run.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
                 if stopping or run.due(config.checkpoint.every, step):
-                    run.save_checkpoint(step)
+                    run.save_checkpoint(step, wait=stopping)
                 step_is_done()
                 if stopping and step < config.train.steps:
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")

@@ -22,6 +22,7 @@ from infogan_dist.data import stream
 from infogan_dist.interruption import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
+SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
 SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
 
@@ -213,6 +214,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "no-pickle": _poison_pickle,
     "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no set fits in memory
     "ctrl-c-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGINT)),
+    "slow-disk": lambda value: _before(checkpoints, "sync")(lambda *_: time.sleep(SLOW_DISK)),
     "no-pictures": _draw_nothing,
 }
 

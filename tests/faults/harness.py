@@ -26,7 +26,7 @@ STEPS = 6
 TINY = (
     *("debug", "networks.width=2", "train.threads=1", "train.precision=fp64", "train.global_batch=12"),
     *(f"train.steps={STEPS}", "latents={noise: [{dim: 3}], categorical: [3], continuous: 0}"),
-    *("sample.every=0", "checkpoint.every=2", "log.every=1"),
+    *("sample.every=0", "checkpoint.every=2", "checkpoint.background=false", "log.every=1"),
 )
 
 _forks = multiprocessing.get_context("forkserver")
