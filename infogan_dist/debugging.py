@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist import checkpoints
+from infogan_dist.admission import admit, check_writable
 from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config
 from infogan_dist.data import ImageSource, open_images
@@ -22,7 +23,6 @@ from infogan_dist.errors import Diverged, InfoganError, UserError
 from infogan_dist.launcher import Launch
 from infogan_dist.probe import Probe
 from infogan_dist.run import Run, game_state
-from infogan_dist.run_folder import admit, check_writable
 from infogan_dist.sides import owned_networks, without_gradient
 from infogan_dist.steps import Game, MicroBatch, discriminator_step, generator_step
 from infogan_dist.training import build_game

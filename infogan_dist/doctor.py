@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist import checkpoints
+from infogan_dist.admission import Admission, check_writable, who_writes_in
 from infogan_dist.config import Config
 from infogan_dist.distributed import Cluster
 from infogan_dist.distributed import check_trackers as refuse_trackers
@@ -25,7 +26,6 @@ from infogan_dist.launcher import Launch
 from infogan_dist.memory import StepMemory
 from infogan_dist.networks.layers import untouched
 from infogan_dist.rehearsal import NotYetHere, Rehearsal
-from infogan_dist.run_folder import Admission, check_writable, who_writes_in
 from infogan_dist.sides import owned_networks, without_gradient
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone

@@ -8,6 +8,7 @@ from urllib.request import Request, urlopen
 import torch
 from torchvision import datasets
 
+from infogan_dist.admission import Admission, admit
 from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config, DataConfig
 from infogan_dist.data import ImageSource, open_images
@@ -18,7 +19,6 @@ from infogan_dist.host_memory import free_bytes
 from infogan_dist.launcher import Launch
 from infogan_dist.memory import measured_step
 from infogan_dist.randomness import DataOrder
-from infogan_dist.run_folder import Admission, admit
 from infogan_dist.training import PROBED, build_game, facts_of
 
 PATIENCE = 5  # seconds for a download server to answer

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from infogan_dist.admission import admit
 from infogan_dist.batches import BatchStream, images_before
 from infogan_dist.config import Config
 from infogan_dist.config_reading import dotted
@@ -23,7 +24,6 @@ from infogan_dist.networks import build_networks, compile_networks
 from infogan_dist.probe import Probe
 from infogan_dist.profiling import not_profiled, profiled
 from infogan_dist.run import Run
-from infogan_dist.run_folder import admit
 from infogan_dist.schedule import annealing
 from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, set_rates, train_step

@@ -1,0 +1,15 @@
+"""The README's table of faults names tests; each of them must be there."""
+
+from __future__ import annotations
+
+import re
+
+from tests.conftest import ROOT
+
+
+def test_every_test_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"\btest_\w+", (ROOT / "README.md").read_text()))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    known = {path.stem for path in files}
+    known |= {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    assert named <= known, named - known
