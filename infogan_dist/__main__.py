@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the contract."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
     try:
         options = _parse(arguments)
         run: Callable[[argparse.Namespace], None] = options.run

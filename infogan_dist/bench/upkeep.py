@@ -32,7 +32,8 @@ def upkeep(subject: Subject, step_seconds: float) -> dict[str, dict[str, float]]
 
 
 def _acts(subject: Subject, folder: str) -> dict[str, tuple[int, Callable[[int], Any]]]:
-    config = subject.config.model_copy(update={"output": str(Path(folder) / "run")})
+    waited_for = subject.config.checkpoint.model_copy(update={"background": False})  # at most what a save costs a run
+    config = subject.config.model_copy(update={"output": str(Path(folder) / "run"), "checkpoint": waited_for})
     run = Run(config, subject.cluster, subject.game, checkpoint=None)
     metrics, batch = subject.step(), subject.next_batch()
     probe = Probe(subject.game, config.seed)

@@ -214,6 +214,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "no-pickle": _poison_pickle,
     "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no set fits in memory
     "ctrl-c-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGINT)),
+    "sigterm-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGTERM)),
     "slow-disk": lambda value: _before(checkpoints, "sync")(lambda *_: time.sleep(SLOW_DISK)),
     "no-pictures": _draw_nothing,
 }

@@ -34,6 +34,7 @@ _forks.set_forkserver_preload(["infogan_dist.training", "infogan_dist.generator"
 
 
 def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
     os.chdir(folder)
     os.environ.update(environment)
     for number, ending in ((1, "out"), (2, "err")):

@@ -73,8 +73,9 @@ def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(be
     assert final_bytes(bench.folder / "run") == final_bytes(whole)
 
 
-def test_ctrl_c_while_sampling_is_no_traceback(bench: Bench, whole: Path) -> None:
-    (stopped,) = bench.start("sample", whole, "--out", "grid.png", faults="ctrl-c-while-drawing")
+@pytest.mark.parametrize("fault", ["ctrl-c-while-drawing", "sigterm-while-drawing"])
+def test_a_signal_while_sampling_is_no_traceback(bench: Bench, whole: Path, fault: str) -> None:
+    (stopped,) = bench.start("sample", whole, "--out", "grid.png", faults=fault)
     assert stopped.ended() == 75
     assert stopped.err == "infogan-dist: stopped by a signal\n"
     assert not (bench.folder / "grid.png").exists()
