@@ -15,14 +15,12 @@ def annealing(schedule: ScheduleConfig, images_seen: int) -> float:
 
 def clustering_weight(objective: ObjectiveConfig, images_seen: int) -> float:
     """λ of the clustering term: 0 until it sets in, then rising linearly to `objective.lambda_clustering`."""
-    if images_seen < objective.clustering_from:
-        return 0.0
     share = risen(images_seen, objective.clustering_from, objective.clustering_in_full)
     return objective.lambda_clustering * share
 
 
 def risen(images_seen: int, start: int, end: int) -> float:
-    """0 before `start`, 1 from `end` on, linear between."""
+    """0 up to `start`, 1 from `end` on, linear between; a step where these are one."""
     if images_seen >= end:
         return 1.0
-    return max(0, images_seen - start) / (end - start)
+    return max(0, images_seen - start) / max(1, end - start)

@@ -29,6 +29,8 @@ from infogan_dist.objectives import (
 from infogan_dist.sides import DiscriminatorOutput, GeneratorOutput, owned_networks
 from infogan_dist.soundness import Statistics, gradient_norm, masked, telling
 
+FULL_RATE = "full_rate"  # of a parameter group: its learning rate before any schedule
+
 
 @dataclass(frozen=True)
 class Partners:
@@ -132,6 +134,7 @@ def build_optimizers(networks: Networks, objective: ObjectiveConfig, optimizer: 
             {
                 "params": list(network.parameters()),
                 "lr": torch.tensor(rates[name], device=device) if on_gpu else rates[name],
+                FULL_RATE: rates[name],
             }
             for name, network in owned.items()
         ]
@@ -231,17 +234,12 @@ def generator_step(
 
 def set_rates(game: Game, share: float) -> None:
     """Have the next updates use this share of every learning rate."""
-    rates = game.optimizer
-    for optimizer, owned in zip(
-        (game.optimizer_D, game.optimizer_G), owned_networks(game.networks, game.objective), strict=True
-    ):
-        own = rates.D.lr if optimizer is game.optimizer_D else rates.G.lr
-        for name, group in zip(owned, optimizer.param_groups, strict=True):
-            rate = (rates.Q.lr if name == "Q" else own) * share
+    for optimizer in (game.optimizer_D, game.optimizer_G):
+        for group in optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(group[FULL_RATE] * share)
             else:
-                group["lr"] = rate
+                group["lr"] = group[FULL_RATE] * share
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infogan_dist import figures_file
 from infogan_dist.bench.against import Opponent
 from infogan_dist.bench.measure import facts, first_step, measure, peak_memory
 from infogan_dist.bench.projection import Target, project
@@ -56,13 +57,13 @@ def bench(config: Config, launch: Launch, request: Request) -> None:
     with Cluster(launch, config.train.threads, config.processes) as cluster:
         file = request.out if request.out != STDOUT else None
         if file is not None:
-            cluster.on_main(lambda: _check_writable(file))
+            cluster.on_main(lambda: figures_file.check_writable(file))
         figures = _figures(resolved(config, cluster), cluster, request)
         cluster.announce(*table(figures))
         if request.out == STDOUT:
             cluster.announce(json.dumps(figures))
         if file is not None:
-            cluster.on_main(lambda: _write(file, json.dumps(figures, indent=1) + "\n"))
+            cluster.on_main(lambda: figures_file.write(file, json.dumps(figures, indent=1) + "\n"))
 
 
 def resolved(config: Config, cluster: Cluster) -> Config:
@@ -84,19 +85,3 @@ def _figures(config: Config, cluster: Cluster, request: Request) -> dict[str, An
     start = {"seconds_to_first_step": first_step(subject, started)}
     figures = measure(subject, source, request.opponent) | start | facts(config, cluster)
     return figures | (project(figures, cluster, request.target) if request.target is not None else {})
-
-
-def _check_writable(out: Path) -> None:
-    """Before minutes of measuring; leaves nothing. Raises UserError where `out` cannot be written."""
-    existed = out.exists()
-    _write(out, "", mode="a")
-    if not existed:
-        out.unlink()
-
-
-def _write(out: Path, text: str, mode: str = "w") -> None:
-    try:
-        with out.open(mode) as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"--json {out} cannot be written: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from infogan_dist import figures_file
 from infogan_dist.checkpoints import versions
 from infogan_dist.config import Config, DataConfig, ProcessesConfig
 from infogan_dist.config_reading import parse_config
@@ -140,10 +141,7 @@ def _check(request: Request) -> None:
         if not path.exists():
             raise UserError(f"there is no {path}; give a run folder or a checkpoint folder")
     if request.out is not None and request.out != STDOUT:
-        existed = request.out.exists()
-        _write(request.out, "", mode="a")
-        if not existed:
-            request.out.unlink()
+        figures_file.check_writable(request.out)
 
 
 def _tell(lines: Sequence[str], report: Figures, out: Path | None) -> None:
@@ -151,12 +149,4 @@ def _tell(lines: Sequence[str], report: Figures, out: Path | None) -> None:
     if out == STDOUT:
         print(json.dumps(report))
     elif out is not None:
-        _write(out, json.dumps(report, indent=1) + "\n")
-
-
-def _write(out: Path, text: str, mode: str = "w") -> None:
-    try:
-        with out.open(mode) as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"--json {out} cannot be written: {error}") from error
+        figures_file.write(out, json.dumps(report, indent=1) + "\n")
