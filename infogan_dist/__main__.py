@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the contract."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
     try:
         options = _parse(arguments)
         run: Callable[[argparse.Namespace], None] = options.run
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # but in training, which saves first
         print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
         return StoppedBySignal.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
     return 0
 
 

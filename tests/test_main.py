@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from infogan_dist import yaml_core
+from infogan_dist.__main__ import main
 from infogan_dist.config_reading import load_config, parse_config
 from tests.conftest import Command, refused
 
@@ -97,3 +99,9 @@ def test_several_processes_train_and_go_on_as_one(infogan: Command, tmp_path: Pa
         assert result.returncode == 0, result.stderr
         assert f"{processes} process" in result.stdout
     assert (tmp_path / "run" / "samples" / "step-00000004-continuous_1.png").exists()
+
+
+def test_a_command_leaves_the_signals_of_its_process_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["train", "nowhere.yaml"]) == 2
+    assert signal.getsignal(signal.SIGTERM) is before
