@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import statistics
 import time
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from infogan_dist.config import ProcessesConfig
 from infogan_dist.distributed.agreement import checksums, first_difference, in_words
+from infogan_dist.distributed.cores import Cores
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
 from infogan_dist.errors import Diverged, InfoganError, UserError
 from infogan_dist.host_memory import keep_freed_memory
@@ -41,12 +41,13 @@ class Group:
         if not launch.cpu and 0 < gpus < launch.local_processes:
             raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
         keep_freed_memory()
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(max(1, cores // launch.local_processes) if threads == "auto" else int(threads))
+        on_cpu = launch.cpu or gpus == 0
+        self._cores = Cores(launch.local_rank, launch.local_processes, bind=on_cpu)
+        torch.set_num_threads(self._cores.share if threads == "auto" else int(threads))
         patience = timedelta(seconds=processes.timeout + LAST_WORD)
         self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"
         try:
-            self._state = cast(Any, PartialState(cpu=launch.cpu or not torch.cuda.is_available(), timeout=patience))
+            self._state = cast(Any, PartialState(cpu=on_cpu, timeout=patience))
         except torch.distributed.DistError as error:
             raise RankLost(
                 f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
@@ -76,6 +77,7 @@ class Group:
             self._watchdog.close()
         self._state.destroy_process_group()
         self._state._reset_state()
+        self._cores.free()
 
     def enters(self, phase: str) -> None:
         """What this rank does now, in words for the user should it never come back from it."""
