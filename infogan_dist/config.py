@@ -18,6 +18,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Norm = Literal["batch", "batch_local", "none"]
 NormD = Literal["batch", "batch_local", "spectral", "none"]
+NormQ = Literal["family", "batch", "batch_local", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
 
@@ -28,10 +29,11 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    name: Literal["mnist-mini", "mnist", "fashion-mnist", "kmnist", "folder"] = "mnist-mini"
-    """`mnist-mini` ships with the package; `folder` is any tree of image files below data.root."""
+    name: Literal["mnist-mini", "mnist", "fashion-mnist", "kmnist", "sprites", "folder"] = "mnist-mini"
+    """`mnist-mini` ships with the package; `sprites` are drawn, from factors that `evaluate` knows; `folder` is any tree of image
+    files below data.root."""
     root: str | None = None
-    """Where the files lie or are downloaded to (torchvision's layout). `mnist-mini` needs none."""
+    """Where the files lie or are downloaded to (torchvision's layout). `mnist-mini` and `sprites` need none."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
     """Pixels a side; images are resized (and centre-cropped to a square) to it."""
     channels: Literal[1, 3] = 1
@@ -79,6 +81,8 @@ class NetworksConfig(Section):
     """`batch`: statistics of the global batch; `batch_local`: of each process's part, as the ports do; or `none`."""
     norm_D: NormD = "batch"
     """The same for D's side: FE, D and Q. `spectral`: FE and D 1-Lipschitz by layer (Miyato et al. 2018), Q without a norm."""
+    norm_Q: NormQ = "family"
+    """Q's alone. `family`: as its source has it, `norm_D` for paper28 and none for dcgan."""
 
 
 class ObjectiveConfig(Section):

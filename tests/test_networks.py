@@ -96,6 +96,27 @@ def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, k
                 assert layer.bias is None
 
 
+@pytest.mark.parametrize(
+    ("networks", "kind"),
+    [
+        ("family: paper28", BatchNorm),
+        ("family: paper28, norm_D: batch_local", LocalBatchNorm),
+        ("family: paper28, norm_D: spectral", nn.Identity),
+        ("family: paper28, norm_D: spectral, norm_Q: batch", BatchNorm),
+        ("family: paper28, norm_Q: none", nn.Identity),
+        ("family: dcgan", nn.Identity),
+        ("family: dcgan, norm_D: none, norm_Q: batch", BatchNorm),
+    ],
+)
+def test_Q_has_the_norm_of_its_family_or_the_one_it_is_given(networks: str, kind: type[nn.Module]) -> None:
+    size = 32 if "dcgan" in networks else 28
+    Q = build_networks(tiny("x", f"networks={{{networks}, width: 2}}", f"data.image_size={size}")).Q
+    assert isinstance(Q, nn.Sequential)
+    hidden, after = Q.get_submodule("hidden"), Q.get_submodule("hidden_norm")
+    assert type(after) is kind
+    assert (hidden.bias is None) == isinstance(after, BatchNorm)
+
+
 def test_the_seed_alone_decides_the_initial_weights() -> None:
     torch.manual_seed(1)
     a = build_networks(tiny("x"))

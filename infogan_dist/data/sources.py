@@ -23,7 +23,7 @@ from torchvision import datasets
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from infogan_dist.config import DataConfig
-from infogan_dist.data import mnist_mini
+from infogan_dist.data import mnist_mini, sprites
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
 
@@ -169,6 +169,7 @@ def _open_folder(data: DataConfig, split: str) -> ImageSource:
 
 _OPENERS: dict[str, Callable[[DataConfig, str], ImageSource]] = {
     "mnist-mini": _open_mnist_mini,
+    "sprites": lambda data, split: sprites.SpriteSource(split, data.image_size),
     "folder": _open_folder,
 }
 

@@ -1,4 +1,4 @@
-"""The only place that hands out labels. Nothing outside `evaluation` may import it (tests/test_label_firewall.py)."""
+"""The only place that hands out labels and factors. Nothing outside `evaluation` may import it (tests/test_label_firewall.py)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config import DataConfig
-from infogan_dist.data import ImageSource, mnist_mini, open_images
+from infogan_dist.data import ImageSource, mnist_mini, open_images, sprites
 from infogan_dist.data.sources import HELD_AGAINST_CLASSES, TORCHVISION, file_split, open_torchvision, part_of
 from infogan_dist.errors import UserError
+from infogan_dist.evaluation.disentanglement import Variables
 
 CLASSES = 10  # of every data set in HELD_AGAINST_CLASSES
 
@@ -34,3 +35,26 @@ def open_labelled(data: DataConfig, split: str) -> LabelledImages:
         labels = open_torchvision(TORCHVISION[data.name], data, files).targets
     part = part_of(data, split, len(labels))
     return LabelledImages(open_images(data, split), (labels if part is None else labels[part]).long())
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What images were made from, by name."""
+
+    names: tuple[str, ...]
+    variables: Variables
+
+    def at(self, indexes: Tensor) -> Factors:
+        """Those of some of the images."""
+        return Factors(self.names, Variables(self.variables.values[indexes], self.variables.discrete))
+
+
+def known_factors(data: DataConfig, split: str) -> Factors | None:
+    """The factors of the `train` or `test` images in their order; None where they are not known."""
+    if data.name != "sprites":
+        return None
+    files = file_split(data, split)
+    size = sprites.COUNT[files]
+    part = part_of(data, split, size)
+    values = sprites.factors_at(files, torch.arange(size) if part is None else part)
+    return Factors(sprites.FACTORS, Variables(values, tuple(name == "shape" for name in sprites.FACTORS)))

@@ -10,6 +10,7 @@ from infogan_dist.distributed import Group
 from infogan_dist.evaluation.calibration import calibration
 from infogan_dist.evaluation.clustering import clustering
 from infogan_dist.evaluation.code_error import code_error
+from infogan_dist.evaluation.factor_scores import factor_scores
 from infogan_dist.evaluation.figures import Figures, flat
 from infogan_dist.evaluation.image_figures import continuous_effect, image_figures
 from infogan_dist.evaluation.information import information
@@ -22,7 +23,7 @@ Metric = Callable[[Subject, Reals, Group], Figures]
 
 CODES: tuple[Metric, ...] = (code_error, clustering, information, usage, calibration)
 IMAGES: tuple[Metric, ...] = (image_figures, continuous_effect)
-METRICS = CODES + IMAGES
+METRICS = (*CODES, factor_scores, *IMAGES)
 
 LIVE = 2000  # train images that a matching is fitted on, and images that G draws, during training
 LIVE_TEST = 10_000  # test images during training: all of MNIST's

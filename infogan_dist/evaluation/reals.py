@@ -10,14 +10,14 @@ from torch import Tensor
 from infogan_dist.config import DataConfig
 from infogan_dist.data import ImageSource, open_images
 from infogan_dist.data.sources import HELD_AGAINST_CLASSES, ArraySource
-from infogan_dist.evaluation.labels import LabelledImages, open_labelled
+from infogan_dist.evaluation.labels import Factors, LabelledImages, known_factors, open_labelled
 
 
 @dataclass(frozen=True)
 class Reals:
     """Held-out `test` images, which every figure is of, and `train` images, which a matching is fitted on.
 
-    The labels, int64 [N], are None where the data has none.
+    The labels, int64 [N], and the factors that the test images were made from are None where the data has none.
     """
 
     data: DataConfig
@@ -25,13 +25,23 @@ class Reals:
     test: ImageSource
     train_labels: Tensor | None
     test_labels: Tensor | None
+    test_factors: Factors | None = None
 
     @classmethod
     def open(cls, data: DataConfig, most_train: int | None = None, most_test: int | None = None) -> Reals:
         """The data set, or at most so many images of each part, evenly spaced in it. Raises UserError where it is missing."""
         if data.name not in HELD_AGAINST_CLASSES:
             train, test = (open_images(data, split) for split in ("train", "test"))
-            return cls(data, _spaced(train, most_train)[0], _spaced(test, most_test)[0], None, None)
+            test, indexes = _spaced(test, most_test)
+            factors = known_factors(data, "test")
+            return cls(
+                data,
+                _spaced(train, most_train)[0],
+                test,
+                None,
+                None,
+                factors.at(indexes) if factors is not None else None,
+            )
         fit, scored = (open_labelled(data, split) for split in ("train", "test"))
         train, train_labels = _labelled(fit, most_train)
         test, test_labels = _labelled(scored, most_test)

@@ -32,6 +32,7 @@ TOLD_ELSEWHERE = (
         "usage_entropy",
     ),
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
+    *("factor_scores", "information_by_factor"),
 )
 COLUMNS = {  # of the table of runs, and their widths; the first is as wide as it must be
     "run": 0,
@@ -51,6 +52,7 @@ def table(figures: Figures) -> list[str]:
         *(_agreement(figures) if "code_error" in figures else ["no labels: only the figures that need none"]),
         *(_information(figures) if "mutual_information" in figures else []),
         *(_usage(figures) if "usage" in figures else []),
+        *(_factors(figures) if "factor_scores" in figures else []),
         *_others(figures),
     ]
     return [*lines, f"failed           {figures['failed']}"] if "failed" in figures else lines
@@ -125,6 +127,15 @@ def _usage(figures: Figures) -> list[str]:
             f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; of each, {each[0]}, and on fakes {each[1]}",
         ]
     return lines
+
+
+def _factors(figures: Figures) -> list[str]:
+    scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in figures["factor_scores"].items())
+    told = [
+        f"                 {code} tells, in nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
+        for code, by_factor in figures["information_by_factor"].items()
+    ]
+    return [f"factors          {scores}", *told]
 
 
 def _others(figures: Figures) -> list[str]:

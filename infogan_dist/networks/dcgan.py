@@ -66,11 +66,13 @@ def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
 
 
 def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
-    """Q: FE's maps -> 100 -> [B, posterior_dim]. The report's has no norm."""
+    """Q: FE's maps -> 100, norm and leaky ReLU applied -> [B, posterior_dim]. The report's has no norm."""
+    kind = "none" if config.norm_Q == "family" else config.norm_Q
     return nn.Sequential(
         OrderedDict(
             from_map=FromMap(),
-            hidden=nn.Linear(_feature_dim(config, image_size), Q_HIDDEN),
+            hidden=nn.Linear(_feature_dim(config, image_size), Q_HIDDEN, bias=needs_bias(kind)),
+            hidden_norm=norm(kind, Q_HIDDEN),
             hidden_relu=nn.LeakyReLU(LEAK, inplace=True),
             posterior=nn.Linear(Q_HIDDEN, posterior_dim),
         )

@@ -71,10 +71,11 @@ def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
 
 def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
     """Q: [B, 1024] -> 128, batch norm and leaky ReLU applied -> [B, posterior_dim]."""
+    kind = config.norm_D if config.norm_Q == "family" else config.norm_Q
     return nn.Sequential(
         OrderedDict(
-            hidden=nn.Linear(feature_dim(config.width), Q_HIDDEN, bias=needs_bias(config.norm_D)),
-            hidden_norm=norm(config.norm_D, Q_HIDDEN),
+            hidden=nn.Linear(feature_dim(config.width), Q_HIDDEN, bias=needs_bias(kind)),
+            hidden_norm=norm(kind, Q_HIDDEN),
             hidden_relu=nn.LeakyReLU(LEAK, inplace=True),
             posterior=nn.Linear(Q_HIDDEN, posterior_dim),
         )

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from infogan_dist.config import DataConfig, LatentsConfig, NoiseConfig, ProcessesConfig
+from infogan_dist.data import sprites
+from infogan_dist.distributed import Group
+from infogan_dist.evaluation.command import Request, evaluate
+from infogan_dist.evaluation.factor_scores import factor_scores
+from infogan_dist.evaluation.labels import known_factors
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.subject import Subject
+from infogan_dist.latents import LatentSpec
+from infogan_dist.objectives import CodePosterior
+from infogan_dist.training import train
+from tests.conftest import ONE_PROCESS, tiny
+
+IMAGES = 2000
+SPEC = LatentSpec.from_config(LatentsConfig(noise=(NoiseConfig(dim=4),), categorical=(3,), continuous=4))
+REALS = Reals.open(DataConfig(name="sprites"), most_train=10, most_test=IMAGES)
+
+
+def figures_of(classes: Tensor, levels: Tensor) -> dict[str, Any]:
+    """Of a subject that reads these classes, int64 [N], and levels, [N, 4], from the test images."""
+    posterior = CodePosterior((10 * one_hot(classes, 3).double(),), levels, torch.zeros_like(levels))
+    subject = SimpleNamespace(spec=SPEC, posteriors=lambda source, group: posterior)
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        return factor_scores(cast(Subject, subject), REALS, group)
+
+
+def truth() -> Tensor:
+    assert REALS.test_factors is not None
+    return REALS.test_factors.variables.values
+
+
+def test_the_factors_are_those_that_the_test_images_were_drawn_from() -> None:
+    assert torch.equal(sprites.draw(truth()[:50], 28), REALS.test.read(torch.arange(50)))
+    held_out = DataConfig(name="sprites", held_out=100)
+    factors = known_factors(held_out, "test")
+    assert factors is not None
+    reals = Reals.open(held_out, most_train=10)
+    assert torch.equal(sprites.draw(factors.variables.values[:20], 28), reals.test.read(torch.arange(20)))
+    assert known_factors(DataConfig(name="mnist-mini"), "test") is None
+
+
+def test_codes_that_are_the_factors_score_full_marks_and_are_named() -> None:
+    pytest.importorskip("sklearn")
+    ranges = torch.tensor([sprites.SCALES, sprites.ROTATIONS, sprites.PLACES, sprites.PLACES]).double().T
+    levels = 2 * (truth()[:, 1:] - ranges[0]) / (ranges[1] - ranges[0]) - 1
+    figures = figures_of((truth()[:, 0].long() + 1) % 3, -levels.flip(1))
+    assert figures["factor_scores"]["mig"] > 0.9
+    assert figures["factor_scores"]["factor_vae"] > 0.98
+    assert figures["factor_scores"]["sap"] > 0.6
+    for part in ("disentanglement", "completeness", "informativeness"):
+        assert figures["factor_scores"][part] > 0.95
+    best = {code: max(told, key=lambda name: told[name]) for code, told in figures["information_by_factor"].items()}
+    expected = zip(SPEC.code_names, ("shape", "y", "x", "rotation", "scale"), strict=True)
+    assert best == dict(expected)
+
+
+def test_codes_of_nothing_and_codes_that_each_mix_two_factors_score_low() -> None:
+    nothing = figures_of(torch.arange(IMAGES) % 3, torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(0)))
+    assert nothing["factor_scores"]["mig"] < 0.02
+    assert nothing["factor_scores"]["factor_vae"] < 0.4  # chance is 1/5
+    even = (truth() - truth().mean(0)) / truth().std(0)
+    mixed = torch.stack(
+        [even[:, 1] + even[:, 2], even[:, 1] - even[:, 2], *(even[:, 3:] @ torch.tensor([[1, 1], [1, -1]]).double()).T],
+        1,
+    )
+    assert figures_of(truth()[:, 0].long(), mixed)["factor_scores"]["mig"] < 0.35  # the shape alone is read by itself
+
+
+def test_a_run_on_sprites_is_scored_and_one_on_digits_is_not(tmp_path: Path) -> None:
+    latents = "latents={noise: [{dim: 4}], categorical: [3], continuous: 2}"
+    for name in ("sprites", "mnist-mini"):
+        train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28}}", latents, "train.steps=2"), ONE_PROCESS)
+        evaluate(Request((tmp_path / name,), out=tmp_path / f"{name}.json"), ONE_PROCESS)
+    scored, not_scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("sprites", "mnist-mini"))
+    assert set(scored["information_by_factor"]) == {"categorical_0", "continuous_0", "continuous_1"}
+    assert 0 <= scored["factor_scores"]["factor_vae"] <= 1
+    assert "code_error" not in scored
+    assert "factor_scores" not in not_scored
