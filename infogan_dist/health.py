@@ -30,7 +30,7 @@ def signs(rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, col
     found = [
         *_saturation(newest, collapse),
         *_ignored_codes(newest, spec, objective, collapse),
-        *_ignored_noise(newest, collapse),
+        *_no_variety(newest, collapse),
         *_unused_classes(newest, spec, collapse),
     ]
     since = f"in the {collapse.rows} newest logged rows" if collapse.rows > 1 else "in the newest logged row"
@@ -76,12 +76,12 @@ def _ignored_codes(
             )
 
 
-def _ignored_noise(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
+def _no_variety(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
     spread = _all(rows, "health/diversity")
     if spread and max(spread) < collapse.diversity:
         yield (
-            "noise ignored",
-            f"G ignores its noise: images of one class differ by {max(spread):.4f} at most {{since}}; lower the weight of the codes "
+            "no variety",
+            f"G draws each class in one way: its images differ by {max(spread):.4f} at most {{since}}; lower the weight of the codes "
             "(objective.lambda_categorical, objective.lambda_continuous) or set objective.r1_gamma (say 1)",
         )
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from infogan_dist.latents import LatentSpec
+from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.networks.layers import untouched
 from infogan_dist.objectives import CodePosterior
-from infogan_dist.sampling import fixed_grids
+from infogan_dist.randomness import Stream
 from infogan_dist.steps import Game, MicroBatch, fake_score
+
+PER_CLASS = 10  # images that diversity is measured on
 
 
 class Probe:
@@ -20,22 +22,21 @@ class Probe:
 
     def __init__(self, game: Game, seed: int):
         self._game = game
-        grid = fixed_grids(game.spec, seed)[""]
-        weight = next(game.networks.G_ema.parameters())
-        self._latent = game.spec.vector(grid.latents).to(weight)
-        self._rows = len(self._latent) // grid.columns if game.spec.categorical else 1
+        self._latents = game.spec.vector(alike_by_class(game.spec, Stream(seed, "diversity"))).to(
+            next(game.networks.G_ema.parameters())
+        )
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """D's score of the fakes after G's update, the diversity of fixed noise, and the use of each class on the reals."""
+        """D's score of the fakes after G's update, the diversity of fixed latents, and the use of each class on the reals."""
         measured = {"health/diversity": self.diversity()} | self.usage(micro_batches)
         return fake_score(self._game, micro_batches) | measured
 
     @torch.no_grad()
     def diversity(self) -> Tensor:
-        """How much a pixel of G_ema's images varies with z while c is held: its standard deviation, averaged over pixels and
-        classes; images are in [-1, 1]. Near 0, G ignores its noise."""
-        images = self._game.networks.G_ema(self._latent).double()
-        deviation: Tensor = images.unflatten(0, (self._rows, -1)).std(1).mean()
+        """How much a pixel of G_ema's images varies within a class of categorical_0: its standard deviation over z and the other
+        codes, averaged over pixels and classes; images are in [-1, 1]. Near 0, G draws each class in one way."""
+        images = self._game.networks.G_ema(self._latents).double()
+        deviation: Tensor = images.unflatten(0, (-1, PER_CLASS)).std(1).mean()
         return deviation
 
     @torch.no_grad()
@@ -50,6 +51,15 @@ class Probe:
                     for number, share in enumerate(logits.softmax(1).mean(0)):
                         shares.setdefault(f"usage/{name}/{number}", []).append(share)
         return {key: torch.stack(values).mean() for key, values in shares.items()}
+
+
+def alike_by_class(spec: LatentSpec, stream: Stream) -> Latents:
+    """`PER_CLASS` fixed z and c for each class of categorical_0, one class after another and all with the same; for all images
+    together where there is no categorical code."""
+    rows = spec.categorical[0] if spec.categorical else 1
+    drawn = spec.draw(stream, torch.arange(PER_CLASS).repeat(rows))
+    classes = {spec.categorical_names[0]: torch.arange(rows).repeat_interleave(PER_CLASS)} if spec.categorical else {}
+    return Latents(drawn.noise, spec.with_values(drawn.codes, classes))
 
 
 def derived(numbers: dict[str, float], spec: LatentSpec) -> dict[str, float]:

@@ -44,8 +44,8 @@ def test_a_healthy_run_shows_nothing() -> None:
         ({"health/score_gap": 0.97}, "D saturated", ["3 newest logged rows"]),
         ({"mi/categorical_0": 0.01}, "categorical_0 ignored", ["0.01 nats of 1.10", "lambda_categorical = 1"]),
         ({"mi/continuous_0": -0.3}, "continuous_0 ignored", ["-0.30 nats", "lambda_continuous = 0.1"]),
-        ({"health/diversity": 0.001}, "noise ignored", ["0.0010", "lambda_categorical"]),
-        ({"health/diversity": 0.04}, "noise ignored", ["0.0400"]),  # of a run that drew each class in one way
+        ({"health/diversity": 0.001}, "no variety", ["0.0010", "lambda_categorical"]),
+        ({"health/diversity": 0.04}, "no variety", ["0.0400"]),  # of a run that drew each class in one way
         ({"usage/categorical_0/2": 0.001}, "categorical_0 unused", ["class 2 of categorical_0", "latents.balanced"]),
     ],
 )

@@ -26,17 +26,23 @@ def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
     assert 0 < numbers["score/fake_after_G"] < 1
 
 
-def test_a_generator_that_ignores_its_noise_has_no_diversity() -> None:
+@pytest.mark.parametrize(("sees", "varies"), [("noise", True), ("categorical_0", False), ("other codes", True)])
+def test_a_generator_that_draws_each_class_in_one_way_has_no_diversity(sees: str, varies: bool) -> None:
     game = plain_game(tiny("x"))
     probe = Probe(game, seed=0)
-    codes = game.spec.noise_dim
+    classes = slice(game.spec.noise_dim, game.spec.noise_dim + game.spec.categorical[0])
+    seen = {"noise": slice(classes.start), "categorical_0": classes, "other codes": slice(classes.stop, None)}[sees]
 
-    class OfCodes(nn.Module):
+    class Sees(nn.Module):
         def forward(self, latent: torch.Tensor) -> torch.Tensor:
-            return latent[:, codes:].mean(1)[:, None, None, None].expand(-1, 1, 28, 28)
+            part = latent[:, seen]
+            mean = (part * torch.arange(1.0, part.shape[1] + 1)).mean(1)
+            return mean[:, None, None, None].expand(-1, 1, 28, 28)
 
-    game.networks.G_ema = OfCodes()
-    assert probe.diversity().item() == pytest.approx(0, abs=1e-6)
+    game.networks.G_ema = Sees()
+    assert (probe.diversity().item() > 0.1) == varies
+    if not varies:
+        assert probe.diversity().item() == pytest.approx(0, abs=1e-6)
 
 
 def test_usage_is_ln_k_of_classes_used_alike_and_less_of_a_class_that_lags() -> None:
