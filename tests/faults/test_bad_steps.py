@@ -106,7 +106,7 @@ def test_a_sign_of_collapse_is_told_once_and_counted_in_every_row(bench: Bench) 
     (first,) = bench.train("run", *always, "train.steps=4")
     (second,) = bench.train("run", *always)
     assert [first.ended(), second.ended()] == [0, 0], second.err
-    (told,) = [line for line in first.out.splitlines() if line.startswith("warning: G ignores its noise")]
+    (told,) = [line for line in first.out.splitlines() if line.startswith("warning: G draws each class in one way")]
     assert "in the 2 newest logged rows" in told
     assert "warning" not in second.out  # the rows before it was resumed showed it already
     assert [row["collapse/signs"] for row in rows(bench.folder / "run", "train")] == [0, 0, 1, 1, 1, 1]
@@ -117,5 +117,5 @@ def test_a_sign_of_collapse_may_end_the_run(bench: Bench, processes: int) -> Non
     stop = ("collapse={after_images: 0, rows: 2, diversity: 2, stop: true}",)
     ranks = bench.train("run", *stop, processes=processes)
     assert [rank.ended() for rank in ranks] == [3] * processes
-    said_once(ranks[0].err, "training collapsed at step 2 (collapse.stop = true)", "G ignores its noise")
+    said_once(ranks[0].err, "training collapsed at step 2 (collapse.stop = true)", "G draws each class in one way")
     assert markers(bench.folder / "run") == ["FAILED"]
