@@ -242,6 +242,9 @@ class ProcessesConfig(Section):
     """Seconds without progress after which a rank of several ends its process and names what it was doing."""
     compress_gradients: Literal["none", "bf16"] = "none"
     """`bf16` halves the bytes of the reductions, and rounds the gradients in them."""
+    own_cores: bool = True
+    """Whether the processes that share a host's CPU keep to an equal share of its cores each. False where other work needs these
+    cores, too: a process may then move away from it. Never where the launcher bound them, nor with GPUs."""
 
 
 class BadStepsConfig(Section):

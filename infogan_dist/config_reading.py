@@ -26,7 +26,7 @@ SHIPPED_CONFIGS = (
 FREE_TO_CHANGE = (
     *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "evaluate"),
     *("checkpoint", "collapse"),
-    *("processes.check_every", "processes.timeout"),
+    *("processes.check_every", "processes.timeout", "processes.own_cores"),
 )
 
 _WRONG_NAME = ("extra_forbidden", "missing")  # pydantic's names of the two errors in a key rather than in its value

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infogan_dist.config import ProcessesConfig
+from infogan_dist.distributed import Group
 from infogan_dist.distributed.cores import Cores, share_of
+from infogan_dist.launcher import Launch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to cores")
 
@@ -56,4 +59,16 @@ def test_more_processes_than_cores_and_processes_with_gpus_are_bound_to_none(
     monkeypatch.setattr("infogan_dist.distributed.cores._cores_of_parent", lambda: cores)
     assert Cores(0, len(cores) + 1, bind=True).share == 1
     assert Cores(0, 2, bind=False).share == max(1, len(cores) // 2)
+    assert os.sched_getaffinity(0) == cores
+
+
+def test_the_config_may_leave_processes_unbound(cores: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    if len(cores) < 2:
+        pytest.skip("one core cannot be shared out")
+    monkeypatch.setattr("infogan_dist.distributed.cores._cores_of_parent", lambda: cores)
+    second = Launch(processes=1, rank=0, local_rank=1, local_processes=2, cpu=True, precision=None)
+    with Group(second, 1, ProcessesConfig()):
+        assert os.sched_getaffinity(0) == share_of(cores, 1, 2)
+    with Group(second, 1, ProcessesConfig(own_cores=False)):
+        assert os.sched_getaffinity(0) == cores
     assert os.sched_getaffinity(0) == cores
