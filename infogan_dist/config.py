@@ -108,6 +108,9 @@ class ObjectiveConfig(Section):
     """Images seen at which it sets in."""
     clustering_in_full: Every = 120_000
     """Images seen at which it has reached its weight, risen linearly."""
+    clustering_evenness: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Its entropy coefficient (Ji et al. 2019): above 1 it wants the classes used alike more than it wants them sure. Only for data
+    whose kinds are about equally many."""
     neighbour_partners: Probability = 0.0
     """Share of the reals whose partner is one of their nearest train images, found without labels, and not themselves."""
 

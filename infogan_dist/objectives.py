@@ -96,22 +96,27 @@ def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[
 
 
 def clustering_loss(
-    posterior: CodePosterior, partners: CodePosterior, mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint
+    posterior: CodePosterior,
+    partners: CodePosterior,
+    evenness: float = 1.0,
+    mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint,
 ) -> Tensor:
     """-I(c, c') of the classes that Q gives an image and its partner, summed over the categorical codes (Ji et al. 2019, Eq. 3).
 
-    `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
+    I = H(c) + H(c') - H(c, c'); the first two, which want all classes used alike, count `evenness` times (their entropy
+    coefficient). `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
     """
     of_codes = zip(posterior.logits, partners.logits, strict=True)
     joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
-    return -sum((mutual_information(joint) for joint in joints), start=torch.zeros(()))
+    return -sum((mutual_information(joint, evenness) for joint in joints), start=torch.zeros(()))
 
 
-def mutual_information(joint: Tensor) -> Tensor:
-    """I in nats of a joint distribution [K, K], made symmetric first (Ji et al. 2019, Eqs. 2 and 3)."""
+def mutual_information(joint: Tensor, evenness: float = 1.0) -> Tensor:
+    """I in nats of a joint distribution [K, K], made symmetric first (Ji et al. 2019, Eqs. 2 and 3), its two marginal entropies
+    times `evenness`."""
     joint = ((joint + joint.T) / 2).clamp_min(SMALLEST_JOINT)
-    marginal = joint.sum(1)
-    return (joint * (joint.log() - marginal.log()[:, None] - marginal.log()[None, :])).sum()
+    marginal = joint.sum(1).log()
+    return (joint * (joint.log() - evenness * marginal[:, None] - evenness * marginal[None, :])).sum()
 
 
 def _exact(logits: Tensor) -> Tensor:

@@ -284,7 +284,7 @@ def _clustering(game: Game, out: DiscriminatorOutput) -> Tensor:
     assert out.partner_posterior is not None
     posterior = CodePosterior.from_output(out.real_posterior, game.spec)
     partners = CodePosterior.from_output(out.partner_posterior, game.spec)
-    return clustering_loss(posterior, partners, game.engine.mean_of_all)
+    return clustering_loss(posterior, partners, game.objective.clustering_evenness, game.engine.mean_of_all)
 
 
 def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:

@@ -139,12 +139,22 @@ def test_clustering_of_unrelated_pairs_and_of_one_class_for_all_is_nothing() -> 
     assert clustering_loss(one_code(one_for_all), one_code(one_for_all)).item() == pytest.approx(0, abs=1e-2)
 
 
+@pytest.mark.parametrize("evenness", [1.0, 1.5, 2.0])
+def test_clustering_counts_the_marginal_entropies_by_its_evenness(evenness: float) -> None:
+    certain = 50 * torch.eye(3)[torch.tensor([0, 0, 1, 2] * 8)]
+    entropy = 1.5 * math.log(2)  # of c, of c' and of both together
+    loss = clustering_loss(one_code(certain), one_code(certain), evenness).item()
+    assert loss == pytest.approx(entropy - 2 * evenness * entropy, abs=1e-3)
+
+
 def test_clustering_of_parts_of_a_batch_is_that_of_the_whole_only_through_its_joint_distribution() -> None:
     first, second = torch.randn(40, 10), torch.randn(40, 10)
     joints = []
     for part in range(2):
         rows = slice(20 * part, 20 * part + 20)
-        clustering_loss(one_code(first[rows]), one_code(second[rows]), lambda joint: joints.append(joint) or joint)
+        clustering_loss(
+            one_code(first[rows]), one_code(second[rows]), mean_of_all=lambda joint: joints.append(joint) or joint
+        )
     whole = clustering_loss(one_code(first), one_code(second))
     torch.testing.assert_close(-mutual_information((joints[0] + joints[1]) / 2), whole)
     apart = clustering_loss(one_code(first[:20]), one_code(second[:20]))
