@@ -275,7 +275,7 @@ class CollapseConfig(Section):
     """A code is ignored where L_I is below this share of the largest that it can reach, ln K for K classes."""
     diversity: Weight = 0.05
     """Each class is drawn in one way where its images vary less, as a standard deviation of pixels in [-1, 1]: runs on digits
-    and sprites that varied had 0.14 to 0.24, one that did not 0.02."""
+    and sprites that varied had 0.07 (early, small) to 0.24, one that did not 0.02."""
     usage: Probability = 0.002
     """A class is never predicted where Q gives it a smaller mean share of the reals."""
     after_images: Every = 20_000
