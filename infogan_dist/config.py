@@ -109,8 +109,8 @@ class ObjectiveConfig(Section):
     clustering_in_full: Every = 120_000
     """Images seen at which it has reached its weight, risen linearly."""
     clustering_evenness: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    """Its entropy coefficient (Ji et al. 2019): above 1 it wants the classes used alike more than it wants them sure. Only for data
-    whose kinds are about equally many."""
+    """Its entropy coefficient (`lamb` in the code of Ji et al. 2019): above 1 it wants the classes used alike more than it wants
+    them sure. Only for data whose kinds are about equally many."""
     neighbour_partners: Probability = 0.0
     """Share of the reals whose partner is one of their nearest train images, found without labels, and not themselves."""
 

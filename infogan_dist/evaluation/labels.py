@@ -44,17 +44,12 @@ class Factors:
     names: tuple[str, ...]
     variables: Variables
 
-    def at(self, indexes: Tensor) -> Factors:
-        """Those of some of the images."""
-        return Factors(self.names, Variables(self.variables.values[indexes], self.variables.discrete))
 
-
-def known_factors(data: DataConfig, split: str) -> Factors | None:
-    """The factors of the `train` or `test` images in their order; None where they are not known."""
+def known_factors(data: DataConfig, split: str, indexes: Tensor) -> Factors | None:
+    """The factors of the `train` or `test` images at `indexes`; None where they are not known."""
     if data.name != "sprites":
         return None
     files = file_split(data, split)
-    size = sprites.COUNT[files]
-    part = part_of(data, split, size)
-    values = sprites.factors_at(files, torch.arange(size) if part is None else part)
+    part = part_of(data, split, sprites.COUNT[files])
+    values = sprites.factors_at(files, indexes if part is None else part[indexes])
     return Factors(sprites.FACTORS, Variables(values, tuple(name == "shape" for name in sprites.FACTORS)))

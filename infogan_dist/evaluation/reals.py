@@ -33,15 +33,8 @@ class Reals:
         if data.name not in HELD_AGAINST_CLASSES:
             train, test = (open_images(data, split) for split in ("train", "test"))
             test, indexes = _spaced(test, most_test)
-            factors = known_factors(data, "test")
-            return cls(
-                data,
-                _spaced(train, most_train)[0],
-                test,
-                None,
-                None,
-                factors.at(indexes) if factors is not None else None,
-            )
+            factors = known_factors(data, "test", indexes)
+            return cls(data, _spaced(train, most_train)[0], test, None, None, factors)
         fit, scored = (open_labelled(data, split) for split in ("train", "test"))
         train, train_labels = _labelled(fit, most_train)
         test, test_labels = _labelled(scored, most_test)
