@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infogan_dist.generator import Generator
     from infogan_dist.latents import LatentSpec
+    from infogan_dist.sampling.generator import Generator
 
 __version__ = "0.1.0"
 __all__ = ["Generator", "LatentSpec", "__version__"]
@@ -15,7 +15,7 @@ __all__ = ["Generator", "LatentSpec", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that the config and the command line answer at once."""
     if name == "Generator":
-        from infogan_dist.generator import Generator
+        from infogan_dist.sampling.generator import Generator
 
         return Generator
     if name == "LatentSpec":

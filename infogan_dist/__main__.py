@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from infogan_dist.distributed.launcher import Launch, speaks
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
-from infogan_dist.launcher import Launch, speaks
 
 if TYPE_CHECKING:
-    from infogan_dist.config import Config
-    from infogan_dist.generator import Generator
+    from infogan_dist.config.schema import Config
+    from infogan_dist.sampling.generator import Generator
 
 ALTERNATIONS = 5  # of bench --against
 LET_SPEAK = 3  # seconds that a silent rank stays: a launcher ends all ranks when the first has failed, said or not
@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _started(options: argparse.Namespace) -> tuple[Config, Launch]:
     """The config of a command and how it was launched, which must share the batch evenly."""
-    from infogan_dist.config_reading import load_config
+    from infogan_dist.config.reading import load_config
 
     config = load_config(options.config, options.overrides)
     launch = Launch.from_environment(os.environ)
@@ -204,7 +204,7 @@ def _started(options: argparse.Namespace) -> tuple[Config, Launch]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from infogan_dist.config_reading import dump_config
+    from infogan_dist.config.reading import dump_config
 
     config, launch = _started(options)
     if launch.precision not in (None, config.train.precision) and speaks(os.environ):
@@ -220,18 +220,18 @@ def _train(options: argparse.Namespace) -> None:
     if options.debug and options.profile:
         raise UserError("--debug trains a few checked steps, whose times say nothing; give --profile without it")
     if options.debug:
-        from infogan_dist.debugging import debug
+        from infogan_dist.diagnostics.debug import debug
 
         debug(config, launch)
     else:
-        from infogan_dist.training import train
+        from infogan_dist.training.loop import train
 
         train(config, launch, options.resume, options.profile)
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from infogan_dist.generator import Generator
-    from infogan_dist.sampling import batches_of, to_uint8, write_images
+    from infogan_dist.sampling.generator import Generator
+    from infogan_dist.sampling.grids import batches_of, to_uint8, write_images
 
     launch = Launch.from_environment(os.environ)
     G = Generator.from_pretrained(options.checkpoint)
@@ -241,8 +241,8 @@ def _sample(options: argparse.Namespace) -> None:
         _write(lambda: write_images(images, options.out, names), options.out)
         return
 
-    from infogan_dist.config import ProcessesConfig
-    from infogan_dist.distributed import Group
+    from infogan_dist.config.schema import ProcessesConfig
+    from infogan_dist.distributed.group import Group
 
     with Group(launch, "auto", ProcessesConfig()) as group:
         G.network.to(group.device)
@@ -289,7 +289,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
     config, launch = _started(options)
 
-    from infogan_dist.doctor import doctor
+    from infogan_dist.diagnostics.doctor import doctor
 
     doctor(config, launch)
 
@@ -303,8 +303,8 @@ def _bench(options: argparse.Namespace) -> None:
         raise UserError("--alternations are with a command; give --against COMMAND as well")
     config, launch = _started(options)
 
-    from infogan_dist.bench import Goal, Opponent, Request, Target, bench
-    from infogan_dist.scaling import Link
+    from infogan_dist.diagnostics.bench import Goal, Opponent, Request, Target, bench
+    from infogan_dist.diagnostics.bench.scaling import Link
 
     link = None if options.bandwidth is None else Link(options.bandwidth * 1e9, options.latency * 1e-6)
     request = Request(
@@ -319,7 +319,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from infogan_dist.generator import Generator
+    from infogan_dist.sampling.generator import Generator
 
     if options.out.suffix != ".safetensors":
         raise UserError(f"--out {options.out} does not end in .safetensors")

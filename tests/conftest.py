@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config import Config
-from infogan_dist.config_reading import load_config
-from infogan_dist.launcher import Launch
+from infogan_dist.config.reading import load_config
+from infogan_dist.config.schema import Config
+from infogan_dist.distributed.launcher import Launch
 
 ROOT = Path(__file__).parents[1]
 ONE_PROCESS = Launch(processes=1, rank=0, local_rank=0, local_processes=1, cpu=True, precision=None)

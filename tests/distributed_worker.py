@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from infogan_dist.batches import BatchStream
-from infogan_dist.config import Config, ProcessesConfig
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
-from infogan_dist.ema import update_average
+from infogan_dist.config.schema import Config, ProcessesConfig
+from infogan_dist.data.sources import open_images
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
-from infogan_dist.launcher import Launch
-from infogan_dist.run import game_state, restore_game
-from infogan_dist.sides import owned_networks
-from infogan_dist.steps import Game, discriminator_step, generator_step, train_step
-from infogan_dist.training import build_game
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.ema import update_average
+from infogan_dist.training.loop import build_game
+from infogan_dist.training.modules import owned_networks
+from infogan_dist.training.run import game_state, restore_game
+from infogan_dist.training.step import Game, discriminator_step, generator_step, train_step
 from tests.conftest import tiny
 
 RESUMED = 5  # the last so many steps are done once more, from a copy of the state before them

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from infogan_dist.background import Background
+from infogan_dist.checkpoints.background import Background
 
 
 def test_a_task_goes_on_beside_and_the_next_one_waits_for_it() -> None:

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from infogan_dist.bad_steps import BadSteps, SkippedStep, in_words
-from infogan_dist.config import BadStepsConfig
+from infogan_dist.config.schema import BadStepsConfig
+from infogan_dist.training.rollback import BadSteps, SkippedStep, in_words
 
 CPU = torch.device("cpu")
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist import batches
-from infogan_dist.batches import BatchStream
-from infogan_dist.checkpoints import find
-from infogan_dist.config import Config
-from infogan_dist.data import ImageStream, open_images
-from infogan_dist.data.sources import ArraySource
-from infogan_dist.distributed import Cluster
-from infogan_dist.steps import MicroBatch
-from infogan_dist.training import train
+from infogan_dist.checkpoints.store import find
+from infogan_dist.config.schema import Config
+from infogan_dist.data.sources import ArraySource, open_images
+from infogan_dist.data.stream import ImageStream
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.training import batches
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.loop import train
+from infogan_dist.training.step import MicroBatch
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 RECIPE = (

@@ -14,20 +14,20 @@ import pytest
 import torch
 from torch import nn
 
-from infogan_dist.bench import Goal, Opponent, timing
-from infogan_dist.bench.against import Duel, environment_of, rate_in
-from infogan_dist.bench.limits import Limits, precisions
-from infogan_dist.bench.measure import efficiency
-from infogan_dist.bench.phases import PHASES, PhaseClock, seconds_by_phase, timed
-from infogan_dist.bench.subject import Subject
-from infogan_dist.bench.timing import Timing, spread
-from infogan_dist.bench.until import ROWS, Score, train_until
-from infogan_dist.bench.upkeep import share_of_run
-from infogan_dist.bench.work import Work, product_of, work_of
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
+from infogan_dist.data.sources import open_images
+from infogan_dist.diagnostics.bench import Goal, Opponent, timing
+from infogan_dist.diagnostics.bench.against import Duel, environment_of, rate_in
+from infogan_dist.diagnostics.bench.limits import Limits, precisions
+from infogan_dist.diagnostics.bench.measure import efficiency
+from infogan_dist.diagnostics.bench.phases import PHASES, PhaseClock, seconds_by_phase, timed
+from infogan_dist.diagnostics.bench.subject import Subject
+from infogan_dist.diagnostics.bench.timing import Timing, spread
+from infogan_dist.diagnostics.bench.until import ROWS, Score, train_until
+from infogan_dist.diagnostics.bench.upkeep import share_of_run
+from infogan_dist.diagnostics.bench.work import Work, product_of, work_of
+from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import Diverged, UserError
-from infogan_dist.steps import train_step
+from infogan_dist.training.step import train_step
 from tests.conftest import ONE_PROCESS, Command, refused, tensors_of, tiny
 
 TINY = ("debug", "networks.width=4", "train.precision=fp64", "train.threads=1")

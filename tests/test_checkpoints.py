@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from infogan_dist import checkpoints
-from infogan_dist.checkpoints import Damaged, State
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.state import optimizer_tensors, restore_optimizer
+from infogan_dist.checkpoints.store import Damaged, State
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
-from infogan_dist.state import optimizer_tensors, restore_optimizer
 
 
 def state(value: float = 1.0) -> State:

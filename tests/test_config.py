@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infogan_dist import yaml_core
-from infogan_dist.config import Config
-from infogan_dist.config_reading import changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.config import yaml_core
+from infogan_dist.config.reading import changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
 from tests.conftest import ROOT
@@ -27,7 +27,7 @@ def said(values: object) -> str:
 
 
 def test_importing_the_config_does_not_import_torch() -> None:
-    code = "import sys, infogan_dist.config_reading; sys.exit('torch' in sys.modules)"
+    code = "import sys, infogan_dist.config.reading; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -138,5 +138,5 @@ def test_only_numbers_count_as_changed() -> None:
 
 
 def test_the_schema_for_editors_is_current() -> None:
-    """Mend with `python -m infogan_dist.config > configs/schema.json`."""
+    """Mend with `python -m infogan_dist.config.schema > configs/schema.json`."""
     assert json.loads((ROOT / "configs/schema.json").read_text()) == Config.model_json_schema()

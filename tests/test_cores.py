@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infogan_dist.config import ProcessesConfig
-from infogan_dist.distributed import Group
+from infogan_dist.config.schema import ProcessesConfig
 from infogan_dist.distributed.cores import Cores, share_of
-from infogan_dist.launcher import Launch
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import Launch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to cores")
 

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from infogan_dist.config import DataConfig
-from infogan_dist.data import ImageShelf, ImageStream, mnist_mini, open_images, stream
-from infogan_dist.data.sources import ArraySource
+from infogan_dist.config.schema import DataConfig
+from infogan_dist.data import mnist_mini, stream
+from infogan_dist.data.sources import ArraySource, open_images
+from infogan_dist.data.stream import ImageShelf, ImageStream
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.labels import open_labelled
 

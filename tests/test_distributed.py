@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infogan_dist.batches import BatchStream
-from infogan_dist.checkpoints import find
-from infogan_dist.config_reading import load_config
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster, check_trackers, resolve_precision, shares
+from infogan_dist.checkpoints.store import find
+from infogan_dist.config.reading import load_config
+from infogan_dist.data.sources import open_images
+from infogan_dist.distributed.cluster import Cluster, check_trackers, resolve_precision, shares
 from infogan_dist.errors import UserError
-from infogan_dist.run import game_state
-from infogan_dist.steps import train_step
-from infogan_dist.training import build_game
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.loop import build_game
+from infogan_dist.training.run import game_state
+from infogan_dist.training.step import train_step
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
 from tests.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
 

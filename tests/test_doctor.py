@@ -15,21 +15,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from infogan_dist import doctor as checks
-from infogan_dist import rehearsal, training
-from infogan_dist.checkpoints import folders
-from infogan_dist.config import Config
+from infogan_dist.checkpoints.store import folders
+from infogan_dist.config.schema import Config
+from infogan_dist.data.host_memory import _left_in, free_bytes
 from infogan_dist.data.sources import ArraySource
+from infogan_dist.diagnostics import doctor as checks
+from infogan_dist.diagnostics import preflight as rehearsal
+from infogan_dist.diagnostics.doctor import doctor
+from infogan_dist.diagnostics.memory import StepMemory, kept_for_backward
+from infogan_dist.diagnostics.preflight import OutOfMemory
 from infogan_dist.distributed.agreement import in_words
-from infogan_dist.doctor import doctor
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
-from infogan_dist.host_memory import _left_in, free_bytes
-from infogan_dist.launcher import Launch
-from infogan_dist.memory import StepMemory, kept_for_backward
 from infogan_dist.networks import Networks
-from infogan_dist.rehearsal import OutOfMemory
-from infogan_dist.steps import Game, MicroBatch
-from infogan_dist.training import train
+from infogan_dist.training import loop as training
+from infogan_dist.training.loop import train
+from infogan_dist.training.step import Game, MicroBatch
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refused, tiny
 
 TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
@@ -350,7 +351,8 @@ def test_two_processes_that_differ_are_told_who_does(tmp_path: Path) -> None:
 
 DIFFERENT = """
 import os, sys, torch
-from infogan_dist import __main__, training
+from infogan_dist import __main__
+from infogan_dist.training import loop as training
 real = training.build_networks
 def build_networks(config):
     networks = real(config)

@@ -16,7 +16,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
 from infogan_dist.evaluation.runs import failure, summary
 from infogan_dist.evaluation.subject import Origin
-from infogan_dist.training import train
+from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 ALWAYS = {"checkpoint", "seed", "step", "images_seen", "data", "images", "versions", "mutual_information", "usage"}

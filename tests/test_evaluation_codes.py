@@ -11,22 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from infogan_dist.config import DataConfig, NoiseConfig
-from infogan_dist.distributed import Group
+from infogan_dist.config.schema import DataConfig, NoiseConfig
+from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.calibration import expected_calibration_error, mean_entropy
-from infogan_dist.evaluation.clustering import agreement, purity
-from infogan_dist.evaluation.code_error import UNMATCHED, error, fit_matching, matched_code
 from infogan_dist.evaluation.controls import k_means, nearest
 from infogan_dist.evaluation.figures import flat
-from infogan_dist.evaluation.information import bounds
 from infogan_dist.evaluation.labels import open_labelled
-from infogan_dist.evaluation.metrics import evaluate_networks
+from infogan_dist.evaluation.metrics.all import evaluate_networks
+from infogan_dist.evaluation.metrics.calibration import expected_calibration_error, mean_entropy
+from infogan_dist.evaluation.metrics.clustering import agreement, purity
+from infogan_dist.evaluation.metrics.code_error import UNMATCHED, error, fit_matching, matched_code
+from infogan_dist.evaluation.metrics.information import bounds
+from infogan_dist.evaluation.metrics.usage import entropy_of_mean, shares
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.usage import entropy_of_mean, shares
 from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.losses import CodePosterior
 from infogan_dist.networks import build_networks
-from infogan_dist.objectives import CodePosterior
 from infogan_dist.randomness import Stream
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
 

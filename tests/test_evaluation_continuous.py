@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from infogan_dist.evaluation.continuous import ATTRIBUTES, attributes, effects, spearman
+from infogan_dist.evaluation.metrics.continuous import ATTRIBUTES, attributes, effects, spearman
 
 SIZE = 28
 FINER = 8  # subpixels of a pixel, in both directions

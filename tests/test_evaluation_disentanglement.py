@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from infogan_dist.evaluation.disentanglement import (
+from infogan_dist.evaluation.metrics.disentanglement import (
     Variables,
     disentanglement_completeness_informativeness,
     factor_vae_score,

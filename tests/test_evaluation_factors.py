@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infogan_dist.config import DataConfig, LatentsConfig, NoiseConfig, ProcessesConfig
+from infogan_dist.config.schema import DataConfig, LatentsConfig, NoiseConfig, ProcessesConfig
 from infogan_dist.data import sprites
-from infogan_dist.distributed import Group
+from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.command import Request, evaluate
-from infogan_dist.evaluation.factor_scores import factor_scores
 from infogan_dist.evaluation.labels import known_factors
+from infogan_dist.evaluation.metrics.factor_scores import factor_scores
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
-from infogan_dist.objectives import CodePosterior
-from infogan_dist.training import train
+from infogan_dist.losses import CodePosterior
+from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, tiny
 
 IMAGES = 2000

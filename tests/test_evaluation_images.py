@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from infogan_dist.config import DataConfig, ProcessesConfig
+from infogan_dist.config.schema import DataConfig, ProcessesConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.data.sources import ArraySource
-from infogan_dist.distributed import Group
-from infogan_dist.evaluation import image_figures
-from infogan_dist.evaluation import judge as judging
-from infogan_dist.evaluation.code_error import MatchedCode
-from infogan_dist.evaluation.frechet import frechet_distance, kernel_distance
-from infogan_dist.evaluation.image_figures import Readings, scores
-from infogan_dist.evaluation.judge import DIGITS, FEATURES, Reading, judge_file
-from infogan_dist.evaluation.metrics import METRICS
-from infogan_dist.evaluation.modes import class_shares, mode_coverage, reverse_kl
-from infogan_dist.evaluation.neighbourhoods import neighbourhood_scores
-from infogan_dist.evaluation.non_digit import least_confidence, non_digit_rate
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation import reference_classifier as judging
+from infogan_dist.evaluation.metrics import image_figures
+from infogan_dist.evaluation.metrics.all import METRICS
+from infogan_dist.evaluation.metrics.code_error import MatchedCode
+from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
+from infogan_dist.evaluation.metrics.image_figures import Readings, scores
+from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
+from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
+from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
+from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, judge_file
 from infogan_dist.evaluation.subject import Subject
-from infogan_dist.evaluation.traversal import traversal_consistency
 from infogan_dist.randomness import Stream
 from tests.conftest import ONE_PROCESS, tiny
 

@@ -7,9 +7,18 @@ import torch
 from torch import Tensor
 
 from infogan_dist.data import mnist_mini
-from infogan_dist.evaluation import judge as judging
-from infogan_dist.evaluation.judge import DIGITS, FEATURES, Judge, judge_file, judge_from, reading, sha256, train_judge
-from infogan_dist.evaluation.non_digit import least_confidence, non_digit_rate
+from infogan_dist.evaluation import reference_classifier as judging
+from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
+from infogan_dist.evaluation.reference_classifier import (
+    DIGITS,
+    FEATURES,
+    Judge,
+    judge_file,
+    judge_from,
+    reading,
+    sha256,
+    train_judge,
+)
 from infogan_dist.evaluation.subject import scaled
 from infogan_dist.randomness import Stream
 

@@ -14,13 +14,13 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from infogan_dist import checkpoints
-from infogan_dist.admission import admit
-from infogan_dist.checkpoints import Damaged
-from infogan_dist.config import Config
-from infogan_dist.config_reading import dotted, load_config
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.resume import admit
+from infogan_dist.checkpoints.run_folder import read_metrics
+from infogan_dist.checkpoints.store import Damaged
+from infogan_dist.config.reading import dotted, load_config
+from infogan_dist.config.schema import Config
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
-from infogan_dist.run_folder import read_metrics
 from tests.conftest import ROOT, tiny
 
 SOON = settings(

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from infogan_dist import Generator
 from infogan_dist.errors import NoUsableCheckpoint, UserError
-from infogan_dist.training import train
+from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, tiny
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.batches import BatchStream
-from infogan_dist.checkpoints import find
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
-from infogan_dist.ema import update_average
-from infogan_dist.run import game_state
-from infogan_dist.steps import train_step
-from infogan_dist.training import build_game, stepper, train
+from infogan_dist.checkpoints.store import find
+from infogan_dist.data.sources import open_images
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.ema import update_average
+from infogan_dist.training.loop import build_game, stepper, train
+from infogan_dist.training.run import game_state
+from infogan_dist.training.step import train_step
 from tests.conftest import ONE_PROCESS, tiny
 
 pytestmark = [

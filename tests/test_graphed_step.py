@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.batches import BatchStream
-from infogan_dist.config import Config
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
+from infogan_dist.config.schema import Config
+from infogan_dist.data.sources import open_images
+from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
-from infogan_dist.graphed_step import WARM_UP, GraphedStep, Recorder
-from infogan_dist.run import game_state
-from infogan_dist.steps import Game, MicroBatch, train_step
-from infogan_dist.training import build_game, train
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.cuda_graph import WARM_UP, GraphedStep, Recorder
+from infogan_dist.training.loop import build_game, train
+from infogan_dist.training.run import game_state
+from infogan_dist.training.step import Game, MicroBatch, train_step
 from tests.conftest import ONE_PROCESS, tiny
 
 

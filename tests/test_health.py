@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config import CollapseConfig, ObjectiveConfig
-from infogan_dist.health import Sign, new_signs, signs
+from infogan_dist.config.schema import CollapseConfig, ObjectiveConfig
 from infogan_dist.latents import LatentSpec
+from infogan_dist.training.collapse import Sign, new_signs, signs
 from tests.conftest import tiny
 
 CONFIG = tiny("x", "latents={noise: [{dim: 3}], categorical: [3, 2], continuous: 1}")

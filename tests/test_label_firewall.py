@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import infogan_dist
-from infogan_dist.checkpoints import verify
+from infogan_dist.checkpoints.store import verify
 from infogan_dist.data import mnist_mini, sources
-from infogan_dist.steps import MicroBatch
-from infogan_dist.training import train
+from infogan_dist.training.loop import train
+from infogan_dist.training.step import MicroBatch
 from tests.conftest import ONE_PROCESS, tiny
 
 PACKAGE = Path(infogan_dist.__file__).parent
@@ -69,7 +69,7 @@ def _loads_mini(node: ast.AST) -> bool:
 
 def what_trains() -> set[str]:
     """The modules that `training` needs, without the room that evaluates."""
-    every, reached, ahead = modules(), set(), ["infogan_dist.training"]
+    every, reached, ahead = modules(), set(), ["infogan_dist.training.loop"]
     while ahead:
         name = ahead.pop()
         name = name if name in every else name.rpartition(".")[0]
@@ -87,7 +87,7 @@ def test_only_the_room_that_evaluates_reads_labels() -> None:
 
 def test_what_trains_asks_that_room_for_numbers_alone() -> None:
     reached = what_trains()
-    assert {"infogan_dist.steps", "infogan_dist.data.sources", "infogan_dist.objectives"} <= reached
+    assert {"infogan_dist.training.step", "infogan_dist.data.sources", "infogan_dist.losses"} <= reached
     for name in reached:
         asked = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
         beyond = {each for each in asked if each.rpartition(".")[2] not in MAY_BE_ASKED}

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
-from infogan_dist.config_reading import load_config
+from infogan_dist.config.reading import load_config
 from tests.conftest import ROOT
 
 LAUNCH = ROOT / "launch"

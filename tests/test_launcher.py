@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
-from infogan_dist.launcher import Launch
 
 
 def test_no_launcher_is_one_process() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infogan_dist import yaml_core
 from infogan_dist.__main__ import main
-from infogan_dist.config_reading import load_config, parse_config
+from infogan_dist.config import yaml_core
+from infogan_dist.config.reading import load_config, parse_config
 from tests.conftest import Command, refused
 
 TINY = ("debug", "networks.width=4", "train={global_batch: 12, steps: 4, threads: 1}", "output=run")

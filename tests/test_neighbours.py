@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infogan_dist.data import nearest_neighbours
-from infogan_dist.data.neighbours import principal_components, straightened
+from infogan_dist.data.neighbours import nearest_neighbours, principal_components, straightened
 from infogan_dist.data.sources import ArraySource
 
 

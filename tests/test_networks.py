@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils import parametrize
 
-from infogan_dist.config_reading import load_config
+from infogan_dist.config.reading import load_config
 from infogan_dist.networks import build_networks
 from infogan_dist.networks.dcgan import map_channels
 from infogan_dist.networks.layers import (

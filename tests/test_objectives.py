@@ -8,9 +8,9 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from infogan_dist.config import NoiseConfig, ObjectiveConfig
+from infogan_dist.config.schema import NoiseConfig, ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
-from infogan_dist.objectives import (
+from infogan_dist.losses import (
     CodePosterior,
     clustering_loss,
     discriminator_loss,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from infogan_dist.config import NoiseConfig
+from infogan_dist.config.schema import NoiseConfig
 from infogan_dist.latents import LatentSpec
-from infogan_dist.probe import Probe, derived
+from infogan_dist.training.probe import Probe, derived
 from tests.conftest import tensors_of, tiny
 from tests.test_steps import batch_of, changed, plain_game
 

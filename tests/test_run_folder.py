@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from infogan_dist.admission import admit, check_writable, who_writes_in
-from infogan_dist.config import Config
-from infogan_dist.config_reading import load_config
+from infogan_dist.checkpoints.resume import admit, check_writable, who_writes_in
+from infogan_dist.checkpoints.run_folder import RunFolder, read_metrics
+from infogan_dist.config.reading import load_config
+from infogan_dist.config.schema import Config
 from infogan_dist.errors import CannotWrite, NoUsableCheckpoint, StoppedBySignal, UserError
-from infogan_dist.run_folder import RunFolder, read_metrics
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from infogan_dist.config import NoiseConfig
+from infogan_dist.config.schema import NoiseConfig
 from infogan_dist.latents import LatentSpec
-from infogan_dist.sampling import fixed_grids, to_uint8, write_grid, write_images
+from infogan_dist.sampling.grids import fixed_grids, to_uint8, write_grid, write_images
 
 NOISE = (NoiseConfig(dim=5),)
 

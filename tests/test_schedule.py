@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from infogan_dist.config import ObjectiveConfig, ScheduleConfig
-from infogan_dist.schedule import annealing, clustering_weight
+from infogan_dist.config.schema import ObjectiveConfig, ScheduleConfig
+from infogan_dist.training.schedule import annealing, clustering_weight
 
 
 def test_annealing_holds_then_falls_and_stays() -> None:

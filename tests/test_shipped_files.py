@@ -14,7 +14,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 from infogan_dist.__main__ import _parse
-from infogan_dist.config_reading import load_config
+from infogan_dist.config.reading import load_config
 from tests.conftest import ROOT, clean_environment
 
 PAGES = [ROOT / "README.md", ROOT / "launch" / "README.md"]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from infogan_dist.distributed.masked import masked
 from infogan_dist.networks.layers import BatchNorm
-from infogan_dist.soundness import Statistics, gradient_norm, masked, telling
+from infogan_dist.training.nonfinite import Statistics, gradient_norm, telling
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.config import DataConfig
-from infogan_dist.data import open_images
+from infogan_dist.config.schema import DataConfig
+from infogan_dist.data.sources import open_images
 from infogan_dist.data.sprites import FACTORS, PLACES, ROTATIONS, SCALES, SHAPES, draw, factors_at
 
 

@@ -9,17 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan_dist.augmentation import View, draws_at
-from infogan_dist.batches import BatchStream
-from infogan_dist.config import Config, ViewsConfig
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
+from infogan_dist.config.schema import Config, ViewsConfig
+from infogan_dist.data.augmentation import View, draws_at
+from infogan_dist.data.sources import open_images
+from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
-from infogan_dist.run import game_state
-from infogan_dist.sides import build_sides, owned_networks
-from infogan_dist.steps import (
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.loop import build_game
+from infogan_dist.training.modules import build_sides, owned_networks
+from infogan_dist.training.run import game_state
+from infogan_dist.training.step import (
     Game,
     MicroBatch,
     Partners,
@@ -31,7 +32,6 @@ from infogan_dist.steps import (
     set_rates,
     train_step,
 )
-from infogan_dist.training import build_game
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
 
 TRACE = Path(__file__).with_name("loss_trace.json")

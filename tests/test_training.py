@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from infogan_dist import training
-from infogan_dist.checkpoints import verify
-from infogan_dist.config_reading import load_config
-from infogan_dist.curves import write_curves
-from infogan_dist.debugging import debug
+from infogan_dist.checkpoints.run_folder import read_metrics
+from infogan_dist.checkpoints.store import verify
+from infogan_dist.config.reading import load_config
+from infogan_dist.diagnostics.debug import debug
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
-from infogan_dist.launcher import Launch
-from infogan_dist.run_folder import read_metrics
-from infogan_dist.steps import Game, MicroBatch
-from infogan_dist.training import train
+from infogan_dist.sampling.curves import write_curves
+from infogan_dist.training import loop as training
+from infogan_dist.training.loop import train
+from infogan_dist.training.step import Game, MicroBatch
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 
@@ -176,7 +176,7 @@ def test_debug_says_what_it_checked_and_leaves_the_run_alone(
 
 
 def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infogan_dist import debugging
+    from infogan_dist.diagnostics import debug as debugging
 
     real_step = debugging.discriminator_step
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from infogan_dist import checkpoints
-from infogan_dist.config_reading import load_config
-from infogan_dist.training import train
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.config.reading import load_config
+from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, clean_environment
 
 CABLE = "veth0"  # what the interface is called on either host

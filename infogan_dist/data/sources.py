@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from infogan_dist.config import DataConfig
+from infogan_dist.config.schema import DataConfig
 from infogan_dist.data import mnist_mini, sprites
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream

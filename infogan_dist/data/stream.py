@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.data.sources import ImageSource
-from infogan_dist.host_memory import free_bytes
 from infogan_dist.randomness import DataOrder, Stream
 
 RESIDENT_SHARE = 1 / 16  # of the device's free memory: eight processes of one host may each hold a copy

@@ -15,13 +15,13 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from infogan_dist.config import Config, Precision, ProcessesConfig
+from infogan_dist.config.schema import Config, Precision, ProcessesConfig
 from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.masked import masked
 from infogan_dist.distributed.reductions import Traffic, gather_from, reduce_gradients
 from infogan_dist.errors import UserError
-from infogan_dist.launcher import Launch
 from infogan_dist.networks.layers import BatchNorm, untouched
-from infogan_dist.soundness import masked
 
 
 class Cluster(Group):

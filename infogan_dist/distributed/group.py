@@ -15,13 +15,13 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
 from torch import Tensor
 
-from infogan_dist.config import ProcessesConfig
+from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.data.host_memory import keep_freed_memory
 from infogan_dist.distributed.agreement import checksums, first_difference, in_words
 from infogan_dist.distributed.cores import Cores
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
 from infogan_dist.errors import Diverged, InfoganError, UserError
-from infogan_dist.host_memory import keep_freed_memory
-from infogan_dist.launcher import Launch
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer", bound=Hashable)

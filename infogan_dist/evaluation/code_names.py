@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from infogan_dist import checkpoints
+from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.figures import Figures
 from infogan_dist.evaluation.subject import Origin

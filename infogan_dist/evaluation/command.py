@@ -10,22 +10,22 @@ from typing import Any
 
 from torch import Tensor
 
-from infogan_dist import figures_file
-from infogan_dist.checkpoints import versions
-from infogan_dist.config import Config, DataConfig, ProcessesConfig
-from infogan_dist.config_reading import parse_config
-from infogan_dist.distributed import Group
+from infogan_dist.checkpoints.store import versions
+from infogan_dist.config.reading import parse_config
+from infogan_dist.config.schema import Config, DataConfig, ProcessesConfig
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import NoUsableCheckpoint, UserError
+from infogan_dist.evaluation import json_file as figures_file
 from infogan_dist.evaluation.code_names import name_codes
 from infogan_dist.evaluation.controls import controls
 from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.metrics import measured
+from infogan_dist.evaluation.metrics.all import measured
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
 from infogan_dist.evaluation.subject import Origin, Subject, from_checkpoint
 from infogan_dist.evaluation.table import runs_table, table
-from infogan_dist.launcher import Launch
-from infogan_dist.sampling import batches_of, fixed_grids, to_uint8, write_grid
+from infogan_dist.sampling.grids import batches_of, fixed_grids, to_uint8, write_grid
 
 STDOUT = Path("-")
 THREADS = 1  # of each process: another number of them rounds a sum otherwise, and the figures would not be the same

@@ -6,12 +6,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infogan_dist.data import ImageSource
-from infogan_dist.distributed import Group
-from infogan_dist.evaluation.clustering import agreement
-from infogan_dist.evaluation.code_error import error, fit_matching
+from infogan_dist.data.sources import ImageSource
+from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures
 from infogan_dist.evaluation.labels import CLASSES
+from infogan_dist.evaluation.metrics.clustering import agreement
+from infogan_dist.evaluation.metrics.code_error import error, fit_matching
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 

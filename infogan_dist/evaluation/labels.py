@@ -7,11 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.config import DataConfig
-from infogan_dist.data import ImageSource, mnist_mini, open_images, sprites
-from infogan_dist.data.sources import HELD_AGAINST_CLASSES, TORCHVISION, file_split, open_torchvision, part_of
+from infogan_dist.config.schema import DataConfig
+from infogan_dist.data import mnist_mini, sprites
+from infogan_dist.data.sources import (
+    HELD_AGAINST_CLASSES,
+    TORCHVISION,
+    ImageSource,
+    file_split,
+    open_images,
+    open_torchvision,
+    part_of,
+)
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.disentanglement import Variables
+from infogan_dist.evaluation.metrics.disentanglement import Variables
 
 CLASSES = 10  # of every data set in HELD_AGAINST_CLASSES
 

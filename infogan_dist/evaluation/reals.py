@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.config import DataConfig
-from infogan_dist.data import ImageSource, open_images
-from infogan_dist.data.sources import HELD_AGAINST_CLASSES, ArraySource
+from infogan_dist.config.schema import DataConfig
+from infogan_dist.data.sources import HELD_AGAINST_CLASSES, ArraySource, ImageSource, open_images
 from infogan_dist.evaluation.labels import Factors, LabelledImages, known_factors, open_labelled
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from infogan_dist import checkpoints
-from infogan_dist.config import Config
-from infogan_dist.config_reading import parse_config
-from infogan_dist.data import ImageSource
-from infogan_dist.distributed import Group
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.config.reading import parse_config
+from infogan_dist.config.schema import Config
+from infogan_dist.data.sources import ImageSource
+from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec
+from infogan_dist.losses import CodePosterior
 from infogan_dist.networks import Networks, build_networks
-from infogan_dist.objectives import CodePosterior
 from infogan_dist.randomness import Stream
-from infogan_dist.sampling import batches_of
+from infogan_dist.sampling.grids import batches_of
 
 FRESH = 10_000  # images that G draws for a figure: as many as the test parts of MNIST and its kin hold
 

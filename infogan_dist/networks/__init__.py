@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import nn
 
-from infogan_dist.config import Config, DataConfig, NetworksConfig
+from infogan_dist.config.schema import Config, DataConfig, NetworksConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import dcgan, paper28
 from infogan_dist.networks.layers import BatchNorm, normalise_spectrally

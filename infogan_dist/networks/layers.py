@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from infogan_dist.config import NormD
+from infogan_dist.config.schema import NormD
 from infogan_dist.randomness import Stream
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from infogan_dist.config import NetworksConfig
+from infogan_dist.config.schema import NetworksConfig
 from infogan_dist.networks.convolutions import Doubling, Halving
 from infogan_dist.networks.layers import FromMap, ToMap, needs_bias, norm
 

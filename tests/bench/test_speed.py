@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from infogan_dist.bench.against import Opponent, compete
-from infogan_dist.bench.command import resolved
-from infogan_dist.bench.subject import Subject
-from infogan_dist.config_reading import load_config
-from infogan_dist.data import open_images
-from infogan_dist.distributed import Cluster
+from infogan_dist.config.reading import load_config
+from infogan_dist.data.sources import open_images
+from infogan_dist.diagnostics.bench.against import Opponent, compete
+from infogan_dist.diagnostics.bench.command import resolved
+from infogan_dist.diagnostics.bench.subject import Subject
+from infogan_dist.distributed.cluster import Cluster
 from tests.conftest import ONE_PROCESS, ROOT
 
 WIDTH = "networks.width=8"

@@ -17,9 +17,13 @@ from typing import Any
 
 import torch
 
-from infogan_dist import checkpoints, run, sampling, steps, training
+from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.data import stream
-from infogan_dist.interruption import SIGNALS
+from infogan_dist.sampling import grids as sampling
+from infogan_dist.training import loop as training
+from infogan_dist.training import run
+from infogan_dist.training import step as steps
+from infogan_dist.training.signals import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan_dist.checkpoints import folders, verify
+from infogan_dist.checkpoints.store import folders, verify
 from tests.conftest import ROOT, clean_environment
 
 PATIENCE = 120  # seconds for what takes about two; only a failure waits that long
@@ -30,7 +30,7 @@ TINY = (
 )
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["infogan_dist.training", "infogan_dist.generator", "tests.faults.faults"])
+_forks.set_forkserver_preload(["infogan_dist.training.loop", "infogan_dist.sampling.generator", "tests.faults.faults"])
 
 
 def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan_dist.checkpoints import newest
+from infogan_dist.checkpoints.store import newest
 from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept
 
 BESIDE = "checkpoint.background=true"

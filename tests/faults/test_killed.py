@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan_dist.checkpoints import newest
+from infogan_dist.checkpoints.store import newest
 from tests.faults.harness import (
     TINY,
     Bench,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan_dist.checkpoints import newest
+from infogan_dist.checkpoints.store import newest
 from tests.faults.harness import TINY, Bench, final_bytes, markers, said_once, steps_kept, steps_logged
 
 

@@ -1,0 +1,119 @@
+"""Whether and from where a train command goes on in its output folder, held against what lies there. Nothing here changes it.
+
+Rank zero alone calls these functions.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.run_folder import read_metrics
+from infogan_dist.checkpoints.store import Checkpoint
+from infogan_dist.config.reading import changed_numbers, load_config
+from infogan_dist.config.schema import Config
+from infogan_dist.distributed.cluster import resolve_precision
+from infogan_dist.errors import UserError
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a train command may do: the config to train, where to start, and whether there is nothing left to do."""
+
+    config: Config
+    checkpoint: Checkpoint | None
+    finished: bool
+    notices: tuple[str, ...] = ()
+
+
+def admit(config: Config, resume: str, device: torch.device) -> Admission:
+    """Hold a command against what its output folder already holds; changes nothing.
+
+    Raises UserError where the command contradicts the run there or the folder cannot be written, NoUsableCheckpoint where
+    none of its checkpoints verifies.
+    """
+    folder = Path(config.output)
+    check_writable(folder)
+    found, complaints = checkpoints.newest(folder / "checkpoints")
+    reached = _reached(folder, found.step if found else 0)
+    recorded = _recorded(folder, found)
+    if recorded is not None and resume == "never":
+        raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
+    if recorded is not None:
+        precision = config.train.precision if config.train.precision != "auto" else recorded.train.precision
+        config = _with_precision(config, precision)
+        for key, old, new in changed_numbers(recorded, config):
+            raise UserError(
+                f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; "
+                "set it back or choose another output"
+            )
+    config = _with_precision(config, resolve_precision(config.train.precision, device))
+    notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
+    if found is not None and reached > found.step and resume == "auto":
+        notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
+    if resume not in ("auto", "never"):
+        found = _chosen(Path(resume), config, newest=found)
+    finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
+    return Admission(config, found, finished, tuple(notices))
+
+
+def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:
+    """The config of the run in `folder`, if there is one: its config.yaml, or what its newest checkpoint holds."""
+    if (folder / "config.yaml").exists():
+        return load_config(folder / "config.yaml")
+    return newest.config if newest is not None else None
+
+
+def _reached(folder: Path, saved: int) -> int:
+    """The last step that the run in `folder` is known to have reached, `saved` or later."""
+    named = [checkpoints.step_of(path) for path in checkpoints.folders(folder / "checkpoints")[:1]]
+    return max([saved, *named, *(int(row["step"]) for row in read_metrics(folder / "metrics.jsonl")[-1:])])
+
+
+def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint:
+    chosen = checkpoints.find(path)
+    if newest is not None and newest.step > chosen.step:
+        raise UserError(
+            f"{config.output} holds a newer checkpoint (step {newest.step}) than {chosen.path}; "
+            "choose another output to go on from there"
+        )
+    for key, old, new in changed_numbers(chosen.config, config):
+        raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
+    return chosen
+
+
+def check_writable(output: Path) -> None:
+    """Raises UserError unless `output` can be made and written to; leaves nothing behind."""
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = (
+            f"{existing} {'is not a folder' if not existing.is_dir() else f'cannot be written to: {error.strerror}'}"
+        )
+        raise UserError(f"output = {output}: {reason}; choose another output") from error
+
+
+def who_writes_in(output: Path) -> str | None:
+    """The process that trains in `output` now; None where there is none."""
+    try:
+        with (output / ".lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+    except OSError:
+        pass
+    return None
+
+
+def _with_precision(config: Config, precision: str) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})

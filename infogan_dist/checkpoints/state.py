@@ -1,0 +1,82 @@
+"""The state of networks and optimizers as named tensors, and back: everything by parameter name, nothing by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from infogan_dist.checkpoints.manifest import State
+from infogan_dist.errors import NoUsableCheckpoint
+
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what torch keeps of each parameter
+
+
+def network_tensors(networks: dict[str, nn.Module]) -> State:
+    """Weights and running statistics by network."""
+    return {name: dict(network.state_dict()) for name, network in networks.items()}
+
+
+def optimizer_tensors(optimizer: Optimizer, owned: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Adam's state by parameter name: `FE.down.weight/exp_avg`."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in _named_parameters(owned)
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, owned: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took, in each parameter's memory layout. The optimizer's rates are its own.
+
+    Raises NoUsableCheckpoint where the state of a parameter is missing or has another shape.
+    """
+    names = {parameter: name for name, parameter in _named_parameters(owned)}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    shapes = {f"{names[p]}/{key}": p.shape if key != "step" else () for p in parameters for key in ADAM_STATE}
+    check_shapes(tensors, shapes, "the optimizer")
+    if optimizer.state:  # in place: a recorded graph of the step goes on with the tensors that it knows
+        with torch.no_grad():
+            for parameter in parameters:
+                for key in ADAM_STATE:
+                    optimizer.state[parameter][key].copy_(tensors[f"{names[parameter]}/{key}"])
+        return
+    state = {
+        number: {key: _laid_out_as(parameter, tensors[f"{names[parameter]}/{key}"]) for key in ADAM_STATE}
+        for number, parameter in enumerate(parameters)
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def restore_networks(networks: dict[str, nn.Module], state: State) -> None:
+    """Put back what `network_tensors` took. Raises NoUsableCheckpoint where a tensor is missing, left over or of another shape."""
+    for name, network in networks.items():
+        shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+        check_shapes(state.get(name, {}), shapes, name)
+        network.load_state_dict(state[name])
+
+
+def check_shapes(tensors: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], what: str) -> None:
+    """Raises NoUsableCheckpoint unless `tensors` are exactly those of `shapes`; names the first that is not."""
+    for name in [*shapes, *tensors]:
+        if name not in tensors or name not in shapes:
+            state = "lacks" if name not in tensors else "has no use for"
+            raise NoUsableCheckpoint(f"{what} {state} {name}")
+        if tuple(tensors[name].shape) != tuple(shapes[name]):
+            found, wanted = (list(each) for each in (tensors[name].shape, shapes[name]))
+            raise NoUsableCheckpoint(f"{what}'s {name} is {found}, not {wanted}")
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Fused Adam is silently wrong where the strides of weights and state differ."""
+    if value.shape != parameter.shape:
+        return value  # the step count
+    return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
+
+
+def _named_parameters(owned: dict[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    for network, module in owned.items():
+        for name, parameter in module.named_parameters():
+            yield f"{network}.{name}", parameter

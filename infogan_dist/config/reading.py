@@ -1,0 +1,142 @@
+"""Configs from files, overrides and plain values, strictly: defaults < YAML < `key.path=value` on the command line.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from infogan_dist.config import yaml_core
+from infogan_dist.config.schema import Config
+from infogan_dist.errors import UserError
+
+SHIPPED_CONFIGS = (
+    Path(__file__).parents[1] / "configs",
+    Path(__file__).parents[2] / "configs",
+)  # in a wheel, in a checkout
+
+# What may differ when a run goes on: where things are and when they are written, never a number of the training.
+FREE_TO_CHANGE = (
+    *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "evaluate"),
+    *("checkpoint", "collapse"),
+    *("processes.check_every", "processes.timeout", "processes.own_cores"),
+)
+
+_WRONG_NAME = ("extra_forbidden", "missing")  # pydantic's names of the two errors in a key rather than in its value
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a YAML file, or the shipped one of that name, with `key.path=value` overrides applied.
+
+    Raises UserError, one line, naming the key, the value, the nearest known key and where it stands.
+    """
+    text, where = _read(Path(path))
+    values = yaml_core.load(text, where)
+    if not isinstance(values, dict):
+        raise UserError(f"{where} holds no mapping of config keys")
+    places = {key: f"{where}:{line}" for key, line in yaml_core.key_lines(text).items()}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"{override!r} is not of the form key.path=value")
+        _set(values, key.split("."), yaml_core.load(value, f"the value of {key}"), override)
+        places[key] = f"in {override!r}"
+    return parse_config(values, places)
+
+
+def parse_config(values: dict[str, Any], places: dict[str, str] | None = None) -> Config:
+    """The config of plain values, as YAML or JSON give them. `places` says where each dotted key stands."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, places or {})) from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML that loads back to an equal config, every key written out."""
+    return yaml_core.dump(config.model_dump(mode="json"))
+
+
+def dotted(config: Config) -> dict[str, Any]:
+    """Every value by its dotted key."""
+    return _flat(config.model_dump(mode="json"))
+
+
+def changed_numbers(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys, with old and new value, that differ and would change a number of the training."""
+    before, after = dotted(old), dotted(new)
+    for key in before | after:
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_TO_CHANGE)
+        if not free and before.get(key) != after.get(key):
+            yield key, before.get(key), after.get(key)
+
+
+def _read(path: Path) -> tuple[str, str]:
+    shipped = [folder / f"{path}.yaml" for folder in SHIPPED_CONFIGS] if path.suffix == "" else []
+    for candidate in (path, *shipped):
+        if candidate.is_file():
+            try:
+                return candidate.read_text(encoding="utf-8"), str(candidate)
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"cannot read the config {candidate}: {error}") from error
+    names = sorted({file.stem for folder in SHIPPED_CONFIGS for file in folder.glob("*.yaml")})
+    raise UserError(f"there is no config {path}; give a YAML file or one of the shipped names: {', '.join(names)}")
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(path[:-1], 1):
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{override!r}: {'.'.join(path[:depth])} has no keys below it; set it as a whole")
+    values[path[-1]] = value
+
+
+def _one_line(error: ValidationError, places: dict[str, str]) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":  # a check of ours: it names its keys itself
+        return str(first["ctx"]["error"])
+    known = list(_known_keys(Config.model_json_schema()))
+    key = ".".join(str(part) for part in first["loc"])
+    if key not in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
+        key = key.rpartition(".")[0]  # pydantic adds the name of a union's member
+    place = f" ({places[key]})" if key in places else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown config key {key}{_nearest(key, known)}{place}"
+    if first["type"] == "missing":
+        return f"{key} is required and not set{place}"
+    if first["type"] == "model_type":
+        return f"{key} = {json.dumps(first['input'], default=str)}: it should be a mapping of keys{place}"
+    said = first["msg"].replace("Input should be", "it should be")
+    return f"{key} = {json.dumps(first['input'], default=str)}: {said}{place}"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """The known key most like `key`, by its whole path or else by its last word."""
+    by_word = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [by_word[word] for word in difflib.get_close_matches(key.rpartition(".")[2], by_word, n=1)]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _known_keys(schema: dict[str, Any]) -> Iterator[str]:
+    def below(node: dict[str, Any], prefix: str) -> Iterator[str]:
+        for name, child in node.get("properties", {}).items():
+            yield f"{prefix}{name}"
+            if "$ref" in child:
+                yield from below(schema["$defs"][child["$ref"].rpartition("/")[2]], f"{prefix}{name}.")
+
+    yield from below(schema, "")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,1 @@
+"""What a user asks before and beside a run: doctor, debug, memory, bench."""

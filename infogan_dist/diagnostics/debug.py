@@ -1,0 +1,148 @@
+"""`train --debug`: a few checked steps on one process, with anomaly detection and deterministic kernels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.resume import admit, check_writable
+from infogan_dist.config.schema import Config
+from infogan_dist.data.sources import ImageSource, open_images
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.launcher import Launch
+from infogan_dist.errors import Diverged, InfoganError, UserError
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.ema import update_average
+from infogan_dist.training.loop import build_game
+from infogan_dist.training.modules import owned_networks, without_gradient
+from infogan_dist.training.probe import Probe
+from infogan_dist.training.run import Run, game_state
+from infogan_dist.training.step import Game, MicroBatch, discriminator_step, generator_step
+
+STEPS = 3
+IMAGES = 8  # images in a step, at most about so many
+
+Update = Callable[[Game, list[MicroBatch]], dict[str, Tensor]]
+
+
+def debug(config: Config, launch: Launch) -> None:
+    """Train a few steps into OUTPUT-debug, checking each, and say what was checked.
+
+    Raises UserError on several processes, Diverged on a number that is not finite, InfoganError where a check fails.
+    """
+    if launch.processes > 1:
+        raise UserError(
+            f"--debug is for one process, not {launch.processes}; run it with plain `python -m infogan_dist`"
+        )
+    config = debug_config(config)
+    source = open_images(config.data)
+    check_writable(Path(config.output))
+    _clear(Path(config.output))
+    with Cluster(launch, config.train.threads, config.processes) as cluster, _watched():
+        config = admit(config, "never", cluster.device).config
+        cluster.configure(config)
+        checked = [f"every loss and gradient of {config.train.steps} steps is finite"]
+        _check_repeats(config, cluster, source)
+        checked.append("the first step computed twice gives the same bits")
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
+        with Run(config, cluster, game, None) as run:
+            for step in run.remaining_steps():
+                metrics = _checked_step(game, batches.at(step))
+                run.record(step, metrics)
+                update_average(game.networks, config.train, step, metrics["gradient/G"])
+            run.save_pictures(config.train.steps)
+            run.save_checkpoint(config.train.steps)
+        checked.append(
+            "every parameter gets a gradient; the D step leaves G, and the G step FE and D, untouched bit for bit"
+        )
+        _check_saved(config, game)
+        checked.append("the checkpoint verifies and reads back to the same bits")
+        cluster.announce("checked:", *(f"- {line}" for line in checked))
+
+
+def debug_config(config: Config) -> Config:
+    """The config of a debug run: few small steps, everything logged, into OUTPUT-debug."""
+    train = config.train
+    batch = min(train.global_batch, train.accumulate * max(1, IMAGES // train.accumulate))
+    changes = {
+        "output": f"{config.output.rstrip('/')}-debug",
+        "train": train.model_copy(update={"steps": min(STEPS, train.steps), "global_batch": batch}),
+        "log": config.log.model_copy(update={"trackers": ()}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _clear(output: Path) -> None:
+    """Remove an older debug run; UserError where something else lies there."""
+    if (output / "config.yaml").exists():
+        shutil.rmtree(output)
+    elif output.exists() and any(output.iterdir()):
+        raise UserError(f"{output} exists and is no debug run; move it away")
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Deterministic kernels, and a traceback to the forward call behind any NaN of a backward pass."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.autograd.set_detect_anomaly(True):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _checked_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
+    of_D, of_G = owned_networks(game.networks, game.objective)
+    metrics = _checked_update(discriminator_step, game, batch, trains=of_D, leaves=of_G)
+    metrics |= _checked_update(generator_step, game, batch, trains=of_G, leaves=of_D)
+    game.engine.end_step()
+    return metrics | Probe(game, seed=0)(batch)
+
+
+def _checked_update(
+    update: Update, game: Game, batch: list[MicroBatch], trains: dict[str, nn.Module], leaves: dict[str, nn.Module]
+) -> dict[str, Tensor]:
+    before = _snapshot(leaves)
+    metrics = update(game, batch)
+    for name, tensor in _snapshot(leaves).items():
+        if not torch.equal(tensor, before[name]):
+            raise InfoganError(f"{update.__name__} changed {name}, which it must leave untouched")
+    for unused in without_gradient(trains):
+        raise InfoganError(f"{unused} gets no gradient in {update.__name__}: it is not used")
+    for network, module in trains.items():
+        for name, parameter in module.named_parameters():
+            if not cast(Tensor, parameter.grad).isfinite().all():
+                raise Diverged(f"the gradient of {network}.{name} in {update.__name__} is not finite")
+    return metrics
+
+
+def _check_repeats(config: Config, cluster: Cluster, source: ImageSource) -> None:
+    states = []
+    for _ in range(2):
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
+        _checked_step(game, batches.at(1))
+        states.append(_snapshot(game.networks.named()))
+    for name, tensor in states[0].items():
+        if not torch.equal(tensor, states[1][name]):
+            raise InfoganError(f"the first step is not repeatable: {name} differs between two computations")
+
+
+def _check_saved(config: Config, game: Game) -> None:
+    saved = checkpoints.find(Path(config.output)).load()
+    for stem, tensors in game_state(game).items():
+        for name, tensor in tensors.items():
+            if not torch.equal(tensor.cpu(), saved[stem][name]):
+                raise InfoganError(f"{stem}.{name} reads back different from what was saved")
+
+
+def _snapshot(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": t.clone() for name, network in networks.items() for key, t in network.state_dict().items()}

@@ -1,0 +1,247 @@
+"""`doctor`: what would go wrong in training, told before it starts. A new check is one function in CHECKS.
+
+Every rank runs every check. Nothing is left on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.resume import Admission, check_writable, who_writes_in
+from infogan_dist.config.schema import Config
+from infogan_dist.diagnostics.memory import StepMemory
+from infogan_dist.diagnostics.preflight import NotYetHere, Rehearsal
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.cluster import check_trackers as refuse_trackers
+from infogan_dist.distributed.launcher import Launch
+from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.networks.layers import untouched
+from infogan_dist.training.modules import owned_networks, without_gradient
+
+LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
+REACH = 1.0  # of G's tanh, to both sides
+ROUNDING = 1e-6
+NARROW = 0.2  # reals that span less of G's range were probably not uint8
+
+
+class Finding(NamedTuple):
+    """One line for the user: what is so and, where it is not well, what to mend."""
+
+    level: Literal["ok", "warning", "problem"]
+    text: str
+
+
+Findings = Iterator[Finding]
+ok, warning, problem = partial(Finding, "ok"), partial(Finding, "warning"), partial(Finding, "problem")
+
+
+def doctor(config: Config, launch: Launch) -> None:
+    """Print a line for each finding. Every rank calls it. Raises UserError where there is a problem."""
+    problems = 0
+    with Cluster(launch, config.train.threads, config.processes) as cluster:
+        rehearsal = Rehearsal(config, launch, cluster)
+        for check in CHECKS:
+            topic = check.__name__.removeprefix("check_")
+            for finding in check(rehearsal):
+                cluster.announce(f"{finding.level:<7} {topic}: {finding.text}")
+                problems += finding.level == "problem"
+    if problems:
+        raise UserError(f"{problems} problem{'s' if problems > 1 else ''} to mend before {config.output} can train")
+
+
+def check_processes(run: Rehearsal) -> Findings:
+    device, threads = run.cluster.device, torch.get_num_threads()
+    cpu = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    works_on = cpu if device.type == "cpu" else f"{device}, {torch.cuda.get_device_name(device)}"
+    for where, who in run.cluster.poll(f"{socket.gethostname()}: {works_on}").items():
+        yield ok(f"{who} on {where}, {run.config.train.precision}")
+    if run.launch.precision not in (None, run.config.train.precision):
+        yield warning(
+            f"the launcher asks for {run.launch.precision}; train.precision = {run.config.train.precision} counts"
+        )
+
+
+def check_setup(run: Rehearsal) -> Findings:
+    """The same versions, config and images wherever a process was started."""
+    versions = {name: version for name, version in checkpoints.versions().items() if name != "python"}
+    differ = _refusal(lambda: run.cluster.check_same(versions | run.facts))
+    alike = ", and the same config and images, everywhere" if run.sees_images else ", and the same config, everywhere"
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield problem(differ) if differ else ok(told + (alike if run.cluster.processes > 1 else ""))
+
+
+def check_output(run: Rehearsal) -> Findings:
+    """What train would do in the output folder."""
+    output, admission = Path(run.config.output), run.admission
+    user = run.cluster.on_main(lambda: who_writes_in(output))
+    if isinstance(admission, InfoganError):
+        yield problem(str(admission))
+    elif user is not None:
+        yield problem(f"{output} is in use by {user}; wait for it or choose another output")
+    else:
+        yield from map(warning, admission.notices)
+        yield ok(_intention(admission))
+    _of_the_writer, *others = run.cluster.poll(_refusal(lambda: check_writable(Path(run.asked.output)))).items()
+    for reason, who in others:
+        if reason is not None:
+            yield warning(f"{reason} ({who}, where nothing needs to be written)")
+
+
+def check_data(run: Rehearsal) -> Findings:
+    refusal = run.refusal
+    for (reason, can_come), who in run.cluster.poll((str(refusal or ""), isinstance(refusal, NotYetHere))).items():
+        if reason:
+            told = f"{reason} ({who})" if run.cluster.processes > 1 else reason
+            yield warning(told) if can_come else problem(told)
+    if not run.sees_images:
+        return
+    train = run.config.train
+    epochs = f"{train.steps * train.global_batch / run.images:.3g} epochs in {train.steps} steps"
+    yield ok(f"{run.images:,} images of {run.config.data.name}, {epochs}")
+    if run.images < train.global_batch:
+        yield warning(f"{run.images} images are fewer than train.global_batch = {train.global_batch}: some repeat")
+    darkest, brightest = run.first.flatten(1).aminmax(dim=1)
+    constant = int((darkest == brightest).sum())
+    if constant:
+        yield warning(f"{constant} of the first {len(run.first)} images are of one colour; look at the files")
+
+
+def check_range(run: Rehearsal) -> Findings:
+    """The reals lie where G's images can."""
+    G = run.game.networks.G
+    with torch.no_grad(), untouched(G), run.cluster.autocast():
+        low, high = _extremes(run, G(run.batch.latent))
+    starts = f"G's first images lie in {low:.2f} to {high:.2f}"
+    if low < -REACH or high > REACH or low >= 0:
+        yield problem(f"{starts}; its last layer must reach -1 to 1 and no further: end it with a tanh")
+    if not run.sees_images:
+        return
+    darkest, brightest = _extremes(run, run.batch.reals)
+    reals = f"the reals lie in {darkest:.2f} to {brightest:.2f}"
+    if max(-darkest, brightest) > REACH + ROUNDING:
+        yield problem(f"{reals}, not in [-1, 1] as G's tanh; the source must give uint8, 0 to 255")
+    elif brightest - darkest < NARROW:
+        yield warning(f"{reals}, little of [-1, 1]; look at the files: a source must give 0 to 255")
+    else:
+        yield ok(f"{reals}, {starts}")
+
+
+def check_networks(run: Rehearsal) -> Findings:
+    named = {name: network for name, network in run.game.networks.named().items() if name != "G_ema"}
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
+    yield ok(f"parameters {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
+
+
+def check_batch(run: Rehearsal) -> Findings:
+    train, processes = run.config.train, run.cluster.processes
+    share = f", {train.global_batch // processes} on each of {processes} processes" if processes > 1 else ""
+    micro = f", {train.accumulate} micro-batches of {len(run.batch.reals)} each" if train.accumulate > 1 else ""
+    yield ok(f"{train.global_batch} images a step{share}{micro}")
+
+
+def check_reductions(run: Rehearsal) -> Findings:
+    if run.cluster.processes == 1:
+        return
+    size = max(_gradient_bytes(run))
+    large, small = run.cluster.all_reduce_seconds(size), run.cluster.all_reduce_seconds(LATENCY_BYTES)
+    times = f"{_size(size)}, the larger side's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
+    yield ok(f"{run.cluster.backend} all-reduces {times}")
+
+
+def check_step(run: Rehearsal) -> Findings:
+    """One real step: finite, and every parameter used."""
+    metrics, _ = run.step
+    wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        yield problem(f"the first step's {', '.join(wrong)} not finite; lower the rates or the weights")
+    of_D, of_G = owned_networks(run.game.networks, run.game.objective)
+    unused = without_gradient(of_D | of_G)
+    if unused:
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        yield problem(f"no gradient for {', '.join(unused[:3])}{more}; use it in its side's loss or remove it")
+    if not wrong and not unused:
+        losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.startswith("loss/"))
+        yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', of a grey stand-in'}")
+
+
+def check_memory(run: Rehearsal) -> Findings:
+    parts = StepMemory.of(run.game.networks, activations=run.step[1])
+    listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
+    text = f"{_size(parts.total)} a process ({listed}), {_size(run.free)} free"
+    short = run.cluster.poll(parts.total > run.free).get(True)
+    if short:
+        remedy = "raise train.accumulate, or lower train.global_batch or networks.width"
+        yield problem(f"{text}, too little for {short}; {remedy}")
+    else:
+        yield ok(text)
+
+
+def check_disk(run: Rehearsal) -> Findings:
+    output, keep = Path(run.config.output), run.config.checkpoint.keep
+    size = StepMemory.of(run.game.networks).checkpoint
+    exists = next(path for path in (output, *output.absolute().parents) if path.exists())
+    saved, free = run.cluster.on_main(
+        lambda: (len(checkpoints.folders(output / "checkpoints")), shutil.disk_usage(exists).free)
+    )
+    to_come = max(1, keep + 1 - saved)  # one is saved before one is removed
+    text = f"{to_come} checkpoints of {_size(size)} to come, {_size(free)} free"
+    enough = to_come * size < free
+    yield ok(text) if enough else problem(f"{text}; free some, or lower checkpoint.keep")
+
+
+def check_trackers(run: Rehearsal) -> Findings:
+    refusal = _refusal(lambda: run.cluster.on_main(lambda: refuse_trackers(run.asked.log.trackers)))
+    if refusal:
+        yield problem(refusal)
+
+
+def _intention(admission: Admission) -> str:
+    """What train would do, in words."""
+    output, steps = admission.config.output, admission.config.train.steps
+    if admission.finished:
+        return f"{output} is done: train leaves it alone; raise train.steps = {steps} to go on"
+    if admission.checkpoint is not None:
+        return f"{output} holds a run: train goes on after step {admission.checkpoint.step} to {steps}"
+    return f"{output} holds no checkpoint: train starts at step 1 of {steps}"
+
+
+def _refusal(action: Callable[[], object]) -> str | None:
+    try:
+        action()
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _extremes(run: Rehearsal, images: Tensor) -> tuple[float, float]:
+    low, high = images.float().aminmax()
+    lows, highs = zip(*run.cluster.poll((low.item(), high.item())), strict=True)
+    return min(lows), max(highs)
+
+
+def _gradient_bytes(run: Rehearsal) -> list[int]:
+    """What each side reduces in a step."""
+    halved = run.config.processes.compress_gradients == "bf16"
+    sides = owned_networks(run.game.networks, run.game.objective)
+    owned = [[p for network in side.values() for p in network.parameters()] for side in sides]
+    return [sum(p.numel() * (2 if halved else p.element_size()) for p in parameters) for parameters in owned]
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+CHECKS = (
+    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_networks),
+    *(check_reductions, check_range, check_step, check_memory, check_disk),
+)

@@ -1,0 +1,129 @@
+"""Everything that `train` would build, made as far as it can be, without a run folder: what `doctor` looks at."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from urllib.request import Request, urlopen
+
+import torch
+from torchvision import datasets
+
+from infogan_dist.checkpoints.resume import Admission, admit
+from infogan_dist.config.schema import Config, DataConfig
+from infogan_dist.data.host_memory import free_bytes
+from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource, ImageSource, open_images
+from infogan_dist.diagnostics.memory import measured_step
+from infogan_dist.distributed.agreement import checksums
+from infogan_dist.distributed.cluster import Cluster, resolve_precision
+from infogan_dist.distributed.launcher import Launch
+from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.randomness import DataOrder
+from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.loop import PROBED, build_game, facts_of
+
+PATIENCE = 5  # seconds for a download server to answer
+
+
+class OutOfMemory(UserError):
+    """A step does not fit. The process that meets it says so itself: the others wait for it in a reduction."""
+
+    concerns_one_rank = True
+
+
+class Rehearsal:
+    """A run that is not started: `admission`, or why train would refuse; `refusal`, why this process sees no images, or None.
+
+    Where any process sees none, all use a grey stand-in (`sees_images` is False), so that the rest can still be looked at.
+    `first` are the first images of the run, uint8 [N, C, H, W]; `batch` is this process's first micro-batch; `free` its share
+    of the device's memory, the images taken off; `facts` must be the same everywhere. Every rank makes one.
+    """
+
+    def __init__(self, asked: Config, launch: Launch, cluster: Cluster):
+        self.asked, self.launch, self.cluster = asked, launch, cluster
+        self.admission = _admission(asked, cluster)
+        self.config = self._resolved()
+        cluster.configure(self.config)
+        self.refusal: UserError | None = None
+        try:
+            self._read(_open(asked.data))
+        except UserError as error:
+            self.refusal = error
+        self.sees_images = not cluster.any(self.refusal is not None)
+        if not self.sees_images:
+            size, channels = self.config.data.image_size, self.config.data.channels
+            self._read(ArraySource(torch.full((1, channels, size, size), 127, dtype=torch.uint8)))
+        sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
+        self.free = free_bytes(cluster.device) // sharers
+        self.game = build_game(self.config, cluster)
+
+    @cached_property
+    def step(self) -> tuple[dict[str, float], int]:
+        """The metrics of one real step on the first micro-batch, which trains the game, and the bytes of its activations."""
+        try:
+            metrics, activations = measured_step(self.game, self.batch)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"out of memory in a step of {len(self.batch.reals)} images on {self.cluster.device}; "
+                "raise train.accumulate, or lower train.global_batch or networks.width"
+            ) from error
+        return self.cluster.mean(metrics), activations
+
+    def _resolved(self) -> Config:
+        """The config as train would resolve it; where it would refuse, in a precision that works. Without trackers."""
+        config, precision = self.asked, resolve_precision("auto", self.cluster.device)
+        if isinstance(self.admission, Admission):
+            config = self.admission.config
+            precision = config.train.precision
+        changes = {
+            "train": config.train.model_copy(update={"precision": precision}),
+            "log": config.log.model_copy(update={"trackers": ()}),
+        }
+        return self.cluster.on_main(lambda: config.model_copy(update=changes))
+
+    def _read(self, source: ImageSource) -> None:
+        positions = torch.arange(min(self.config.train.global_batch, PROBED))
+        self.images = len(source)
+        self.first = source.read(DataOrder(self.config.seed, self.images).at(positions))
+        first = {"the checksum of the first images": checksums({"images": self.first}).item()}
+        self.facts = facts_of(self.asked, source) | first
+        self.batch = BatchStream(self.config, self.cluster, source).at(1)[0]
+
+
+def _admission(asked: Config, cluster: Cluster) -> Admission | InfoganError:
+    try:
+        return cluster.on_main(lambda: admit(asked, "auto", cluster.device))
+    except InfoganError as error:
+        return error
+
+
+class NotYetHere(UserError):
+    """The images are not here, but train can download them."""
+
+
+def _open(data: DataConfig) -> ImageSource:
+    """The images, without the download that `open_images` may make. Raises UserError, NotYetHere where it would work."""
+    dataset, root = TORCHVISION.get(data.name), data.root or DEFAULT_ROOT
+    if dataset is not None:
+        try:
+            dataset(root)
+        except RuntimeError as error:  # torchvision: not found, or not complete
+            missing = f"data.root = {root} holds no {data.name}"
+            if _can_download(dataset):
+                raise NotYetHere(f"{missing}; train downloads it first") from error
+            raise UserError(
+                f"{missing}, and its server does not answer; set data.root to a folder that holds "
+                f"{dataset.__name__}/raw, or use data.name=mnist-mini"
+            ) from error
+    return open_images(data)
+
+
+def _can_download(dataset: type[datasets.MNIST]) -> bool:
+    for mirror in dataset.mirrors:
+        try:
+            with urlopen(Request(mirror + dataset.resources[0][0], method="HEAD"), timeout=PATIENCE):  # noqa: S310
+                return True
+        except OSError:
+            continue
+    return False

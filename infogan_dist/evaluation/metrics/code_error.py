@@ -1,0 +1,90 @@
+"""Code error: how often the class Q reads off a real image is not the one matched to its label.
+
+The matching is one to one and maximises the agreement (Kuhn 1955, by scipy). It is fitted on labelled train images and applied
+to test images; labels are used for nothing else. Two classes that share a label, or two labels that share a class, cost an
+error each: unlike purity, this flatters no one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.labels import CLASSES
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.subject import Subject
+from infogan_dist.latents import LatentSpec
+
+UNMATCHED = -1
+
+
+def contingency(predicted: Tensor, labels: Tensor, widths: tuple[int, int]) -> Tensor:
+    """How many images have each pair of predicted class and label: int64 `widths` of int64 [N] and [N]."""
+    rows, columns = widths
+    return torch.bincount(predicted * columns + labels, minlength=rows * columns).view(rows, columns)
+
+
+def fit_matching(predicted: Tensor, labels: Tensor, widths: tuple[int, int]) -> Tensor:
+    """The label of each code class, int64 [widths[0]]: one to one, the most agreeing images.
+
+    UNMATCHED where there are more classes than labels, or where class and label never met.
+    """
+    met = contingency(predicted, labels, widths)
+    classes, matched = linear_sum_assignment(met.numpy(), maximize=True)
+    matching = torch.full((widths[0],), UNMATCHED)
+    matching[classes] = torch.from_numpy(matched)
+    matching[classes[met.numpy()[classes, matched] == 0]] = UNMATCHED
+    return matching
+
+
+def error(predicted: Tensor, labels: Tensor, matching: Tensor) -> float:
+    """The share of images whose class is not matched to their label; an unmatched class is always wrong."""
+    return 1 - int((matching[predicted] == labels).sum()) / len(labels)
+
+
+@dataclass(frozen=True)
+class MatchedCode:
+    """The code that is held against the labels and the label of each of its classes, int64 [K], fitted on train images."""
+
+    name: str
+    matching: Tensor
+    train_predicted: Tensor
+    test_predicted: Tensor
+
+
+def matched_code(spec: LatentSpec) -> str | None:
+    """The code that is held against the labels: the categorical one with the width nearest to the number of labels, the first
+    of several alike. That is categorical_0 in every shipped config. None where there is no categorical code."""
+    widths = dict(zip(spec.categorical_names, spec.categorical, strict=True))
+    return min(widths, key=lambda name: abs(widths[name] - CLASSES), default=None)
+
+
+def match(subject: Subject, reals: Reals, group: Group) -> MatchedCode | None:
+    """The matching of a subject's code to the labels; None where there are no labels or no categorical code."""
+    name = matched_code(subject.spec)
+    if name is None or reals.train_labels is None:
+        return None
+    position = subject.spec.categorical_names.index(name)
+    train, test = (subject.posteriors(source, group).logits[position].argmax(1) for source in (reals.train, reals.test))
+    widths = (subject.spec.categorical[position], CLASSES)
+    return MatchedCode(name, fit_matching(train, reals.train_labels, widths), train, test)
+
+
+def code_error(subject: Subject, reals: Reals, group: Group) -> Figures:
+    """`code_error` and `code_error_fitted_on_test` (fractions), `matching` (code, label by class) and what it was fitted on."""
+    matched = match(subject, reals, group)
+    if matched is None or reals.test_labels is None:
+        return {}
+    predicted, labels = matched.test_predicted, reals.test_labels
+    flattering = fit_matching(predicted, labels, (len(matched.matching), CLASSES))
+    named = {str(number): label for number, label in enumerate(matched.matching.tolist()) if label != UNMATCHED}
+    return {
+        "code_error": error(predicted, labels, matched.matching),
+        "code_error_fitted_on_test": error(predicted, labels, flattering),
+        "matching": {"code": matched.name, "labels": named, "fitted_on": len(reals.train)},
+    }

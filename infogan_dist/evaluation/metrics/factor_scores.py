@@ -1,0 +1,56 @@
+"""How well single codes stand for the factors that images were made from, where these are known: data.name = sprites."""
+
+from __future__ import annotations
+
+import torch
+
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.metrics.disentanglement import (
+    Variables,
+    disentanglement_completeness_informativeness,
+    factor_vae_score,
+    information,
+    mutual_information_gap,
+    separated_attribute_predictability,
+)
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.subject import Subject
+from infogan_dist.latents import LatentSpec
+from infogan_dist.losses import CodePosterior
+from infogan_dist.randomness import Stream
+
+
+def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
+    """What Q reads, in the order of `spec.code_names`: the likeliest class of a categorical code, the mean of a continuous one."""
+    classes = [logits.argmax(1, keepdim=True).double() for logits in posterior.logits]
+    kinds = (True,) * len(classes) + (False,) * spec.continuous
+    return Variables(torch.cat([*classes, posterior.mean.double()], dim=1), kinds)
+
+
+def factor_scores(subject: Subject, reals: Reals, group: Group) -> Figures:
+    """`factor_scores`: `mig`, `factor_vae`, `sap`, `disentanglement`, `completeness`, `informativeness` of Q on test images;
+    `information_by_factor`: what each code tells of each factor, nats."""
+    factors = reals.test_factors
+    if factors is None or not subject.spec.code_names:
+        return {}
+    codes = read_codes(subject.posteriors(reals.test, group), subject.spec)
+    return group.on_main(lambda: scored(codes, factors.variables, subject.spec.code_names, factors.names))
+
+
+def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], factor_names: tuple[str, ...]) -> Figures:
+    """The figures of N images. The draws that the scores need are the same for every run."""
+    stream = Stream(0, "factor scores")
+    told = {
+        code: dict(zip(factor_names, row, strict=True))
+        for code, row in zip(code_names, information(codes, factors).tolist(), strict=True)
+    }
+    return {
+        "factor_scores": {
+            "mig": mutual_information_gap(codes, factors),
+            "factor_vae": factor_vae_score(codes, factors, stream),
+            "sap": separated_attribute_predictability(codes, factors),
+            **disentanglement_completeness_informativeness(codes, factors, stream),
+        },
+        "information_by_factor": told,
+    }

@@ -1,0 +1,28 @@
+"""The mutual information lower bound on fresh images of G_ema. It says nothing about real images: see the code error."""
+
+from __future__ import annotations
+
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.subject import Subject
+from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.losses import CodePosterior, information_bound, negative_log_likelihoods
+
+
+def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, float]:
+    """L_I by code in nats, H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5); below 0 where Q is worse than no guess."""
+    likelihoods = negative_log_likelihoods(posterior, codes, spec)
+    return {name: bound.item() for name, bound in information_bound(likelihoods, spec).items()}
+
+
+def information(subject: Subject, reals: Reals, group: Group) -> Figures:
+    """`mutual_information` and `mutual_information_ceiling`, nats by code. The latter is ln K for K classes; for a continuous
+    code its differential entropy, which a precise Q may exceed."""
+    if not subject.spec.code_names:
+        return {}
+    posterior, codes = subject.fakes(group)
+    return {
+        "mutual_information": bounds(posterior, codes, subject.spec),
+        "mutual_information_ceiling": subject.spec.entropies(),
+    }

@@ -1,0 +1,123 @@
+"""The losses of InfoGAN as pure functions of tensors, in the order and letters of the papers. Every value is in nats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softplus
+
+from infogan_dist.config.schema import ObjectiveConfig
+from infogan_dist.latents import Codes, LatentSpec
+
+SMALLEST_JOINT = 1e-6  # of a joint probability whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class CodePosterior:
+    """Q(c | x): logits [B, K] of each categorical code; mean and log-variance [B, n] of the continuous ones."""
+
+    logits: tuple[Tensor, ...]
+    mean: Tensor
+    log_variance: Tensor
+
+    @classmethod
+    def from_output(cls, output: Tensor, spec: LatentSpec) -> CodePosterior:
+        """Split Q's output [B, spec.posterior_dim]; the numbers are in float32 at least."""
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        *logits, mean, log_variance = output.split([*spec.categorical, spec.continuous, spec.continuous], dim=1)
+        return cls(tuple(logits), mean, log_variance)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
+    """`standard`: -E[log D(x)] - E[log(1 - D(G(z, c)))], cross-entropy with reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1).
+
+    `relativistic`: -E[log σ(l(x) - l(G(z, c)))] of the logits l of pairs (Jolicoeur-Martineau 2019, Eq. 3; Huang et al. 2024).
+    """
+    real_logits, fake_logits = _exact(real_logits), _exact(fake_logits)
+    if objective.adversarial == "relativistic":
+        return softplus(fake_logits - real_logits).mean()
+    if objective.adversarial == "none":
+        return nothing_of(real_logits, fake_logits)
+    return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+
+def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """|∇D(x)|² of each image, [B]: what R1 and R2 penalise (Mescheder et al. 2018). Differentiable once more."""
+    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return slopes.square().flatten(1).sum(1)
+
+
+def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² of squared slopes [B] (Mescheder et al. 2018, Eqs. 9 and 10); None without any."""
+    weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
+    terms = [gamma / 2 * slopes.mean() for gamma, slopes in weighted if slopes is not None]
+    return torch.stack(terms).sum() if terms else None
+
+
+def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
+    """`standard`: -E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3).
+
+    `relativistic`, which alone needs reals: -E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4).
+    """
+    fake_logits = _exact(fake_logits)
+    if objective.adversarial == "none":
+        return nothing_of(fake_logits)
+    return softplus(-(fake_logits if real_logits is None else fake_logits - _exact(real_logits))).mean()
+
+
+def nothing_of(*logits: Tensor) -> Tensor:
+    """0, with a gradient of 0 for all that made the logits: a wrapper still finds every parameter used."""
+    return 0 * torch.cat(logits).sum()
+
+
+def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:
+    """-E[log Q(c | x)] by code: cross-entropy of a class, Gaussian with learned variance of a level."""
+    classes = codes.categorical.unbind(1)
+    likelihoods = [cross_entropy(logits, c) for logits, c in zip(posterior.logits, classes, strict=True)]
+    squared = (codes.continuous.to(posterior.mean) - posterior.mean).square() * torch.exp(-posterior.log_variance)
+    gaussian = 0.5 * (math.log(2 * math.pi) + posterior.log_variance + squared)
+    return dict(zip(spec.code_names, [*likelihoods, *gaussian.mean(0)], strict=True))
+
+
+def information_loss(likelihoods: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig) -> Tensor:
+    """λ · -E[log Q(c | x)] summed over the codes: -λ L_I without its constant H(c) (Chen et al. 2016, Eqs. 5 and 6)."""
+    weight = dict.fromkeys(spec.categorical_names, objective.lambda_categorical)
+    weight |= dict.fromkeys(spec.continuous_names, objective.lambda_continuous)
+    return sum((weight[name] * value for name, value in likelihoods.items()), start=torch.zeros(()))
+
+
+def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
+    """L_I by code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
+    return {name: entropy - likelihoods[name] for name, entropy in spec.entropies().items()}
+
+
+def clustering_loss(
+    posterior: CodePosterior,
+    partners: CodePosterior,
+    evenness: float = 1.0,
+    mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint,
+) -> Tensor:
+    """-I(c, c') of the classes that Q gives an image and its partner, summed over the categorical codes (Ji et al. 2019, Eq. 3).
+
+    I = H(c) + H(c') - H(c, c'); the first two, which want all classes used alike, count `evenness` times (their entropy
+    coefficient). `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
+    """
+    of_codes = zip(posterior.logits, partners.logits, strict=True)
+    joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
+    return -sum((mutual_information(joint, evenness) for joint in joints), start=torch.zeros(()))
+
+
+def mutual_information(joint: Tensor, evenness: float = 1.0) -> Tensor:
+    """I in nats of a joint distribution [K, K], made symmetric first (Ji et al. 2019, Eqs. 2 and 3), its two marginal entropies
+    times `evenness`."""
+    joint = ((joint + joint.T) / 2).clamp_min(SMALLEST_JOINT)
+    marginal = joint.sum(1).log()
+    return (joint * (joint.log() - evenness * marginal[:, None] - evenness * marginal[None, :])).sum()
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

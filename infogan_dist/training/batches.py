@@ -1,0 +1,138 @@
+"""What each step trains on: this rank's part of every global batch, as a function of its global positions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from infogan_dist.config.schema import Config
+from infogan_dist.data.augmentation import View, draws_at
+from infogan_dist.data.neighbours import nearest_neighbours
+from infogan_dist.data.sources import ImageSource
+from infogan_dist.data.stream import ImageShelf, ImageStream
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.errors import UserError
+from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.randomness import Stream
+from infogan_dist.training.schedule import annealing, clustering_weight
+from infogan_dist.training.step import MicroBatch, Partners
+
+DRAWN_AT_ONCE = 8192  # images: a draw is some hundred small operations, however many rows it has
+
+Draws = dict[str, Tensor]  # by what they are for: [B, n] each, of the same images
+
+
+def images_before(config: Config, step: int) -> int:
+    """The images seen when `step`, counted from 1, begins."""
+    return (step - 1) * config.train.global_batch
+
+
+class BatchStream:
+    """This rank's part of every step's global batch. Every rank makes one; it is the same data for any number of ranks.
+
+    Raises UserError where views paste from one image to another and the images of a rank do not come in pairs.
+    """
+
+    def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
+        self._config, self._cluster, self._source = config, cluster, source
+        self._reals, self._images = (
+            ImageStream(len(source), config.seed),
+            ImageShelf(source, cluster.device, cluster.dtype),
+        )
+        self._spec, self._latents = LatentSpec.from_config(config.latents), Stream(config.seed, "latents")
+        self._views = Stream(config.seed, "views")
+        self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
+        self._drawn: dict[int, list[Draws]] = {}
+        _check_pairs(config, cluster.processes)
+
+    def at(self, step: int) -> list[MicroBatch]:
+        """The micro-batches of `step`, counted from 1."""
+        self._cluster.enters(f"reading the images of step {step}")
+        if step not in self._drawn:
+            self._drawn = self._draw(step)
+        shares = self._positions(step)
+        batches = [self._batch(step, *share) for share in zip(shares, self._drawn[step], strict=True)]
+        for positions in self._positions(step + 1):
+            self._images.prefetch(self._reals.at(positions))
+            if self._clusters(step + 1):
+                self._images.prefetch(self._partner_indexes(step + 1, positions))
+        return batches
+
+    def images_of(self, step: int) -> list[int]:
+        """The indexes of all images of `step` in the data set, those of other ranks too."""
+        first = images_before(self._config, step)
+        return self._reals.at(torch.arange(first, first + self._config.train.global_batch)).tolist()
+
+    @cached_property
+    def _neighbours(self) -> Tensor:
+        """Found by rank zero, so that all ranks have the same where their machines round differently."""
+        if len(self._source) < 2:
+            return torch.zeros(1, 1, dtype=torch.int64)
+        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images")
+        return self._cluster.on_main(lambda: nearest_neighbours(self._source))
+
+    def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
+        reals = self._images.read(self._reals.at(positions))
+        annealed = annealing(self._config.schedule, images_before(self._config, step))
+        strength = torch.full((), annealed, device=reals.device)  # a kernel, not a copy that the host waits for
+        views = {
+            name: View(self._config.views, drawn[name], strength) for name in ("D", "G", "partner") if name in drawn
+        }
+        partners = None
+        if self._clusters(step):
+            images = self._images.read(self._partner_indexes(step, positions))
+            weight = clustering_weight(self._config.objective, images_before(self._config, step))
+            partners = Partners(views["partner"](images), torch.full_like(strength, weight))
+        codes = Codes(drawn["categorical"], drawn["continuous"])
+        return MicroBatch(reals, drawn["latent"], codes, views.get("D"), views.get("G"), partners)
+
+    def _clusters(self, step: int) -> bool:
+        return clustering_weight(self._config.objective, images_before(self._config, step)) > 0
+
+    def _partner_indexes(self, step: int, positions: Tensor) -> Tensor:
+        annealed = annealing(self._config.schedule, images_before(self._config, step))
+        share = self._config.objective.neighbour_partners * annealed
+        return self._reals.partners_at(positions, share, lambda: self._neighbours)
+
+    def _positions(self, step: int) -> list[Tensor]:
+        train = self._config.train
+        return self._cluster.micro_batch_positions(
+            images_before(self._config, step), train.global_batch, train.accumulate
+        )
+
+    def _draw(self, step: int) -> dict[int, list[Draws]]:
+        """The random numbers of `step` and its neighbours. Which neighbours depends on no other step: a resumed run draws the
+        same rows together as one that was not interrupted."""
+        first = step - (step - 1) % self._at_once
+        steps = range(first, first + self._at_once)
+        shares = [positions for each in steps for positions in self._positions(each)]
+        table = self._rows(torch.cat(shares).to(self._cluster.device))
+        split = (
+            dict(zip(table, rows, strict=True))
+            for rows in zip(*(t.split(len(shares[0])) for t in table.values()), strict=True)
+        )
+        return {each: list(islice(split, self._config.train.accumulate)) for each in steps}
+
+    def _rows(self, positions: Tensor) -> Draws:
+        latents, objective = self._spec.draw(self._latents, positions), self._config.objective
+        drawn = {
+            "latent": self._spec.vector(latents).to(self._cluster.dtype),
+            "categorical": latents.codes.categorical,
+            "continuous": latents.codes.continuous,
+        }
+        seen = ["D", "G"] if objective.information_from == "views" else []
+        seen += ["partner"] if objective.lambda_clustering else []
+        return drawn | {name: draws_at(self._views.derived(name), positions) for name in seen}
+
+
+def _check_pairs(config: Config, processes: int) -> None:
+    share = config.train.global_batch // (processes * config.train.accumulate)
+    used = config.objective.information_from == "views" or config.objective.lambda_clustering > 0
+    if used and config.views.paste and share % 2:
+        raise UserError(
+            f"views.paste = {config.views.paste} pastes between the two images of a pair, but train.global_batch = "
+            f"{config.train.global_batch} gives each process {share} at a time; use a batch that gives an even number"
+        )

@@ -1,0 +1,117 @@
+"""The loop: `train` composes every other room. Read this first, then `steps`, `sides` and `objectives`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from infogan_dist.checkpoints.resume import admit
+from infogan_dist.config.reading import dotted
+from infogan_dist.config.schema import Config
+from infogan_dist.data.sources import ImageSource, open_images
+from infogan_dist.distributed.agreement import checksums
+from infogan_dist.distributed.cluster import Cluster, check_trackers
+from infogan_dist.distributed.launcher import Launch
+from infogan_dist.errors import StoppedBySignal, UserError
+from infogan_dist.latents import LatentSpec
+from infogan_dist.networks import build_networks, compile_networks
+from infogan_dist.training.batches import BatchStream, images_before
+from infogan_dist.training.cuda_graph import GraphedStep
+from infogan_dist.training.ema import update_average
+from infogan_dist.training.modules import build_sides, owned_networks
+from infogan_dist.training.probe import Probe
+from infogan_dist.training.profiling import not_profiled, profiled
+from infogan_dist.training.run import Run
+from infogan_dist.training.schedule import annealing
+from infogan_dist.training.signals import StopRequest
+from infogan_dist.training.step import Game, MicroBatch, build_optimizers, set_rates, train_step
+
+A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
+PROBED = 64  # images that the hosts compare
+
+
+def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
+    """Train one run to config.train.steps, continuing from its newest checkpoint that verifies. Every rank calls it.
+
+    With `profile` some steps are profiled.
+
+    Raises UserError, NoUsableCheckpoint, Diverged, or StoppedBySignal after saving.
+    """
+    with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
+        source = cluster.on_all(lambda: open_images(config.data))
+        cluster.on_main(lambda: check_trackers(config.log.trackers))
+        cluster.check_same(facts_of(config, source))
+        admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
+        cluster.announce(*admission.notices)
+        if admission.finished:
+            cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
+            return
+        config = admission.config
+        cluster.configure(config)
+        game = build_game(config, cluster)
+        batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
+        probe = Probe(game, config.seed)
+        profiling = profiled(cluster, config.output) if profile else not_profiled()
+        with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
+            cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
+            for step in run.remaining_steps():
+                batch = batches.at(step)
+                set_rates(game, annealing(config.schedule, images_before(config, step)))
+                metrics = take_step(batch)
+                update_average(game.networks, config.train, step, metrics["gradient/G"])
+                run.watch(step, metrics)
+                if run.due(config.log.every, step):
+                    run.record(step, metrics | probe(batch))
+                if run.due(config.sample.every, step):
+                    run.save_pictures(step)
+                if config.evaluate.every and run.due(config.evaluate.every, step):
+                    run.evaluate(step)
+                if run.due(config.processes.check_every, step):
+                    run.check_agreement()
+                stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
+                if stopping or run.due(config.checkpoint.every, step):
+                    run.save_checkpoint(step, wait=stopping)
+                step_is_done()
+                if stopping and step < config.train.steps:
+                    raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
+
+
+def facts_of(config: Config, source: ImageSource) -> dict[str, object]:
+    """What must be the same wherever a process of this run was started, by the name a user knows it by."""
+    some = source.read(torch.linspace(0, len(source) - 1, min(len(source), PROBED)).long())
+    images = {"the number of images": len(source), "the checksum of some images": checksums({"images": some}).item()}
+    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | images
+
+
+def build_game(config: Config, cluster: Cluster) -> Game:
+    """Networks from the seed, the two sides as the cluster wraps them, and their optimizers. Every rank calls it."""
+    networks = build_networks(config).to(cluster.device, cluster.dtype)
+    compile_networks(networks, config)
+    discriminator_side, generator_side = build_sides(networks, config.objective)
+    optimizer_D, optimizer_G = build_optimizers(networks, config.objective, config.optimizer)
+    not_of_G, _ = owned_networks(networks, config.objective)
+    return Game(
+        networks=networks,
+        discriminator_side=cluster.prepare(discriminator_side),
+        generator_side=cluster.prepare(generator_side, *not_of_G.values()),
+        optimizer_D=cluster.prepare_optimizer(optimizer_D),
+        optimizer_G=cluster.prepare_optimizer(optimizer_G),
+        spec=LatentSpec.from_config(config.latents),
+        objective=config.objective,
+        optimizer=config.optimizer,
+        engine=cluster,
+    )
+
+
+def stepper(config: Config, cluster: Cluster, game: Game) -> Callable[[Sequence[MicroBatch]], dict[str, Tensor]]:
+    """How this run takes a step: `train_step` with its game, or a graph of it. Raises UserError where none can be recorded."""
+    if not config.train.cuda_graph:
+        return partial(train_step, game)
+    if cluster.device.type != "cuda" or cluster.processes > 1:
+        raise UserError(
+            f"train.cuda_graph = true needs one process on a GPU; here {cluster.processes} on {cluster.device.type}"
+        )
+    return GraphedStep(game)
