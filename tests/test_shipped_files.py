@@ -13,7 +13,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from infogan_dist.__main__ import _parse
+from infogan_dist.cli.main import parse as _parse
 from infogan_dist.config.reading import load_config
 from tests.conftest import ROOT, clean_environment
 

@@ -1,0 +1,65 @@
+"""Parses the command line, runs one command, and returns the exit code of the contract."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+
+from infogan_dist.cli import COMMANDS
+from infogan_dist.cli.arguments import Parser
+from infogan_dist.distributed.launcher import speaks
+from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
+
+SILENT_RANK_WAITS = 3  # seconds: a launcher ends all ranks when the first has failed, also before it has printed why
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code of the contract."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
+    try:
+        options = parse(arguments)
+        options.run(options)
+    except InfoganError as error:
+        if speaks(os.environ) or error.concerns_one_rank:
+            print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(SILENT_RANK_WAITS)
+        return error.exit_code
+    except KeyboardInterrupt:  # but in training, which saves first
+        print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
+        return StoppedBySignal.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of one command; `run` is its call. Raises UserError."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or rest[0].startswith("-")):
+        raise UserError(f"unrecognized argument {rest[0]} (see infogan-dist --help)")
+    if rest:
+        options.overrides += rest  # argparse takes positionals in one place only; ours may stand between options
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="infogan-dist", description="Train InfoGAN and use what its codes learned.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+    for name in COMMANDS:
+        command = import_module(f"infogan_dist.cli.{name}")
+        added = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=f"example: {command.EXAMPLE}",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+        added.set_defaults(run=command.run)
+        command.add_arguments(added)
+    return parser

@@ -1,0 +1,48 @@
+"""`train`: the run, the same command again continues it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from infogan_dist.cli.arguments import add_config, config_and_launch
+from infogan_dist.distributed.launcher import speaks
+from infogan_dist.errors import UserError
+
+HELP = "trains; the same command again continues the run where it stopped"
+EXAMPLE = "infogan-dist train configs/quickstart.yaml train.steps=500"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--resume", default="auto", metavar="auto|never|CHECKPOINT", help="where to start (auto)")
+    parser.add_argument("--debug", action="store_true", help="a tiny checked run on one process, into OUTPUT-debug")
+    parser.add_argument("--profile", action="store_true", help="where the time of some steps goes, into OUTPUT/profile")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+
+
+def run(options: argparse.Namespace) -> None:
+    from infogan_dist.config.reading import dump_config
+
+    config, launch = config_and_launch(options)
+    if launch.precision not in (None, config.train.precision) and speaks(os.environ):
+        print(
+            f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
+            file=sys.stderr,
+        )
+    if options.dry_run:
+        if speaks(os.environ):
+            print(dump_config(config), end="")
+        return
+
+    if options.debug and options.profile:
+        raise UserError("--debug trains a few checked steps, whose times say nothing; give --profile without it")
+    if options.debug:
+        from infogan_dist.diagnostics.debug import debug
+
+        debug(config, launch)
+    else:
+        from infogan_dist.training.loop import train
+
+        train(config, launch, options.resume, options.profile)
