@@ -33,10 +33,10 @@ def tiny(output: Path | str, *overrides: str) -> Config:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The environment without anything a launcher may have left in it."""
+    """The environment without anything a launcher may have left in it, and without GPUs: these tests are of CPUs."""
     launcher = ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "ACCELERATE_", "TORCHELASTIC_", "GROUP_", "ROLE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
-    return kept | {"OMP_NUM_THREADS": "1"} | variables
+    return kept | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

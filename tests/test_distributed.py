@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -233,6 +233,30 @@ def test_fp16_on_a_cpu_is_refused_and_auto_is_resolved() -> None:
         resolve_precision("fp16", cpu)
     assert resolve_precision("fp64", cpu) == "fp64"
     assert resolve_precision("auto", cpu) in ("bf16", "fp32")
+
+
+@pytest.fixture
+def _tf32_put_back() -> Iterator[None]:
+    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.set_float32_matmul_precision(matrices)
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = convolutions, benchmark
+
+
+@pytest.mark.usefixtures("_tf32_put_back")
+def test_a_run_with_a_gradient_penalty_uses_no_tf32_and_the_next_one_does() -> None:
+    """The flags are torch's own and need no GPU; the cluster only has to believe that it has one."""
+    seen = []
+    for penalty in ("r1_gamma: 0", "r1_gamma: 1", "r2_gamma: 1", "r1_gamma: 0"):
+        config = tiny("x", f"objective={{{penalty}}}", "train.precision=fp32")
+        with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            cluster.device = torch.device("cuda", 0)
+            cluster.configure(config)
+            # each of these raises where torch's older and newer settings contradict each other
+            matrices = torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()
+            seen.append((*matrices, torch.backends.cudnn.allow_tf32))
+    assert seen == [(True, "high", True), (False, "highest", False), (False, "highest", False), (True, "high", True)]
 
 
 def test_unknown_and_missing_trackers_are_named() -> None:

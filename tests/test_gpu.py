@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from infogan_dist.checkpoints.store import find
@@ -17,7 +22,8 @@ from infogan_dist.training.ema import update_average
 from infogan_dist.training.loop import build_game, stepper, train
 from infogan_dist.training.run import game_state
 from infogan_dist.training.step import train_step
-from tests.conftest import ONE_PROCESS, tiny
+from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
+from tests.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,9 +32,9 @@ pytestmark = [
 ONE_GPU = dataclasses.replace(ONE_PROCESS, cpu=False)
 
 
-def first_gradients(precision: str, launch=ONE_GPU) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
+def first_gradients(precision: str, launch=ONE_GPU, *overrides: str) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
     """D's reduced and unscaled gradients of the first step, in float32 on the CPU."""
-    config = tiny("x", f"train.precision={precision}", "optimizer.D.clip_norm=1e9")
+    config = tiny("x", f"train.precision={precision}", "optimizer.D.clip_norm=1e9", *overrides)
     with Cluster(launch, 1, config.processes) as cluster:
         cluster.configure(config)
         game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
@@ -112,3 +118,89 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
                 update_average(game.networks, config.train, step, metrics["gradient/G"])
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-9), (torch.float32, 1e-4), (torch.bfloat16, 2**-6), (torch.float16, 2**-9)],
+)
+def test_batch_norm_by_parts_is_the_formula(
+    dtype: torch.dtype, tolerance: float, channels_last: bool, shape: str, batches: int, parts: int
+) -> None:
+    """Several processes, simulated one after another on one card."""
+    x, dy, weight, bias = example(shape, dtype, "cuda")
+    if channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    assert_the_same(by_parts(x, dy, weight, bias, batches, parts), by_formula(x, dy, weight, bias, batches), tolerance)
+
+
+SHARED = ["batch heads plain accumulate-1", "batch trunk penalties accumulate-4", "recipe"]
+
+
+def worker(folder: Path, processes: int) -> None:
+    """Train SHARED on the first visible GPU in so many processes, each with an environment of its own as from two hosts."""
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    several = {"WORLD_SIZE": str(processes), **place} if processes > 1 else {}
+    command = [sys.executable, "-m", "tests.gpu_worker", str(folder), "10", *SHARED]
+    ranks = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=clean_environment(CUDA_VISIBLE_DEVICES=gpu, **several, **({"RANK": str(rank)} if several else {})),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    try:
+        for rank in ranks:
+            _, said = rank.communicate(timeout=600)
+            assert rank.returncode == 0, said
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def test_two_processes_on_one_gpu_end_where_one_does(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        worker(tmp_path / str(processes), processes)
+    for name in SHARED:
+        one, first, second = (
+            load_file(tmp_path / str(processes) / f"{name.replace(' ', '-')}-rank{rank}.safetensors")
+            for processes, rank in ((1, 0), (2, 0), (2, 1))
+        )
+        for key, tensor in one.items():
+            assert torch.equal(first[key], second[key]), (name, key)
+            assert (tensor - first[key]).abs().max() <= 1e-9, (name, key)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_penalty_is_taken_in_full_precision(precision: str) -> None:
+    """TF32 keeps 10 bits of a factor: the penalty would be off by some 1e-3."""
+
+    def penalty(launch, precision: str) -> float:  # type: ignore[no-untyped-def]
+        config = tiny("x", f"train.precision={precision}", "objective.r1_gamma=1", "networks.width=32")
+        with Cluster(launch, 1, config.processes) as cluster:
+            cluster.configure(config)
+            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            return train_step(game, batches.at(1))["loss/penalty"].item()
+
+    assert penalty(ONE_GPU, precision) == pytest.approx(penalty(ONE_PROCESS, "fp64"), rel=1e-5)
+
+
+def test_the_gradients_of_a_penalty_are_in_full_precision() -> None:
+    """They come from the second derivative, which runs in the step's one backward."""
+    ours, exact = (
+        first_gradients(*each, "objective.r1_gamma=100") for each in (("fp32", ONE_GPU), ("fp64", ONE_PROCESS))
+    )
+    a, b = (torch.cat([tensor.flatten() for tensor in each.values()]) for each in (ours, exact))
+    assert (a - b).norm() <= 1e-4 * b.norm()

@@ -42,7 +42,7 @@ class Cluster(Group):
         self._drop_accelerator()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # every step has the same shapes: look for the fastest kernels once
-            torch.set_float32_matmul_precision("high")  # tf32
+            allow_tf32(not config.objective.has_gradient_penalty)
         self._compression = config.processes.compress_gradients
         self._accelerator = Accelerator(
             cpu=self.device.type == "cpu",
@@ -185,6 +185,16 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         return precision
     has_bf16 = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_bf16 else "fp32"
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether matrix products and convolutions of float32 on a GPU may round their factors to TF32, for the whole process.
+
+    Set for a run, not around a penalty: its second derivative runs later, within the step's one backward. Only torch's older
+    settings are used: it refuses to read these once the newer ones (`fp32_precision`) were set.
+    """
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def check_trackers(names: tuple[str, ...]) -> None:

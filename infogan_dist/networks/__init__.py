@@ -64,8 +64,11 @@ def compile_networks(networks: Networks, config: Config) -> None:
     are penalised: torch.compile has no second derivative."""
     if not config.train.compile:
         return
-    penalised = config.objective.r1_gamma > 0 or config.objective.r2_gamma > 0
-    for network in (networks.G, networks.Q, *(() if penalised else (networks.FE, networks.D))):
+    for network in (
+        networks.G,
+        networks.Q,
+        *(() if config.objective.has_gradient_penalty else (networks.FE, networks.D)),
+    ):
         network.compile(mode=config.train.compile, dynamic=False)
 
 

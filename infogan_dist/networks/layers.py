@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from infogan_dist.config.schema import NormD
+from infogan_dist.networks.batch_norm_kernels import kernels_for
 from infogan_dist.randomness import Stream
 
 
@@ -107,16 +108,14 @@ class _NormaliseByParts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
-        scratch = norm.running_mean.clone(), norm.running_var.clone()  # in their precision the kernel keeps its sums
-        batches = x.chunk(norm.batches)
-        parts = [torch.batch_norm_update_stats(batch, *scratch, norm.momentum) for batch in batches]
-        means, variances = norm.of_the_whole(*(torch.stack(each) for each in zip(*parts, strict=True)))
+        kernels, batches = kernels_for(x.device), x.chunk(norm.batches)
+        means, variances = norm.of_the_whole(*kernels.statistics(batches, norm))
         ctx.save_for_backward(x, weight, bias, means, variances)
         ctx.norm, ctx.batches = norm, norm.batches
         ctx.mark_non_differentiable(means, variances)
         given = zip(batches, means, variances, strict=True)
         y = _joined(
-            [F.batch_norm(batch, mean, variance, weight, bias, eps=norm.eps) for batch, mean, variance in given]
+            [kernels.normalised(*batch_and_statistics, weight, bias, norm.eps) for batch_and_statistics in given]
         )
         return y, means, variances
 
@@ -129,22 +128,12 @@ class _NormaliseByParts(torch.autograd.Function):
             y = _normalised(x, weight, bias, norm, ctx.batches)
             found = iter(torch.autograd.grad(y, inputs, dy, create_graph=True))
             return *(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None
-        apart = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), means, variances, strict=True))
-        known = [
-            torch.ops.aten.native_batch_norm_backward(
-                dy_, x_, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
-            )
-            for x_, dy_, mean, variance in apart
-        ]
-        sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in known])  # [batches, 2, C]
-        count = x.numel() / x.shape[1] / ctx.batches * norm.parts
-        by_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * norm.gathered(sums).sum(0)
-        for (x_, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(
-            apart, known, by_statistics, strict=True
-        ):
-            dx -= F.batch_norm(x_, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
+        batches = list(zip(x.chunk(ctx.batches), dy.chunk(ctx.batches), strict=True))
+        dx, sums = kernels_for(x.device).gradients(
+            batches, means, variances, weight, norm, total=lambda sums: norm.gathered(sums).sum(0)
+        )
         dweight, dbias = sums.sum(0)
-        return _joined([dx for dx, _, _ in known]), dweight, dbias, None
+        return _joined(dx), dweight, dbias, None
 
 
 def _normalised(x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm, batches: int) -> Tensor:
