@@ -26,6 +26,7 @@ from infogan_dist.profiling import not_profiled, profiled
 from infogan_dist.run import Run
 from infogan_dist.schedule import annealing
 from infogan_dist.sides import build_sides, owned_networks
+from infogan_dist.state import check_described
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, set_rates, train_step
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
@@ -48,7 +49,9 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         if admission.finished:
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
             return
-        config = admission.config
+        config, checkpoint = admission.config, admission.checkpoint
+        if checkpoint is not None:
+            cluster.on_main(lambda: check_described(checkpoint, config))
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
