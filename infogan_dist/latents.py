@@ -119,7 +119,10 @@ class LatentSpec:
         for name, value in values.items():
             if name not in self.code_names:
                 raise UserError(f"there is no code {name}; this model has {', '.join(self.code_names) or 'none'}")
-            value = torch.as_tensor(value)
+            try:
+                value = torch.as_tensor(value)
+            except (RuntimeError, OverflowError):  # an integer of more than 64 bits
+                raise UserError(f"{name} does not take {value}") from None
             if name in self.continuous_names:
                 if not value.isfinite().all():
                     raise UserError(f"{name} is not a finite number")

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.checkpoints.manifest import sealed
 from infogan_dist.checkpoints.state import optimizer_tensors, restore_optimizer
 from infogan_dist.checkpoints.store import Damaged, State
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
@@ -96,7 +97,7 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["../../secret"] = manifest["files"]["G.safetensors"]
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
     with pytest.raises(Damaged, match="secret"):
         checkpoints.verify(path)
 
@@ -150,7 +151,7 @@ def test_steps_of_more_digits_than_a_name_has_are_newer(tmp_path: Path) -> None:
 
 def _forge(path: Path, **changes: object) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | changes))
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest | changes)))
 
 
 def _swap_in(path: Path, content: bytes) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,11 +79,54 @@ def test_lab6_is_the_report() -> None:
         ({"data": {"channels": 3}}, ["data.channels = 3", "grey"]),
         ({"train": {"accumulate": 7}}, ["train.accumulate = 7", "train.global_batch = 100"]),
         ({"schema_version": 2}, ["schema_version = 2"]),
+        ({"output": ""}, ["output is empty"]),
+        ({"output": "runs/a\0b"}, ["output holds a NUL"]),
+        ({"output": "runs/" + "a" * 300}, ["output has a name of 300 bytes"]),
+        ({"output": "a/" * 2000}, ["output has 4000 bytes"]),
+        ({"output": "\ud800"}, ["output is not valid Unicode"]),
+        ({"data": {"root": "a" * 300}}, ["data.root has a name of 300 bytes"]),
+        ({"data": {"root": "a\0"}}, ["data.root holds a NUL"]),
+        ({"latents": {"categorical": [], "continuous": 0}}, ["no code", "set latents.categorical = [10]"]),
+        ({"latents": {"noise": [{"dim": 10_000}] * 2}}, ["latents have 20010 dimensions"]),
+        ({"latents": {"categorical": [10] * 101}}, ["latents.categorical", "100 items"]),
     ],
 )
 def test_what_is_wrong_is_named_with_its_remedy(values: dict[str, object], words: list[str]) -> None:
     message = said(values)
     assert all(word in message for word in words), message
+
+
+def integer_keys(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a JSON schema that take an integer."""
+    for name, child in node.get("properties", {}).items():
+        if "$ref" in child:
+            yield from integer_keys(schema, schema["$defs"][child["$ref"].rpartition("/")[2]], f"{prefix}{name}.")
+        elif "integer" in [each.get("type") for each in child.get("anyOf", [child])]:
+            yield f"{prefix}{name}"
+
+
+INTEGER_KEYS = sorted(integer_keys(Config.model_json_schema(), Config.model_json_schema()))
+
+
+def test_the_search_for_integer_keys_finds_them() -> None:
+    assert {"train.threads", "processes.timeout", "collapse.rows", "latents.continuous", "seed"} <= set(INTEGER_KEYS)
+
+
+@pytest.mark.parametrize("key", INTEGER_KEYS)
+@pytest.mark.parametrize("value", [2**63, 2**70, 10**400, -(2**70)])
+def test_an_absurd_integer_is_refused_by_name(key: str, value: int) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("debug", [f"{key}={value}"])
+    assert f"{key} = " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override", [f"latents.noise=[{{dim: {2**70}}}]", f"latents.categorical=[{2**70}]", "seed=0x" + "f" * 5000]
+)
+def test_an_absurd_integer_within_a_list_or_of_many_digits_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        load_config("debug", [override])
 
 
 def test_output_is_required() -> None:
@@ -123,7 +168,10 @@ def test_a_third_continuous_code_is_a_yaml_edit() -> None:
     )
 
 
-@given(st.floats(min_value=1e-9, max_value=9.9), st.integers(0, 2**63 - 1), st.text(min_size=1))
+paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=50)
+
+
+@given(st.floats(min_value=1e-9, max_value=9.9), st.integers(0, 2**63 - 1), paths)
 def test_a_dumped_config_loads_back_unchanged(lr: float, seed: int, output: str) -> None:
     config = parse_config({"output": output, "seed": seed, "optimizer": {"G": {"lr": lr}}})
     assert parse_config(yaml_core.load(dump_config(config), "dump")) == config

@@ -19,10 +19,13 @@ from torch import Tensor
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import NoUsableCheckpoint, UserError
+from infogan_dist.files import check_safetensors_header, open_regular, read_regular
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
 MANIFEST_LIMIT = 64 * 2**20  # bytes: ours have some kilobytes; a file of this name may be anything
+
+SEAL = "sha256"  # the manifest's own checksum
 
 State = dict[str, dict[str, Tensor]]  # file stem -> tensor name -> tensor
 
@@ -46,6 +49,7 @@ class _Facts(BaseModel):
     model_config = ConfigDict(strict=True)
     step: NonNegativeInt
     files: dict[str, _FileFacts]
+    images_seen: NonNegativeInt | None = None
     config: dict[str, Any] = {}
     scaler: dict[str, float] = {}
     bad_steps: dict[str, NonNegativeInt] = {}
@@ -61,6 +65,12 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return int(self.manifest["step"])
+
+    @property
+    def images_seen(self) -> int:
+        """Images that training had used; of a manifest that does not say so, by its step and config."""
+        found = self.manifest.get("images_seen")
+        return int(found) if found is not None else self.step * self.config.train.global_batch
 
     @property
     def config(self) -> Config:
@@ -96,17 +106,28 @@ def verify(path: Path) -> Checkpoint:
     return Checkpoint(path, manifest)
 
 
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the sha256 of the rest of it."""
+    content = {key: value for key, value in manifest.items() if key != SEAL}
+    return {**content, SEAL: _canonical_sha256(content)}
+
+
+def _canonical_sha256(content: dict[str, Any]) -> str:
+    """Of the JSON with sorted keys and no spaces, in ASCII: the same for any layout of the file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MANIFEST_LIMIT:
-            raise ValueError(f"it has more than {MANIFEST_LIMIT} bytes")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular(path, MANIFEST_LIMIT).decode("utf-8"))
         if not isinstance(manifest, dict):
             raise TypeError("it is no JSON object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"{path} is missing or unreadable ({error})") from error
     if manifest.get("schema") != MANIFEST_SCHEMA:
         raise Damaged(f"{path} has schema {manifest.get('schema')!r:.20}; this version reads {MANIFEST_SCHEMA}")
+    if SEAL in manifest and sealed(manifest)[SEAL] != manifest[SEAL]:  # manifests of older versions have none
+        raise Damaged(f"{path} is corrupt: its sha256 is not that of its content")
     try:
         _Facts.model_validate(manifest)
     except ValidationError as error:
@@ -123,6 +144,7 @@ def _verify_file(file: Path, facts: dict[str, Any]) -> None:
         raise Damaged(f"{file} has {file.stat().st_size} bytes instead of {facts['bytes']}")
     if sha256(file) != facts["sha256"]:
         raise Damaged(f"{file} is corrupt: its sha256 is not the manifest's")
+    check_safetensors_header(file)
     with safe_open(file, framework="pt") as tensors:
         shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 - no mapping
     if shapes != facts["shapes"]:
@@ -131,5 +153,5 @@ def _verify_file(file: Path, facts: dict[str, Any]) -> None:
 
 def sha256(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,9 @@ from infogan_dist.config.reading import changed_numbers, load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import resolve_precision
 from infogan_dist.errors import UserError
+from infogan_dist.files import open_regular
+
+LOCK_LIMIT = 1000  # bytes read of a lock file: it names a process and a host
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,11 @@ def check_writable(output: Path) -> None:
 def who_writes_in(output: Path) -> str | None:
     """The process that trains in `output` now; None where there is none."""
     try:
-        with (output / ".lock").open() as lock:
+        with open_regular(output / ".lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return lock.read().strip() or "another process"
+                return lock.read(LOCK_LIMIT).decode(errors="replace").strip() or "another process"
     except OSError:
         pass
     return None

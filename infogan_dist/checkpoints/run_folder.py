@@ -23,8 +23,11 @@ from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.reading import dump_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
+from infogan_dist.files import read_regular
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
+MEASURED = ("train", "evaluate")  # the kinds of rows whose values are numbers
+METRICS_LIMIT = 2**30  # bytes of metrics.jsonl: about 700,000 rows
 LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
@@ -175,13 +178,27 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no file; move it away")
     try:
-        *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        *lines, _torn = read_regular(path, METRICS_LIMIT).decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; mend it or move it away") from error
-    rows = [_parsed(line) for line in lines]
-    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    return [row for row in map(_parsed, lines) if _is_row(row)]
+
+
+def _is_row(found: Any) -> bool:
+    """Whether a line has what every row of ours has, and a row of metrics nothing but numbers and nulls beside it."""
+    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
+        return False
+    counts = [found.get("step"), found.get("images_seen")]
+    if not all(_is_number(count) and isinstance(count, int) and count >= 0 for count in counts):
+        return False
+    metrics = [value for key, value in found.items() if key != "kind"] if found["kind"] in MEASURED else []
+    return all(value is None or _is_number(value) for value in metrics)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
 
 
 def finite(value: Any) -> Any:
@@ -202,6 +219,7 @@ def _parsed(line: str) -> Any:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".tmp-{path.name}")
+    partial.unlink(missing_ok=True)  # it may be a FIFO, or a link to a file of someone else
     partial.write_text(text, encoding="utf-8")
     checkpoints.sync(partial)  # else a power cut may leave the new name with nothing in it
     partial.replace(path)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from infogan_dist.checkpoints.manifest import State
+from infogan_dist.checkpoints.manifest import Checkpoint, State
+from infogan_dist.config.schema import Config
 from infogan_dist.errors import NoUsableCheckpoint
+from infogan_dist.networks.loading import first_misfit, first_misfit_of_shapes
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what torch keeps of each parameter
 
@@ -31,12 +34,13 @@ def optimizer_tensors(optimizer: Optimizer, owned: dict[str, nn.Module]) -> dict
 def restore_optimizer(optimizer: Optimizer, owned: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` took, in each parameter's memory layout. The optimizer's rates are its own.
 
-    Raises NoUsableCheckpoint where the state of a parameter is missing or has another shape.
+    Raises NoUsableCheckpoint where the state of a parameter is missing or has another shape or dtype.
     """
     names = {parameter: name for name, parameter in _named_parameters(owned)}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    shapes = {f"{names[p]}/{key}": p.shape if key != "step" else () for p in parameters for key in ADAM_STATE}
-    check_shapes(tensors, shapes, "the optimizer")
+    count = torch.empty((), device="meta", dtype=torch.float32)  # Adam's step
+    expected = {f"{names[p]}/{key}": p if key != "step" else count for p in parameters for key in ADAM_STATE}
+    check_fit(tensors, expected, "the optimizer")
     if optimizer.state:  # in place: a recorded graph of the step goes on with the tensors that it knows
         with torch.no_grad():
             for parameter in parameters:
@@ -51,22 +55,27 @@ def restore_optimizer(optimizer: Optimizer, owned: dict[str, nn.Module], tensors
 
 
 def restore_networks(networks: dict[str, nn.Module], state: State) -> None:
-    """Put back what `network_tensors` took. Raises NoUsableCheckpoint where a tensor is missing, left over or of another shape."""
+    """Put back what `network_tensors` took. Raises NoUsableCheckpoint where a tensor is missing, left over or of another shape
+    or dtype."""
     for name, network in networks.items():
-        shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-        check_shapes(state.get(name, {}), shapes, name)
+        check_fit(state.get(name, {}), network.state_dict(), name)
         network.load_state_dict(state[name])
 
 
-def check_shapes(tensors: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], what: str) -> None:
-    """Raises NoUsableCheckpoint unless `tensors` are exactly those of `shapes`; names the first that is not."""
-    for name in [*shapes, *tensors]:
-        if name not in tensors or name not in shapes:
-            state = "lacks" if name not in tensors else "has no use for"
-            raise NoUsableCheckpoint(f"{what} {state} {name}")
-        if tuple(tensors[name].shape) != tuple(shapes[name]):
-            found, wanted = (list(each) for each in (tensors[name].shape, shapes[name]))
-            raise NoUsableCheckpoint(f"{what}'s {name} is {found}, not {wanted}")
+def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Raises NoUsableCheckpoint unless `tensors` have exactly the names, shapes and dtypes of `expected`."""
+    misfit = first_misfit(tensors, expected)
+    if misfit is not None:
+        raise NoUsableCheckpoint(f"{what} {misfit}")
+
+
+def check_described(checkpoint: Checkpoint, config: Config) -> None:
+    """Before memory is allocated for the networks of `config`: raises NoUsableCheckpoint where the checkpoint's shapes are others."""
+    files = checkpoint.manifest["files"]
+    shapes = {Path(name).stem: recorded["shapes"] for name, recorded in files.items()}
+    misfit = first_misfit_of_shapes(shapes, config)
+    if misfit is not None:
+        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {misfit}")
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

@@ -20,9 +20,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import infogan_dist
-from infogan_dist.checkpoints.manifest import MANIFEST, MANIFEST_SCHEMA, Checkpoint, Damaged, State, sha256, verify
+from infogan_dist.checkpoints.manifest import (
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    Checkpoint,
+    Damaged,
+    State,
+    sealed,
+    sha256,
+    verify,
+)
 from infogan_dist.distributed.launcher import speaks
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
+from infogan_dist.files import path_problem
 
 __all__ = [
     "Checkpoint",
@@ -74,7 +84,7 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
             sync(path)
             shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
             files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
-        manifest = {"schema": MANIFEST_SCHEMA, **facts, "versions": versions(), "files": files}
+        manifest = sealed({"schema": MANIFEST_SCHEMA, **facts, "versions": versions(), "files": files})
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         sync(partial / MANIFEST)
         sync(partial)
@@ -144,6 +154,11 @@ def find(path: Path) -> Checkpoint:
 
     Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
     """
+    problem = path_problem(str(path))
+    if problem is not None:
+        raise UserError(
+            f"the path of the checkpoint {problem}; give a run folder, a checkpoint folder or an exported file"
+        )
     if (path / "checkpoints").is_dir():
         found, complaints = newest(path / "checkpoints")
         if found is not None:

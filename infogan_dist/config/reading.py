@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from infogan_dist.config import yaml_core
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
+from infogan_dist.files import path_problem, read_regular
 
 SHIPPED_CONFIGS = (
     Path(__file__).parents[1] / "configs",
@@ -28,6 +29,8 @@ FREE_TO_CHANGE = (
     *("checkpoint", "collapse"),
     *("processes.check_every", "processes.timeout", "processes.own_cores"),
 )
+
+CONFIG_LIMIT = 2**20  # bytes of a YAML file: ours have some thousand
 
 _WRONG_NAME = ("extra_forbidden", "missing")  # pydantic's names of the two errors in a key rather than in its value
 
@@ -80,10 +83,13 @@ def changed_numbers(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
 
 def _read(path: Path) -> tuple[str, str]:
     shipped = [folder / f"{path}.yaml" for folder in SHIPPED_CONFIGS] if path.suffix == "" else []
+    problem = path_problem(str(path))
+    if problem is not None:
+        raise UserError(f"the path of the config {problem}; give a YAML file or the name of a shipped one")
     for candidate in (path, *shipped):
-        if candidate.is_file():
+        if candidate.exists() and not candidate.is_dir():
             try:
-                return candidate.read_text(encoding="utf-8"), str(candidate)
+                return read_regular(candidate, CONFIG_LIMIT).decode("utf-8"), str(candidate)
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(f"cannot read the config {candidate}: {error}") from error
     names = sorted({file.stem for folder in SHIPPED_CONFIGS for file in folder.glob("*.yaml")})
@@ -103,6 +109,8 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
     if first["type"] == "value_error":  # a check of ours: it names its keys itself
         return str(first["ctx"]["error"])
     known = list(_known_keys(Config.model_json_schema()))
+    if not first["loc"]:
+        return "the config should be a mapping of keys"
     key = ".".join(str(part) for part in first["loc"])
     if key not in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
         key = key.rpartition(".")[0]  # pydantic adds the name of a union's member

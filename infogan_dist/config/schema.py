@@ -11,15 +11,27 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Every = Annotated[int, Field(ge=0)]
+from infogan_dist.files import NAME_LIMIT, path_problem
+
+# Upper bounds keep a number within what torch, the system and memory take. No real run comes near.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Every = Annotated[int, Field(ge=0, le=10**9)]
+Images = Annotated[int, Field(ge=0, le=10**15)]
 Rate = Annotated[float, Field(gt=0, lt=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Norm = Literal["batch", "batch_local", "none"]
 NormD = Literal["batch", "batch_local", "spectral", "none"]
 NormQ = Literal["family", "batch", "batch_local", "none"]
+LATENT_LIMIT = 2**14  # dimensions of z and c together
+OUTPUT_NAME_LIMIT = 240  # bytes: `-debug` and `.tmp-` are added to it
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+
+
+def _check_path(key: str, path: str | None, name_limit: int = NAME_LIMIT) -> None:
+    problem = None if path is None else path_problem(path, name_limit)
+    if problem is not None:
+        raise ValueError(f"{key} {problem}; choose another path")
 
 
 class Section(BaseModel):
@@ -38,29 +50,32 @@ class DataConfig(Section):
     """Pixels a side; images are resized (and centre-cropped to a square) to it."""
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
-    held_out: Every = 0
+    held_out: Images = 0
     """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
+        _check_path("data.root", self.root)
         if self.name == "folder" and self.root is None:
             raise ValueError("data.root is required when data.name = folder; set it to the folder of images")
         return self
 
 
 class NoiseConfig(Section):
-    dim: Count
+    dim: Annotated[int, Field(ge=1, le=LATENT_LIMIT)]
     """Dimensions of this source."""
     distribution: Literal["uniform", "normal"] = "uniform"
     """`uniform` is U(-1, 1), `normal` is N(0, 1)."""
 
 
 class LatentsConfig(Section):
-    noise: Annotated[tuple[NoiseConfig, ...], Field(strict=False)] = (NoiseConfig(dim=62),)
+    noise: Annotated[tuple[NoiseConfig, ...], Field(strict=False, max_length=100)] = (NoiseConfig(dim=62),)
     """Independent noise sources, concatenated: one is z as in the paper, two are the report's noise1 and noise2."""
-    categorical: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = (10,)
+    categorical: Annotated[tuple[Annotated[int, Field(ge=2, le=10_000)], ...], Field(strict=False, max_length=100)] = (
+        10,
+    )
     """Number of classes of each categorical code, uniform over its classes."""
-    continuous: Every = 0
+    continuous: Annotated[int, Field(ge=0, le=1000)] = 0
     """Number of U(-1, 1) codes."""
     balanced: bool = False
     """Every K images in a row hold each of the K classes once, in random order, rather than classes drawn one by one."""
@@ -69,6 +84,14 @@ class LatentsConfig(Section):
     def _check(self) -> LatentsConfig:
         if not self.noise:
             raise ValueError("latents.noise is empty; give at least one source, say [{dim: 62}]")
+        if not self.categorical and not self.continuous:
+            raise ValueError(
+                "latents.categorical = [] and latents.continuous = 0 leave no code to learn; set latents.categorical = [10], "
+                "and for a plain GAN objective.lambda_categorical = 0 as well"
+            )
+        width = sum(source.dim for source in self.noise) + sum(self.categorical) + self.continuous
+        if width > LATENT_LIMIT:
+            raise ValueError(f"latents have {width} dimensions together, more than {LATENT_LIMIT}; lower them")
         return self
 
 
@@ -104,9 +127,9 @@ class ObjectiveConfig(Section):
     lambda_clustering: Weight = 0.0
     """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) on reals and views of their partners, for the
     categorical codes: a term beside InfoGAN's that trains FE and Q on unlabelled reals."""
-    clustering_from: Every = 60_000
+    clustering_from: Images = 60_000
     """Images seen at which it sets in."""
-    clustering_in_full: Every = 120_000
+    clustering_in_full: Images = 120_000
     """Images seen at which it has reached its weight, risen linearly."""
     clustering_evenness: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Its entropy coefficient (`lamb` in the code of Ji et al. 2019): above 1 it wants the classes used alike more than it wants
@@ -174,9 +197,9 @@ class ViewsConfig(Section):
 class ScheduleConfig(Section):
     """Where learning rates, cuts, pastes and neighbour pairs fall together, linearly, in images seen."""
 
-    anneal_from: Every = 0
+    anneal_from: Images = 0
     """Images seen at which they begin to fall."""
-    anneal_until: Every = 0
+    anneal_until: Images = 0
     """Images seen at which they have fallen to `final`; 0 keeps them as they are."""
     final: Probability = 0.02
     """Share that is left of them."""
@@ -223,7 +246,7 @@ class OptimizerConfig(Section):
 
 
 class TrainConfig(Section):
-    global_batch: Count = 100
+    global_batch: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Images in one step over all processes."""
     steps: Count = 2400
     """One step is one D update and one G update."""
@@ -231,7 +254,7 @@ class TrainConfig(Section):
     """`auto`: bf16 where the hardware has it, else fp32; the run's config.yaml records which. fp16 is for GPUs; fp64 proves equality."""
     accumulate: Count = 1
     """Micro-batches per update."""
-    threads: Count | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads of each process; `auto` shares the cores out among the processes of a host."""
     compile: Literal[False, "default", "reduce-overhead"] = False
     """torch.compile's mode for the networks; those under a slope penalty stay as they are (it has no second derivative). On a CPU
@@ -239,14 +262,14 @@ class TrainConfig(Section):
     cuda_graph: bool = False
     """Record the whole step once as a CUDA graph and replay it: the same numbers without the time of launching its kernels. One
     GPU, any precision but fp16."""
-    ema_half_life_images: Every = 10_000
+    ema_half_life_images: Images = 10_000
     """Images after which the averaged generator has forgotten half; 0 switches the average off. Ramps up at the start."""
 
 
 class ProcessesConfig(Section):
     check_every: Every = 500
     """Steps between comparisons of every weight, statistic and optimizer state over the ranks, bit by bit; also before each save."""
-    timeout: Count = 600
+    timeout: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     """Seconds without progress after which a rank of several ends its process and names what it was doing."""
     compress_gradients: Literal["none", "bf16"] = "none"
     """`bf16` halves the bytes of the reductions, and rounds the gradients in them."""
@@ -263,14 +286,14 @@ class BadStepsConfig(Section):
     come next."""
     rollbacks: Every = 3
     """How often a run may go back; the next time it ends with exit code 3 and a post_mortem.json."""
-    look_every: Count = 50
+    look_every: Annotated[int, Field(ge=1, le=100_000)] = 50
     """Steps between looks at which were skipped; a look waits for the device."""
 
 
 class CollapseConfig(Section):
     """Signs of collapse, looked for in the newest logged rows: each is a warning with its remedy and a count in metrics.jsonl."""
 
-    rows: Count = 10
+    rows: Annotated[int, Field(ge=1, le=100_000)] = 10
     """Logged rows in a row that must show a sign."""
     D_accuracy: Probability = 0.99
     """D is saturated where it tells so large a share of reals and fakes apart."""
@@ -283,7 +306,7 @@ class CollapseConfig(Section):
     and sprites that varied had 0.07 (early, small) to 0.24, one that did not 0.02."""
     usage: Probability = 0.002
     """A class is never predicted where Q gives it a smaller mean share of the reals."""
-    after_images: Every = 20_000
+    after_images: Images = 20_000
     """Images seen before which nothing is a sign yet."""
     stop: bool = False
     """Whether an alarm ends the run, exit code 3, rather than only warn."""
@@ -345,6 +368,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
+        _check_path("output", self.output, OUTPUT_NAME_LIMIT)
         size, family = self.data.image_size, self.networks.family
         if family == "paper28" and size != 28:
             raise ValueError(

@@ -26,6 +26,7 @@ _CORE_RESOLVERS = (
 )
 
 MOST_NODES = 100_000  # of a document: ours have a hundred
+MOST_DIGITS = 1000  # of an integer: Python writes none of more than 4300
 _OF_A_WRONG_TAG = (KeyError, TypeError, AttributeError)  # what PyYAML raises for `!!bool x` or `!!timestamp x`
 
 
@@ -54,6 +55,8 @@ class _CoreDumper(yaml.SafeDumper):
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = node.value
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 

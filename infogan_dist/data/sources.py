@@ -25,13 +25,25 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize
 from infogan_dist.config.schema import DataConfig
 from infogan_dist.data import mnist_mini, sprites
 from infogan_dist.errors import UserError
+from infogan_dist.files import open_regular
 from infogan_dist.randomness import Stream
 
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 HELD_AGAINST_CLASSES = ("mnist-mini", *TORCHVISION)  # what `evaluate` knows the classes of; nothing here does
 DEFAULT_ROOT = "data"
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# Pillow tries every format it knows by a file's content, and for PostScript runs Ghostscript: only these are tried.
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+IDX_LIMIT = 2**30  # bytes of one file of torchvision's layout, which is read whole
 MOST_PIXELS = 64 * 2**20  # of one file, decoded whole: a small file may say that it holds terabytes
+_BROKEN_IDX = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    LookupError,
+)  # what torchvision's reader raises
 _RESIZE_CHUNK = 4096  # images resized at a time, to bound the float32 copies
 
 
@@ -78,7 +90,7 @@ class FolderSource:
 
     def _decode(self, index: int) -> Tensor:
         try:
-            with Image.open(self._paths[index]) as file:
+            with open_regular(self._paths[index]) as content, Image.open(content, formats=IMAGE_FORMATS) as file:
                 if file.width * file.height > MOST_PIXELS:
                     raise ValueError(f"{file.width} x {file.height} pixels are more than {MOST_PIXELS}")
                 image = ImageOps.exif_transpose(file).convert(self._mode)
@@ -134,10 +146,9 @@ def part_of(data: DataConfig, split: str, size: int) -> Tensor | None:
 def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
     """A torchvision data set below data.root, downloaded first where it is missing, by one process of a host at a time."""
     root = data.root or DEFAULT_ROOT
-    try:
-        return dataset(root, train=split == "train")
-    except RuntimeError:  # torchvision: not found, or not complete
-        pass
+    found = load_torchvision(dataset, data, split)
+    if found is not None:
+        return found
     try:
         with _one_process_at_a_time(root):
             return dataset(root, train=split == "train", download=True)
@@ -147,6 +158,30 @@ def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
             f"data.root = {root} holds no {data.name}, and it cannot be downloaded ({' '.join(str(error).split())}); "
             f"set data.root to a folder that holds {dataset.__name__}/raw, or use data.name=mnist-mini"
         ) from error
+
+
+def load_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
+    """A torchvision data set below data.root; None where its files are not there. Raises UserError where they cannot be read."""
+    raw = Path(data.root or DEFAULT_ROOT) / dataset.__name__ / "raw"
+    try:
+        for path in raw.glob("*"):
+            if not path.is_file() or path.stat().st_size > IDX_LIMIT:
+                raise ValueError(f"{path.name} is no regular file of at most {IDX_LIMIT} bytes")
+        found = dataset(data.root or DEFAULT_ROOT, train=split == "train")
+        if found.data.dim() != 3 or not found.data.numel():
+            raise ValueError(f"its images have the shape {list(found.data.shape)}")
+    except _BROKEN_IDX as error:
+        if isinstance(error, RuntimeError) and not _is_complete(dataset, raw):
+            return None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{raw} holds a file that is not of {data.name} ({reason}); remove it, and it is downloaded again"
+        ) from error
+    return found
+
+
+def _is_complete(dataset: type[Any], raw: Path) -> bool:
+    return all((raw / Path(url).stem).is_file() for url, _checksum in dataset.resources)
 
 
 def _open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> ImageSource:

@@ -11,7 +11,7 @@ from torchvision import datasets
 from infogan_dist.checkpoints.resume import Admission, admit
 from infogan_dist.config.schema import Config, DataConfig
 from infogan_dist.data.host_memory import free_bytes
-from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource, ImageSource, open_images
+from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource, ImageSource, load_torchvision, open_images
 from infogan_dist.diagnostics.memory import measured_step
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
@@ -105,17 +105,14 @@ class NotYetHere(UserError):
 def _open(data: DataConfig) -> ImageSource:
     """The images, without the download that `open_images` may make. Raises UserError, NotYetHere where it would work."""
     dataset, root = TORCHVISION.get(data.name), data.root or DEFAULT_ROOT
-    if dataset is not None:
-        try:
-            dataset(root)
-        except RuntimeError as error:  # torchvision: not found, or not complete
-            missing = f"data.root = {root} holds no {data.name}"
-            if _can_download(dataset):
-                raise NotYetHere(f"{missing}; train downloads it first") from error
-            raise UserError(
-                f"{missing}, and its server does not answer; set data.root to a folder that holds "
-                f"{dataset.__name__}/raw, or use data.name=mnist-mini"
-            ) from error
+    if dataset is not None and load_torchvision(dataset, data, "train") is None:
+        missing = f"data.root = {root} holds no {data.name}"
+        if _can_download(dataset):
+            raise NotYetHere(f"{missing}; train downloads it first")
+        raise UserError(
+            f"{missing}, and its server does not answer; set data.root to a folder that holds "
+            f"{dataset.__name__}/raw, or use data.name=mnist-mini"
+        )
     return open_images(data)
 
 

@@ -14,8 +14,10 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.figures import Figures
 from infogan_dist.evaluation.subject import Origin
+from infogan_dist.files import read_regular
 
 FILE = "code_names.json"
+LIMIT = 2**20  # bytes of that file: ours have some hundred
 REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
 
 
@@ -24,7 +26,7 @@ class CodeNames(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     code: str
-    labels: dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]*)$")], Annotated[int, Field(ge=0)]]
+    labels: dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,5})$")], Annotated[int, Field(ge=0, lt=10**6)]]
     """The label by class number."""
     code_error: Annotated[float, Field(ge=0, le=1)]
     data: str
@@ -86,7 +88,7 @@ def names_of(path: Path) -> CodeNames | None:
     checkpoint = checkpoints.find(path)
     run = Origin(checkpoint.path, checkpoint.step, 0).run
     file = run / FILE if run is not None else None
-    if file is None or not file.is_file():
+    if file is None or not file.exists():
         return None
     try:
         names = CodeNames.model_validate(_read(file))
@@ -109,4 +111,4 @@ def held_by(names: CodeNames | None, label: int, held: Mapping[str, float], path
 
 
 def _read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(read_regular(file, LIMIT).decode("utf-8"))

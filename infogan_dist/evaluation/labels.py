@@ -41,8 +41,14 @@ def open_labelled(data: DataConfig, split: str) -> LabelledImages:
         labels = torch.from_numpy(mnist_mini.load(files)[1])
     else:
         labels = open_torchvision(TORCHVISION[data.name], data, files).targets
-    part = part_of(data, split, len(labels))
-    return LabelledImages(open_images(data, split), (labels if part is None else labels[part]).long())
+    source, part = open_images(data, split), part_of(data, split, len(labels))
+    if len(source) != (len(labels) if part is None else len(part)) or not bool(
+        ((labels >= 0) & (labels < CLASSES)).all()
+    ):
+        raise UserError(
+            f"the labels of {data.name} do not fit its images; remove its files, and they are downloaded again"
+        )
+    return LabelledImages(source, (labels if part is None else labels[part]).long())
 
 
 @dataclass(frozen=True)

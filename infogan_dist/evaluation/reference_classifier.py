@@ -7,6 +7,7 @@ by one thread, so images drawn on any device by any number of processes meet the
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from infogan_dist.evaluation.subject import scaled
+from infogan_dist.files import check_safetensors_header, read_regular
+from infogan_dist.networks.loading import first_misfit
 from infogan_dist.randomness import DataOrder, Stream
 
 RECIPE = 2  # to be raised with any change that alters a judge's weights
@@ -38,6 +41,7 @@ NON_DIGIT_WEIGHT = 0.5  # of their loss (outlier exposure, Hendrycks et al. 2019
 PATCH = 7  # pixels: no digit survives when its patches of this size are shuffled
 BLOBS = (1, 2, 4, 7, 14, 28)  # nodes along a side of the random fields: from plain grey to noise
 THREADS = 1  # the order of float additions depends on it; one thread is never kept waiting by another
+FILE_LIMIT = 16 * 2**20  # bytes of a judge's file: ours has 400,000
 _SEED = 0
 _DIGEST = "tensors_sha256"  # the one key of the file's metadata: several would be written in any order
 
@@ -104,8 +108,9 @@ def judge_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEP
     cache that cannot be written is done without.
     """
     path = cache_folder() / f"judge-{data_name}-{images.shape[-1]}-{_key(images, labels, steps)}.safetensors"
-    if _verifies(path):
-        return path.read_bytes()
+    cached = _cached(path)
+    if cached is not None:
+        return cached
     print(f"training the judge once, which takes about a minute; it is kept as {path}", flush=True)
     with _fixed_threads():
         judge = train_judge(images, labels, steps)
@@ -227,13 +232,18 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _verifies(path: Path) -> bool:
+def _cached(path: Path) -> bytes | None:
+    """The file at `path` where it holds a judge that verifies."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-            return (file.metadata() or {}).get(_DIGEST) == _digest(tensors)
-    except (SafetensorError, OSError):
-        return False
+        check_safetensors_header(path)
+        content = read_regular(path, FILE_LIMIT)
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    if first_misfit(tensors, _blank().state_dict()) is not None:
+        return None
+    return content if header.get("__metadata__", {}).get(_DIGEST) == _digest(tensors) else None
 
 
 @contextmanager

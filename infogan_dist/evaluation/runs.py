@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infogan_dist.evaluation.figures import Figures
+from infogan_dist.files import read_regular
 
+MARKER_LIMIT = 2**16  # bytes of a marker that are read
 FAILED_ABOVE = 0.08  # code error: a run that merged two classes has at least about 10 %
 
 
@@ -21,7 +24,9 @@ def failure(path: Path, figures: Figures) -> str | None:
     """Why a run counts as failed: its code error, or the marker of a process that failed there. None where it does not."""
     marker = path / "FAILED"
     if marker.exists():
-        said = " ".join(marker.read_text(encoding="utf-8", errors="replace").split())
+        said = ""
+        with suppress(OSError):
+            said = " ".join(read_regular(marker, MARKER_LIMIT).decode(errors="replace").split())
         return f"training failed: {said}" if said else "training failed"
     if figures.get("code_error", 0) > FAILED_ABOVE:
         return f"code error over {100 * FAILED_ABOVE:g} %"

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec
 from infogan_dist.losses import CodePosterior
-from infogan_dist.networks import Networks, build_networks
+from infogan_dist.networks import Networks
+from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling.grids import batches_of
 
@@ -117,10 +117,9 @@ def from_checkpoint(path: Path, group: Group) -> Subject:
         )
     checkpoint = group.on_main(lambda: checkpoints.find(path))
     state = group.on_main(lambda: checkpoint.load("G_ema", "FE", "Q"))
-    config = parse_config(checkpoint.manifest["config"])
-    networks = build_networks(config)
-    loaded = {name: _loaded(networks.named()[name], state[name], checkpoint.path, group) for name in state}
-    origin = Origin(checkpoint.path, checkpoint.step, int(checkpoint.manifest["images_seen"]))
+    config = checkpoint.config
+    loaded = {name: _loaded(name, config, state[name], checkpoint.path, group) for name in state}
+    origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen)
     return Subject(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
 
 
@@ -143,12 +142,9 @@ def scaled(images: Tensor) -> Tensor:
     return images.float().div(127.5).sub(1)
 
 
-def _loaded(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, group: Group) -> nn.Module:
-    dtype = next(iter(tensors.values())).dtype
+def _loaded(name: str, config: Config, tensors: Mapping[str, Tensor], path: Path, group: Group) -> nn.Module:
     try:
-        network.to(group.device, dtype).load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(
-            f"{path} does not hold the weights its config describes: {' '.join(str(error).split())}"
-        ) from error
-    return network.eval().requires_grad_(False)
+        network = load_network(name, config, tensors)
+    except ValueError as error:
+        raise UserError(f"{path} does not hold the weights its config describes: {error}") from error
+    return network.to(group.device).eval().requires_grad_(False)

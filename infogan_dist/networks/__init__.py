@@ -45,18 +45,36 @@ def build_generator(networks: NetworksConfig, data: DataConfig, spec: LatentSpec
 
 def build_networks(config: Config) -> Networks:
     """All networks, float32 on the CPU, with the initial weights that `config.seed` determines."""
+    trained = _trained_networks(config)
+    for name, network in trained.items():
+        initialise(network, config.seed, name)
+    _add_spectral_norms(trained, config)
+    return Networks(G_ema=copy.deepcopy(trained["G"]).requires_grad_(False).eval(), **trained)
+
+
+def networks_on_meta(config: Config) -> dict[str, nn.Module]:
+    """The networks that a config describes, by name, float32 on the meta device: shapes without memory for weights."""
+    with torch.device("meta"):
+        trained = _trained_networks(config)
+        _add_spectral_norms(trained, config)
+        return {**trained, "G_ema": copy.deepcopy(trained["G"])}
+
+
+def _trained_networks(config: Config) -> dict[str, nn.Module]:
     family, size = FAMILIES[config.networks.family], config.data.image_size
     spec = LatentSpec.from_config(config.latents)
-    G = build_generator(config.networks, config.data, spec)
-    FE = family.front_end(config.networks, config.data.channels, size)
-    D = family.discriminator(config.networks, size)
-    Q = family.recognition(config.networks, spec.posterior_dim, size)
-    for name, network in {"G": G, "FE": FE, "D": D, "Q": Q}.items():
-        initialise(network, config.seed, name)
+    return {
+        "G": build_generator(config.networks, config.data, spec),
+        "FE": family.front_end(config.networks, config.data.channels, size),
+        "D": family.discriminator(config.networks, size),
+        "Q": family.recognition(config.networks, spec.posterior_dim, size),
+    }
+
+
+def _add_spectral_norms(trained: dict[str, nn.Module], config: Config) -> None:
     if config.networks.norm_D == "spectral":
-        for name, network in {"FE": FE, "D": D}.items():
-            normalise_spectrally(network, Stream(config.seed, f"spectral vectors/{name}"))
-    return Networks(G, copy.deepcopy(G).requires_grad_(False).eval(), FE, D, Q)
+        for name in ("FE", "D"):
+            normalise_spectrally(trained[name], Stream(config.seed, f"spectral vectors/{name}"))
 
 
 def compile_networks(networks: Networks, config: Config) -> None:

@@ -183,6 +183,8 @@ class SpectralNorm(nn.Module):
         self.tracks_statistics = True
 
     def forward(self, weight: Tensor) -> Tensor:
+        if weight.is_meta:  # autocast does not know the meta device
+            return weight
         with torch.autocast(weight.device.type, enabled=False):
             if self.training and self.tracks_statistics:
                 self.iterate(weight)

@@ -16,8 +16,9 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
+from infogan_dist.files import check_safetensors_header, path_problem
 from infogan_dist.latents import Latents, LatentSpec
-from infogan_dist.networks import build_generator
+from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling.grids import batches_of
 
@@ -52,7 +53,11 @@ class Generator:
         Image i is a function of the seed, i and the codes set; without a seed, every call draws others.
         Raises UserError for a code this model does not have or a value it does not take.
         """
-        return torch.cat(list(self.batches(count, seed, **codes)))
+        if count < 0:
+            raise UserError(f"sample draws 0 images or more, not {count}")
+        data = self.config.data
+        empty = torch.empty(0, data.channels, data.image_size, data.image_size)
+        return torch.cat([empty, *self.batches(count, seed, **codes)])
 
     def batches(self, count: int, seed: int | None = None, **codes: float) -> Iterator[Tensor]:
         """The images of `sample` a few at a time, for more of them than memory holds."""
@@ -85,9 +90,11 @@ class Generator:
 
 
 def _read_exported(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
+    problem = path_problem(str(path))
+    if problem is not None or not path.is_file():
+        raise UserError(f"there is no file {path}{f': its path {problem}' if problem else ''}")
     try:
+        check_safetensors_header(path)
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
@@ -99,17 +106,12 @@ def _read_exported(path: Path) -> tuple[Config, dict[str, Tensor]]:
         )
     try:
         return parse_config(json.loads(header)), tensors
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: the config in its header is not one of ours: {error}") from error
 
 
 def _generator_with(config: Config, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    network = build_generator(config.networks, config.data, LatentSpec.from_config(config.latents))
-    network = network.to(next(iter(tensors.values())).dtype) if tensors else network
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(
-            f"{path} does not hold the weights its config describes: {' '.join(str(error).split())}"
-        ) from error
-    return network
+        return load_network("G_ema", config, tensors)
+    except ValueError as error:
+        raise UserError(f"{path} does not hold the weights its config describes: {error}") from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist.checkpoints.resume import admit
+from infogan_dist.checkpoints.state import check_described
 from infogan_dist.config.reading import dotted
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource, open_images
@@ -49,7 +50,9 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         if admission.finished:
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
             return
-        config = admission.config
+        config, checkpoint = admission.config, admission.checkpoint
+        if checkpoint is not None:
+            cluster.on_main(lambda: check_described(checkpoint, config))
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)

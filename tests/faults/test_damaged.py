@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from infogan_dist.checkpoints.manifest import sealed
 from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept, steps_logged
 
 
@@ -36,7 +38,7 @@ def forge(checkpoint: Path, name: str, content: bytes) -> None:
     (checkpoint / name).write_bytes(content)
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def reshape(checkpoint: Path) -> None:
@@ -66,6 +68,20 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another schema": (age, "schema 0; this version reads 1"),
     "other shapes": (reshape, "G.safetensors holds other tensors or shapes"),
+    "a manifest that says something else": (
+        lambda path: (path / "manifest.json").write_text(
+            (path / "manifest.json").read_text().replace('"lambda_categorical": 1.0', '"lambda_categorical": 2.0')
+        ),
+        "manifest.json is corrupt: its sha256 is not that of its content",
+    ),
+    "a FIFO in the place of the manifest": (
+        lambda path: ((path / "manifest.json").unlink(), os.mkfifo(path / "manifest.json")),
+        "it is no regular file",
+    ),
+    "an endless device in the place of the manifest": (
+        lambda path: ((path / "manifest.json").unlink(), (path / "manifest.json").symlink_to("/dev/zero")),
+        "it is no regular file",
+    ),
     "a pickle in the place of tensors": (
         lambda path: forge(path, "G.safetensors", pickle.dumps(Payload())),
         "G.safetensors cannot be read",
@@ -162,7 +178,7 @@ def test_the_state_of_another_network_is_refused(bench: Bench, run: Path) -> Non
     facts = json.loads((theirs / "manifest.json").read_text())["files"]["optimizer_G.safetensors"]
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"]["optimizer_G.safetensors"] = facts
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
     shutil.copy(theirs / "optimizer_G.safetensors", checkpoint)
     (refused,) = bench.train()
     assert refused.ended() == 4, refused.err
