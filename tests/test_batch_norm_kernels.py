@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.networks import layers
+from infogan_dist.networks import batch_norm as layers
+from infogan_dist.networks.batch_norm import BatchNorm, separate_batch_statistics
 from infogan_dist.networks.batch_norm_kernels import CPUKernels, CUDAKernels, kernels_for
-from infogan_dist.networks.layers import BatchNorm, batches_apart
 
 SHAPES = {"vectors": (5,), "maps": (5, 4, 3), "maps of 1 x 1": (5, 1, 1)}
 PASSES = 3  # the statistics are known after the first one, the sums of the derivative after the second
@@ -89,7 +89,7 @@ def by_parts(x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, batches: int, 
             norm.parts, norm.gather_parts = parts, gather
             layout = torch.channels_last if x.dim() == 4 and x.stride(1) == 1 else torch.contiguous_format
             leaf = split[2 * part].detach().contiguous(memory_format=layout).requires_grad_()
-            with batches_apart(norm, batches):
+            with separate_batch_statistics(norm, batches):
                 y = norm(leaf)
             assert y.is_contiguous(memory_format=layout)
             y.backward(split[2 * part + 1].contiguous())

@@ -10,17 +10,11 @@ from torch.nn.utils import parametrize
 
 from infogan_dist.config.reading import load_config
 from infogan_dist.networks import build_networks
+from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm, separate_batch_statistics
+from infogan_dist.networks.convolutions import FromMap, ToMap
 from infogan_dist.networks.dcgan import map_channels
-from infogan_dist.networks.layers import (
-    BatchNorm,
-    FromMap,
-    LocalBatchNorm,
-    ToMap,
-    batches_apart,
-    norm,
-    normalise_spectrally,
-    untouched,
-)
+from infogan_dist.networks.freeze import frozen
+from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
 from tests.conftest import tensors_of, tiny
 
@@ -197,7 +191,7 @@ def test_two_batches_in_one_pass_are_normalised_as_if_passed_alone(by_parts: boo
         module.gather_parts = (lambda ours: ours[None]) if by_parts else None
         leaf = x.clone().requires_grad_()
         if module is together:
-            with batches_apart(module, 2):
+            with separate_batch_statistics(module, 2):
                 y = module(leaf)
         else:
             y = torch.cat([module(leaf[:4]), module(leaf[4:])])
@@ -220,7 +214,7 @@ def test_two_batches_of_two_parts_take_one_exchange_each_way() -> None:
 
     module = BatchNorm(3).double()
     module.gather_parts = gather
-    with batches_apart(module, 2):
+    with separate_batch_statistics(module, 2):
         module(x).sum().backward()
     assert exchanged == [2 * 2 * 3, 2 * 2 * 3]  # of two batches, two vectors of three channels
 
@@ -229,11 +223,11 @@ def test_batch_norm_has_first_and_second_derivatives() -> None:
     module = BatchNorm(2).double()
     module.gather_parts = lambda ours: ours[None]
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    with untouched(module):
+    with frozen(module):
         assert gradcheck(module, (x,))
         assert gradgradcheck(module, (x,))
     pair = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    with untouched(module), batches_apart(module, 2):
+    with frozen(module), separate_batch_statistics(module, 2):
         assert gradcheck(module, (pair,))
         assert gradgradcheck(module, (pair,))
 
@@ -262,10 +256,10 @@ def test_batch_norm_of_large_offsets_keeps_its_variance() -> None:
 
 
 def test_untouched_networks_compute_the_same_and_keep_still() -> None:
-    network = nn.Sequential(nn.Linear(3, 3), norm("batch", 3))
+    network = nn.Sequential(nn.Linear(3, 3), BatchNorm(3))
     x = torch.randn(4, 3, requires_grad=True)
     before = tensors_of(network)
-    with untouched(network):
+    with frozen(network):
         out = network(x)
         out.sum().backward()
     assert x.grad is not None
@@ -311,7 +305,7 @@ def test_spectral_vectors_come_from_the_seed_and_move_once_a_pass_in_training_on
     assert not any(name.endswith(".u") for name in tensors_of(one.Q))
     network, x = spectral_network(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
     before = tensors_of(network)
-    with untouched(network):
+    with frozen(network):
         network(x)
     network.eval()(x)
     assert all(torch.equal(value, before[name]) for name, value in tensors_of(network).items())
@@ -321,9 +315,3 @@ def test_spectral_vectors_come_from_the_seed_and_move_once_a_pass_in_training_on
         network(x)
     assert all(torch.equal(value, once[name]) for name, value in tensors_of(network).items())
     assert not torch.equal(once["2.parametrizations.weight.0.u"], before["2.parametrizations.weight.0.u"])
-
-
-def test_only_the_global_kind_is_the_clusters_to_synchronise() -> None:
-    assert type(norm("batch", 2)) is BatchNorm
-    assert type(norm("batch_local", 2)) is LocalBatchNorm
-    assert isinstance(norm("none", 2), nn.Identity)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from infogan_dist.distributed.masked import masked
-from infogan_dist.networks.layers import BatchNorm
+from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.training.nonfinite import Statistics, gradient_norm, telling
 
 

@@ -61,7 +61,7 @@ def debug(config: Config, launch: Launch) -> None:
             run.save_pictures(config.train.steps)
             run.save_checkpoint(config.train.steps)
         checked.append(
-            "every parameter gets a gradient; the D step leaves G, and the G step FE and D, untouched bit for bit"
+            "every parameter gets a gradient; the D step leaves G, and the G step FE and D, frozen bit for bit"
         )
         _check_saved(config, game)
         checked.append("the checkpoint verifies and reads back to the same bits")
@@ -115,7 +115,7 @@ def _checked_update(
     metrics = update(game, batch)
     for name, tensor in _snapshot(leaves).items():
         if not torch.equal(tensor, before[name]):
-            raise InfoganError(f"{update.__name__} changed {name}, which it must leave untouched")
+            raise InfoganError(f"{update.__name__} changed {name}, which it must leave frozen")
     for unused in without_gradient(trains):
         raise InfoganError(f"{unused} gets no gradient in {update.__name__}: it is not used")
     for network, module in trains.items():

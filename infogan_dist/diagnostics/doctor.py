@@ -25,7 +25,7 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.cluster import check_trackers as refuse_trackers
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
-from infogan_dist.networks.layers import untouched
+from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.modules import owned_networks, without_gradient
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
@@ -119,7 +119,7 @@ def check_data(run: Rehearsal) -> Findings:
 def check_range(run: Rehearsal) -> Findings:
     """The reals lie where G's images can."""
     G = run.game.networks.G
-    with torch.no_grad(), untouched(G), run.cluster.autocast():
+    with torch.no_grad(), frozen(G), run.cluster.autocast():
         low, high = _extremes(run, G(run.batch.latent))
     starts = f"G's first images lie in {low:.2f} to {high:.2f}"
     if low < -REACH or high > REACH or low >= 0:

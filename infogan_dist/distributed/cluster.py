@@ -21,7 +21,8 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.masked import masked
 from infogan_dist.distributed.reductions import Traffic, gather_from, reduce_gradients
 from infogan_dist.errors import UserError
-from infogan_dist.networks.layers import BatchNorm, untouched
+from infogan_dist.networks.batch_norm import BatchNorm
+from infogan_dist.networks.freeze import frozen
 
 
 class Cluster(Group):
@@ -54,15 +55,15 @@ class Cluster(Group):
         )
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
 
-    def prepare(self, side: nn.Module, *frozen: nn.Module) -> nn.Module:
-        """A side ready to train: on the device, in the run's precision, its gradients reduced once but for `frozen`'s."""
+    def prepare(self, side: nn.Module, *not_owned: nn.Module) -> nn.Module:
+        """A side ready to train: on the device, in the run's precision, its gradients reduced once but for `not_owned`'s."""
         name = type(side).__name__
         for module in side.modules():
             if type(module) is BatchNorm and self.processes > 1:
                 module.parts = self.processes
                 module.gather_parts = gather_from(self.processes, self.rank, self.traffic)
         alone = self.processes == 1
-        with untouched(*frozen), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
+        with frozen(*not_owned), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
             warnings.filterwarnings("ignore", ".*broadcast_buffers.*", FutureWarning)  # Accelerate knows no other word
             prepared = cast(nn.Module, self._accelerate.prepare_model(side, evaluation_mode=alone))
         # a convolution of one channel: the strides it does not use differ, and nothing is slower for it

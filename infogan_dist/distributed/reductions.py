@@ -10,7 +10,7 @@ from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook, bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from infogan_dist.networks.layers import BatchNorm
+from infogan_dist.networks.batch_norm import BatchNorm
 
 EXCHANGE = "batch norm"  # what the counters call its statistics
 HOOKS = {"none": allreduce_hook, "bf16": bf16_compress_hook}

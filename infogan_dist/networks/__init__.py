@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
 
-from infogan_dist.config.schema import Config, DataConfig, NetworksConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import dcgan, paper28
-from infogan_dist.networks.layers import BatchNorm, normalise_spectrally
+from infogan_dist.networks.batch_norm import BatchNorm
+from infogan_dist.networks.convert import Converted, convert
+from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
 
 FAMILIES = {"paper28": paper28, "dcgan": dcgan}
@@ -37,38 +40,45 @@ class Networks:
         return self
 
 
-def build_generator(networks: NetworksConfig, data: DataConfig, spec: LatentSpec) -> nn.Module:
-    """G without its initial weights, for loading."""
-    G: nn.Module = FAMILIES[networks.family].generator(networks, spec.dim, data.channels, data.image_size)
-    return G
-
-
 def build_networks(config: Config) -> Networks:
-    """All networks, float32 on the CPU, with the initial weights that `config.seed` determines."""
-    trained = _trained_networks(config)
+    """All networks, float32 on the CPU, with the initial weights that `config.seed` determines. Raises UserError for a family
+    with a layer that `convert` refuses."""
+    trained = {name: each.network for name, each in converted_networks(config).items()}
     for name, network in trained.items():
-        initialise(network, config.seed, name)
+        initialise(network.to_empty(device="cpu"), config.seed, name)
     _add_spectral_norms(trained, config)
     return Networks(G_ema=copy.deepcopy(trained["G"]).requires_grad_(False).eval(), **trained)
 
 
 def networks_on_meta(config: Config) -> dict[str, nn.Module]:
     """The networks that a config describes, by name, float32 on the meta device: shapes without memory for weights."""
+    trained = {name: each.network for name, each in converted_networks(config).items()}
     with torch.device("meta"):
-        trained = _trained_networks(config)
         _add_spectral_norms(trained, config)
         return {**trained, "G_ema": copy.deepcopy(trained["G"])}
 
 
-def _trained_networks(config: Config) -> dict[str, nn.Module]:
-    family, size = FAMILIES[config.networks.family], config.data.image_size
-    spec = LatentSpec.from_config(config.latents)
-    return {
-        "G": build_generator(config.networks, config.data, spec),
-        "FE": family.front_end(config.networks, config.data.channels, size),
-        "D": family.discriminator(config.networks, size),
-        "Q": family.recognition(config.networks, spec.posterior_dim, size),
-    }
+def converted_networks(config: Config) -> dict[str, Converted]:
+    """G, FE, D and Q of a config on the meta device, converted, without spectral norms."""
+    family, networks, data = FAMILIES[config.networks.family], config.networks, config.data
+    spec, size = LatentSpec.from_config(config.latents), data.image_size
+    norm_Q = networks.norm_D if networks.norm_Q == "family" else networks.norm_Q
+
+    def converted(name: str, plain: nn.Module, input_shape: Sequence[int], norm: str) -> Converted:
+        return convert(plain, input_shape, norm == "batch_local", name)
+
+    with torch.device("meta"):
+        G = family.generator(networks, spec.dim, data.channels, size)
+        FE = converted(
+            "FE", family.front_end(networks, data.channels, size), (data.channels, size, size), networks.norm_D
+        )
+        D, Q = family.discriminator(networks, size), family.recognition(networks, spec.posterior_dim, size)
+        return {
+            "G": converted("G", G, (spec.dim,), networks.norm_G),
+            "FE": FE,
+            "D": converted("D", D, FE.output_shape, networks.norm_D),
+            "Q": converted("Q", Q, FE.output_shape, norm_Q),
+        }
 
 
 def _add_spectral_norms(trained: dict[str, nn.Module], config: Config) -> None:
@@ -92,13 +102,17 @@ def compile_networks(networks: Networks, config: Config) -> None:
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int, name: str) -> None:
-    """DCGAN's initial weights: N(0, 0.02), norms' scales N(1, 0.02), biases 0; each a function of seed and name alone."""
+    """DCGAN's initial weights: N(0, 0.02), norms' scales N(1, 0.02), biases 0; each a function of seed and name alone. Batch
+    norms' running statistics start at mean 0 and variance 1."""
     for path, module in network.named_modules():
+        if isinstance(module, BatchNorm):
+            module.running_mean.zero_()
+            module.running_var.fill_(1)
         for key, parameter in module.named_parameters(recurse=False):
             if key == "bias":
                 parameter.zero_()
                 continue
             stream = Stream(seed, f"initial weights/{name}.{path}.{key}")
             draws = stream.normal(torch.arange(len(parameter)), parameter[0].numel())
-            centre = 1.0 if isinstance(module, BatchNorm) else 0.0
+            centre = 1.0 if isinstance(module, (BatchNorm, nn.GroupNorm, nn.LayerNorm)) else 0.0
             parameter.copy_(draws.view(parameter.shape).mul(INITIAL_DEVIATION).add(centre))

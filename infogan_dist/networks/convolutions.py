@@ -116,3 +116,26 @@ class _Overlap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return _Patches.apply(gradient), None, None, None
+
+
+class ToMap(nn.Module):
+    """[B, H * W * C] to [B, C, H, W], channels_last without a copy: `Linear` + `ToMap` is a transposed convolution of a
+    1 x 1 map, as one matrix product."""
+
+    def __init__(self, channels: int, size: int):
+        super().__init__()
+        self.channels, self.size = channels, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.size, self.size, self.channels).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {self.size}"
+
+
+class FromMap(nn.Module):
+    """[B, C, H, W] to [B, H * W * C], without a copy from channels_last: `FromMap` + `Linear` is a convolution that
+    covers its whole input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)

@@ -11,8 +11,7 @@ from itertools import pairwise
 from torch import nn
 
 from infogan_dist.config.schema import NetworksConfig
-from infogan_dist.networks.convolutions import Doubling, Halving
-from infogan_dist.networks.layers import FromMap, ToMap, needs_bias, norm
+from infogan_dist.networks.norms import needs_bias, norm_1d, norm_2d
 
 LEAK = 0.2
 Q_HIDDEN = 100
@@ -33,15 +32,15 @@ def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         flatten=nn.Flatten(),
         lift=nn.Linear(latent_dim, widths[0] * BASE * BASE, bias=bias),
-        to_map=ToMap(widths[0], BASE),
-        lift_norm=norm(kind, widths[0]),
+        to_map=nn.Unflatten(1, (widths[0], BASE, BASE)),
+        lift_norm=norm_2d(kind, widths[0]),
         lift_relu=nn.ReLU(inplace=True),
     )
     for i, (wide, narrow) in enumerate(pairwise(widths), 1):
-        layers[f"up{i}"] = Doubling(wide, narrow, bias=bias)
-        layers[f"up{i}_norm"] = norm(kind, narrow)
+        layers[f"up{i}"] = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=bias)
+        layers[f"up{i}_norm"] = norm_2d(kind, narrow)
         layers[f"up{i}_relu"] = nn.ReLU(inplace=True)
-    layers["to_image"] = Doubling(widths[-1], channels)
+    layers["to_image"] = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)
     layers["tanh"] = nn.Tanh()
     return nn.Sequential(layers)
 
@@ -51,18 +50,18 @@ def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Modu
     kind, bias = config.norm_D, needs_bias(config.norm_D)
     widths = map_channels(config.width, image_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        from_image=Halving(channels, widths[0]), from_image_relu=nn.LeakyReLU(LEAK)
+        from_image=nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), from_image_relu=nn.LeakyReLU(LEAK)
     )
     for i, (narrow, wide) in enumerate(pairwise(widths), 1):
-        layers[f"down{i}"] = Halving(narrow, wide, bias=bias)
-        layers[f"down{i}_norm"] = norm(kind, wide)
+        layers[f"down{i}"] = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=bias)
+        layers[f"down{i}_norm"] = norm_2d(kind, wide)
         layers[f"down{i}_relu"] = nn.LeakyReLU(LEAK, inplace=True)
     return nn.Sequential(layers)
 
 
 def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
     """D: FE's maps -> logit [B, 1]."""
-    return nn.Sequential(OrderedDict(from_map=FromMap(), logit=nn.Linear(_feature_dim(config, image_size), 1)))
+    return nn.Sequential(OrderedDict(from_map=nn.Flatten(), logit=nn.Linear(_feature_dim(config, image_size), 1)))
 
 
 def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
@@ -70,9 +69,9 @@ def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> 
     kind = "none" if config.norm_Q == "family" else config.norm_Q
     return nn.Sequential(
         OrderedDict(
-            from_map=FromMap(),
+            from_map=nn.Flatten(),
             hidden=nn.Linear(_feature_dim(config, image_size), Q_HIDDEN, bias=needs_bias(kind)),
-            hidden_norm=norm(kind, Q_HIDDEN),
+            hidden_norm=norm_1d(kind, Q_HIDDEN),
             hidden_relu=nn.LeakyReLU(LEAK, inplace=True),
             posterior=nn.Linear(Q_HIDDEN, posterior_dim),
         )

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from infogan_dist.config.schema import ObjectiveConfig
 from infogan_dist.losses import squared_slopes
 from infogan_dist.networks import Networks
-from infogan_dist.networks.layers import batches_apart
+from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -112,7 +112,7 @@ def _apart(network: nn.Module, batches: list[Tensor]) -> list[Any]:
     """The network's output for each of several batches of one size, in one pass, each normalised by itself."""
     if len(batches) == 1:
         return [network(batches[0])]
-    with batches_apart(network, len(batches)):
+    with separate_batch_statistics(network, len(batches)):
         return list(network(torch.cat(batches)).chunk(len(batches)))
 
 

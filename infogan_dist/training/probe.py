@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.losses import CodePosterior
-from infogan_dist.networks.layers import untouched
+from infogan_dist.networks.freeze import frozen
 from infogan_dist.randomness import Stream
 from infogan_dist.training.step import Game, MicroBatch, fake_score
 
@@ -44,7 +44,7 @@ class Probe:
         """Q's mean probability of each class of each categorical code on the reals, `usage/categorical_0/7`."""
         networks, spec = self._game.networks, self._game.spec
         shares: dict[str, list[Tensor]] = {}
-        with untouched(networks.FE, networks.Q), self._game.engine.autocast():
+        with frozen(networks.FE, networks.Q), self._game.engine.autocast():
             for batch in micro_batches:
                 posterior = CodePosterior.from_output(networks.Q(networks.FE(batch.reals)), spec)
                 for name, logits in zip(spec.categorical_names, posterior.logits, strict=True):

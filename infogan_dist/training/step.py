@@ -26,7 +26,7 @@ from infogan_dist.losses import (
     slope_penalty,
 )
 from infogan_dist.networks import Networks
-from infogan_dist.networks.layers import untouched
+from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.modules import DiscriminatorOutput, GeneratorOutput, owned_networks
 from infogan_dist.training.nonfinite import Statistics, gradient_norm, telling
 
@@ -150,7 +150,7 @@ def train_step(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Ten
     """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device.
 
     An update with a loss or gradient that is not finite is skipped whole, without a word: `gradient/D` and `gradient/G` tell.
-    The D step leaves G untouched, so G draws once for both; but several micro-batches are drawn anew in the G step, where
+    The D step leaves G frozen, so G draws once for both; but several micro-batches are drawn anew in the G step, where
     keeping the graphs of all would cost the memory that accumulation saves.
     """
     before = Statistics(owned_networks(game.networks, game.objective)[1].values())
@@ -169,7 +169,7 @@ def draw(game: Game, batch: MicroBatch) -> Tensor:
 def discriminator_step(
     game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Train FE and D on reals and on `fakes`, or those of a G left untouched; and Q, where the trunk learns.
+    """Train FE and D on reals and on `fakes`, or those of a G left frozen; and Q, where the trunk learns.
 
     L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|², or its relativistic form;
     with Q, - λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the views and x' the partners, where there are any.
@@ -180,7 +180,7 @@ def discriminator_step(
     game.optimizer_D.zero_grad()
     metrics = []
     for number, batch in enumerate(micro_batches, 1):
-        with torch.no_grad(), untouched(game.networks.G):
+        with torch.no_grad(), frozen(game.networks.G):
             judged = draw(game, batch) if fakes is None else fakes.detach()
             views = batch.view_D(judged) if batch.view_D is not None else None
         partners = batch.partners.images if batch.partners is not None else None
@@ -206,7 +206,7 @@ def generator_step(
     game: Game, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None, before: Statistics | None = None
 ) -> dict[str, Tensor]:
     """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | T(G(z, c)))], T the views where
-    there are any; and Q, where the heads learn. What G's optimizer does not own passes gradients on and is left untouched.
+    there are any; and Q, where the heads learn. What G's optimizer does not own passes gradients on and is left frozen.
 
     `fakes`, with the graph to G, are what it drew for the only micro-batch, and `before` are the statistics before it drew;
     without them it draws.
@@ -216,7 +216,7 @@ def generator_step(
     before = before or Statistics(owned.values())
     game.optimizer_G.zero_grad()
     metrics = []
-    with untouched(*others.values()):
+    with frozen(*others.values()):
         for number, batch in enumerate(micro_batches, 1):
             compared = batch.reals if objective.adversarial == "relativistic" else None
             with engine.gradients_of(game.generator_side, last=number == len(micro_batches)):
@@ -247,7 +247,7 @@ def set_rates(game: Game, share: float) -> None:
 def fake_score(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """D(G(z, c)) once more, after G's update. Moves nothing."""
     networks = game.networks
-    with untouched(networks.G, networks.FE, networks.D), game.engine.autocast():
+    with frozen(networks.G, networks.FE, networks.D), game.engine.autocast():
         logits = [networks.D(networks.FE(networks.G(batch.latent))) for batch in micro_batches]
     return _mean([{"score/fake_after_G": _score(each)} for each in logits])
 

@@ -1,4 +1,4 @@
-"""The layers that torch does not have in the form we need: maps in and out of vectors, a batch norm, a spectral norm."""
+"""Batch norm over the whole batch, wherever its parts lie; torch's own has no double backward over processes and no CPU form."""
 
 from __future__ import annotations
 
@@ -9,41 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
-from infogan_dist.config.schema import NormD
 from infogan_dist.networks.batch_norm_kernels import kernels_for
-from infogan_dist.randomness import Stream
-
-
-class ToMap(nn.Module):
-    """[B, H * W * C] to [B, C, H, W], channels_last without a copy: `Linear` + `ToMap` is a transposed convolution of a
-    1 x 1 map, as one matrix product."""
-
-    def __init__(self, channels: int, size: int):
-        super().__init__()
-        self.channels, self.size = channels, size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.view(-1, self.size, self.size, self.channels).permute(0, 3, 1, 2)
-
-    def extra_repr(self) -> str:
-        return f"{self.channels}, {self.size}"
-
-
-class FromMap(nn.Module):
-    """[B, C, H, W] to [B, H * W * C], without a copy from channels_last: `FromMap` + `Linear` is a convolution that
-    covers its whole input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class BatchNorm(nn.Module):
     """Batch norm over all dimensions but the second (Ioffe & Szegedy 2015), of the whole batch wherever it lies.
 
     Where other processes hold `parts` of the batch, of one size each, `gather_parts` gives every part's vector, [n] ->
-    [parts, n], differentiably; None means the whole batch is here. Within `batches_apart` the input is several batches of one
+    [parts, n], differentiably; None means the whole batch is here. Within `separate_batch_statistics` the input is several batches of one
     size, each normalised by itself. Statistics are in float32 at least, the variance centred; a batch of one image works.
     """
 
@@ -152,7 +126,7 @@ def _joined(batches: list[Tensor]) -> Tensor:
 
 
 @contextmanager
-def batches_apart(network: nn.Module, batches: int) -> Iterator[None]:
+def separate_batch_statistics(network: nn.Module, batches: int) -> Iterator[None]:
     """Within, `network` takes so many batches one after another, and each is normalised by itself, as if passed alone."""
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     try:
@@ -168,80 +142,7 @@ class LocalBatchNorm(BatchNorm):
     """Batch norm by the part of the batch at hand, as most ports do; nothing ever sets `gather_parts` here."""
 
 
-class SpectralNorm(nn.Module):
-    """A parametrization: a weight over its largest singular value σ, by power iteration (Miyato et al. 2018, Algorithm 1).
-
-    `u` is the left singular vector; it moves one iteration a pass in training. In the weight's precision under any autocast,
-    and started from the seed: torch's own follows the autocast and the ambient generator.
-    """
-
-    u: Tensor
-
-    def __init__(self, u: Tensor):
-        super().__init__()
-        self.register_buffer("u", F.normalize(u, dim=0))
-        self.tracks_statistics = True
-
-    def forward(self, weight: Tensor) -> Tensor:
-        if weight.is_meta:  # autocast does not know the meta device
-            return weight
-        with torch.autocast(weight.device.type, enabled=False):
-            if self.training and self.tracks_statistics:
-                self.iterate(weight)
-            largest: Tensor = (weight.flatten(1).mT @ self.u.clone()).norm()  # σ = |Wᵀu|
-            return weight / largest
-
-    @torch.no_grad()
-    def iterate(self, weight: Tensor) -> None:
-        matrix = weight.flatten(1)
-        self.u.copy_(F.normalize(matrix @ F.normalize(matrix.mT @ self.u, dim=0), dim=0))
-
-
-FIRST_ITERATIONS = 15  # before the first step, as torch's spectral_norm does
-
-
-def normalise_spectrally(network: nn.Module, stream: Stream) -> None:
-    """Put every convolution and matrix of `network` under a spectral norm, its vectors started from `stream`."""
-    for path, module in list(network.named_modules()):
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            start = stream.derived(path).normal(torch.arange(1), len(module.weight))[0]
-            spectral = SpectralNorm(start.to(module.weight))
-            for _ in range(FIRST_ITERATIONS):
-                spectral.iterate(module.weight)
-            parametrize.register_parametrization(module, "weight", spectral)
-
-
-def norm(kind: NormD, channels: int) -> nn.Module:
-    """The norm layer a config names. The layer before it needs a bias only where `needs_bias(kind)`."""
-    layers: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm, "batch_local": LocalBatchNorm}
-    return layers[kind](channels) if kind in layers else nn.Identity()
-
-
-def needs_bias(kind: NormD) -> bool:
-    """Whether a layer followed by this norm needs a bias of its own; a batch norm would take it out again."""
-    return kind in ("none", "spectral")
-
-
 def local_buffers(network: nn.Module) -> set[str]:
     """The names of the buffers that may differ between processes: those of norms by the part of the batch at hand."""
     norms = {name: module for name, module in network.named_modules() if isinstance(module, LocalBatchNorm)}
     return {f"{name}.{buffer}" for name, module in norms.items() for buffer, _ in module.named_buffers()}
-
-
-@contextmanager
-def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Within, the networks compute as in training, but weights get no gradients, and running statistics and vectors rest."""
-    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-    tracking = [m for network in networks for m in network.modules() if isinstance(m, (BatchNorm, SpectralNorm))]
-    norms = [module for module in tracking if module.tracks_statistics]
-    try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        for module in norms:
-            module.tracks_statistics = False
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        for module in norms:
-            module.tracks_statistics = True
