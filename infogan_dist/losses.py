@@ -83,11 +83,16 @@ def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: Laten
     return dict(zip(spec.code_names, [*likelihoods, *gaussian.mean(0)], strict=True))
 
 
-def information_loss(likelihoods: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig) -> Tensor:
-    """λ · -E[log Q(c | x)] summed over the codes: -λ L_I without its constant H(c) (Chen et al. 2016, Eqs. 5 and 6)."""
+def information_loss(
+    likelihoods: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig, device: torch.device | None = None
+) -> Tensor:
+    """λ · -E[log Q(c | x)] summed over the codes: -λ L_I without its constant H(c) (Chen et al. 2016, Eqs. 5 and 6).
+
+    Without a code it is 0 on `device`."""
     weight = dict.fromkeys(spec.categorical_names, objective.lambda_categorical)
     weight |= dict.fromkeys(spec.continuous_names, objective.lambda_continuous)
-    return sum((weight[name] * value for name, value in likelihoods.items()), start=torch.zeros(()))
+    terms = (weight[name] * value for name, value in likelihoods.items())
+    return sum(terms, start=torch.zeros((), device=device))
 
 
 def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
@@ -108,7 +113,8 @@ def clustering_loss(
     """
     of_codes = zip(posterior.logits, partners.logits, strict=True)
     joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
-    return -sum((mutual_information(joint, evenness) for joint in joints), start=torch.zeros(()))
+    start = torch.zeros((), device=posterior.mean.device)
+    return -sum((mutual_information(joint, evenness) for joint in joints), start=start)
 
 
 def mutual_information(joint: Tensor, evenness: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,5 +13,6 @@ from infogan_dist.distributed import group
 from tests.distributed_worker import main
 
 if __name__ == "__main__":
-    group.PartialState = partial(PartialState, backend="gloo")  # type: ignore[attr-defined,misc]
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        group.PartialState = partial(PartialState, backend="gloo")  # type: ignore[attr-defined,misc]
     main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

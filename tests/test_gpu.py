@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from infogan_dist.checkpoints.store import find
+from infogan_dist.data import stream
 from infogan_dist.data.sources import open_images
+from infogan_dist.diagnostics.debug import debug
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.reductions import exchanges_of
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
 from infogan_dist.training.loop import build_game, stepper, train
@@ -29,6 +33,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none"),
 ]
+VIEWS = "objective={information_trains: trunk, information_from: views}"
 ONE_GPU = dataclasses.replace(ONE_PROCESS, cpu=False)
 
 
@@ -138,17 +143,77 @@ def test_batch_norm_by_parts_is_the_formula(
     assert_the_same(by_parts(x, dy, weight, bias, batches, parts), by_formula(x, dy, weight, bias, batches), tolerance)
 
 
+def test_debug_of_a_run_with_augmentations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    debug(tiny(tmp_path / "run", VIEWS, "train.precision=fp32"), ONE_GPU)
+    assert "the first D step computed twice gives the same bits" in capsys.readouterr().out
+
+
+def test_a_folder_is_read_ahead_while_the_step_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images are pinned by another thread."""
+    monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
+    (tmp_path / "images").mkdir()
+    for number in range(24):
+        Image.new("L", (28, 28), number * 10).save(tmp_path / "images" / f"{number}.png")
+    folder = f"data={{name: folder, root: {tmp_path / 'images'}}}"
+    config = tiny(tmp_path / "run", folder, "train.precision=fp32", "train.cuda_graph=true", "train.steps=20")
+    train(config, ONE_GPU)
+    assert find(tmp_path / "run").step == 20
+
+
+def test_clustering_of_a_compiled_and_recorded_run(tmp_path: Path) -> None:
+    """Clustering sets in at the fourth step: other shapes, and a recording anew."""
+    clustering = "lambda_clustering: 1, clustering_from: 24, clustering_in_full: 36"
+    objective = f"objective={{information_trains: trunk, information_from: views, {clustering}}}"
+    settings = ("train.precision=bf16", "train.cuda_graph=true", "train.compile=default", "train.steps=12")
+    train(tiny(tmp_path / "run", objective, *settings), ONE_GPU)
+    assert find(tmp_path / "run").step == 12
+
+
+def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run", "train.precision=bf16")
+    with Cluster(ONE_GPU, 1, config.processes) as cluster:
+        cluster.configure(config)
+        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        traffic = exchanges_of(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
+    assert traffic.calls["batch norm"] > 0
+    assert all(parameter.isfinite().all() for parameter in game.networks.FE.parameters())
+
+
+def test_a_rank_that_fails_alone_leaves_nccl_at_once() -> None:
+    code = """
+import os
+from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import Launch
+with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
+    assert group.backend == "nccl"
+    group.any(False)
+    raise ValueError("alone")
+"""
+    place = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    environment = clean_environment(CUDA_VISIBLE_DEVICES=gpu, MASTER_PORT=free_port(), **place)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 1
+    assert "ValueError: alone" in result.stderr
+
+
 SHARED = ["batch heads plain accumulate-1", "batch trunk penalties accumulate-4", "recipe"]
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def worker(folder: Path, processes: int) -> None:
     """Train SHARED on the first visible GPU in so many processes, each with an environment of its own as from two hosts."""
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     several = {"WORLD_SIZE": str(processes), **place} if processes > 1 else {}
     command = [sys.executable, "-m", "tests.gpu_worker", str(folder), "10", *SHARED]
     ranks = [

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,3 +87,19 @@ def test_a_graph_without_a_gpu_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.cuda_graph = true needs one process on a GPU; here 1 on cpu"):
         train(tiny(tmp_path / "run", "train.cuda_graph=true"), ONE_PROCESS)
     assert not (tmp_path / "run").exists()
+
+
+def test_recording_lets_other_threads_allocate_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is read ahead in pinned memory by another thread, which torch's default mode of capture forbids."""
+    modes = []
+
+    @contextmanager
+    def graph(recorded: object, capture_error_mode: str = "global") -> Iterator[None]:
+        modes.append(capture_error_mode)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: modes.append("replayed")))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    Recorder().record(lambda: modes.append("recorded"))()
+    assert modes == ["thread_local", "recorded", "replayed"]

@@ -169,3 +169,11 @@ def test_without_a_game_nothing_is_lost_and_every_logit_has_a_gradient() -> None
     assert loss.item() == 0
     assert torch.equal(real.grad, torch.zeros(5, 1))  # type: ignore[arg-type]
     assert torch.equal(fake.grad, torch.zeros(5, 1))  # type: ignore[arg-type]
+
+
+def test_without_a_code_the_losses_are_0_where_the_other_tensors_are() -> None:
+    """A CPU tensor among CUDA ones cannot be averaged with them; `meta` stands for any other device."""
+    spec = LatentSpec((NoiseConfig(dim=2),), (), 0)
+    posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec)
+    assert clustering_loss(posterior, posterior).device.type == "meta"
+    assert information_loss({}, spec, ObjectiveConfig(), posterior.mean.device).device.type == "meta"

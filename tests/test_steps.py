@@ -13,12 +13,14 @@ from infogan_dist.config.schema import Config, ViewsConfig
 from infogan_dist.data.augmentation import View, draws_at
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.evaluation.subject import in_training
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.loop import build_game
 from infogan_dist.training.modules import build_sides, owned_networks
+from infogan_dist.training.probe import Probe
 from infogan_dist.training.run import game_state
 from infogan_dist.training.step import (
     Game,
@@ -184,6 +186,48 @@ def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.M
         assert names == (set() if mode == "false" else {"G", "Q"} if gamma else {"G", "FE", "D", "Q"})
         cluster.close()
     assert results[0] == pytest.approx(results[1], rel=1e-9)
+
+
+LATER = "lambda_clustering: 1, clustering_from: 24, clustering_in_full: 36"  # clustering sets in at the fourth step
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
+    accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All networks share one code object, of which torch keeps 8 variants unless told otherwise."""
+    real = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda network, mode, dynamic: real(network, backend="eager", dynamic=False)
+    )
+    counters, compiled = torch._dynamo.utils.counters, []
+    with torch._dynamo.config.patch(recompile_limit=8):
+        torch._dynamo.reset()
+        counters.clear()
+        config = tiny(
+            "x",
+            "train.compile=default",
+            f"train.accumulate={accumulate}",
+            f"objective={{information_trains: trunk, information_from: views, {LATER}}}",
+        )
+        with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            cluster.configure(config)
+            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            probe = Probe(game, config.seed)
+            for step in range(1, 7):
+                batch = batches.at(step)
+                train_step(game, batch)
+                compiled.append(counters["frames"]["total"])
+                probe(batch)
+                game.networks.G_ema(batch[0].latent[:5])
+                with in_training(game.networks, config, fresh=5) as subject:
+                    subject.fakes(cluster)
+                assert counters["frames"]["total"] == compiled[-1]
+    assert counters["frames"]["total"] == counters["frames"]["ok"]
+    assert not any("limit" in reason for reason in counters["unimplemented"])
+    before, after = compiled[2], compiled[-1]
+    assert compiled == [before] * 3 + [after] * 3
+    assert before < after <= 16
 
 
 def test_clipping_bounds_the_joint_gradient() -> None:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from infogan_dist.checkpoints.run_folder import read_metrics
 from infogan_dist.checkpoints.store import verify
 from infogan_dist.config.reading import load_config
-from infogan_dist.diagnostics.debug import debug
+from infogan_dist.diagnostics import debug as debugging
+from infogan_dist.diagnostics.debug import debug, has_deterministic_kernels
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.sampling.curves import write_curves
@@ -175,9 +176,39 @@ def test_debug_says_what_it_checked_and_leaves_the_run_alone(
         debug(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=True, precision=None))
 
 
-def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infogan_dist.diagnostics import debug as debugging
+def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CUDA, grid_sample has none; D's first update does without it and is still computed twice."""
+    views, images = (
+        tiny(tmp_path / "run", f"objective={{information_trains: trunk, information_from: {seen}}}")
+        for seen in ("views", "images")
+    )
+    cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
+    assert [has_deterministic_kernels(*each) for each in ((views, cuda), (images, cuda), (views, cpu))] == [
+        False,
+        True,
+        True,
+    ]
+    monkeypatch.setattr(debugging, "has_deterministic_kernels", lambda config, device: False)
+    warns = []
+    real_step = debugging.generator_step
 
+    def generator_step(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+        warns.append(torch.is_deterministic_algorithms_warn_only_enabled())
+        metrics = real_step(game, batch)
+        with torch.no_grad():
+            game.networks.G.lift.weight.add_(len(warns) * 1e-9)  # not the same bits twice
+        return metrics
+
+    monkeypatch.setattr(debugging, "generator_step", generator_step)
+    debug(views, ONE_PROCESS)
+    assert "the first D step computed twice gives the same bits" in capsys.readouterr().out
+    assert set(warns) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_step = debugging.discriminator_step
 
     def discriminator_step(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:

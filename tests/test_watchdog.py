@@ -8,11 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
 
-from tests.conftest import clean_environment
+from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.watchdog import RankLost, Watchdog
+from infogan_dist.errors import UserError
+from tests.conftest import ONE_PROCESS, clean_environment
 
 TIMEOUT = 10  # seconds, processes.timeout of the run
 
@@ -76,3 +83,45 @@ def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]
     (line,) = (line for line in said.splitlines() if "lost another rank" in line)
     assert line.startswith(f"infogan-dist: rank 0 of 2 on {os.uname().nodename} lost another rank in: ")
     assert said.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
+
+
+class Left(NamedTuple):
+    """What a group did when it was left: whether it aborted first, and what the watchdog would have said meanwhile."""
+
+    aborted: bool
+    phase: str
+    watched: bool
+    watched_after: bool
+
+
+def left_with(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> Left:
+    """Leave a group of one process that believes it talks to others over NCCL."""
+    group = Group(ONE_PROCESS, 1, ProcessesConfig())
+    watchdog = group._watchdog = Watchdog("rank 0 of 2", 600)
+    seen: list[tuple[str, bool]] = []
+    aborted: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "_abort_process_group", lambda: aborted.append(True))
+    group._state.backend = "nccl"
+    group._state.destroy_process_group = lambda: seen.append((watchdog.phase, not watchdog._closed.is_set()))
+    with suppress(type(error)) if error is not None else nullcontext(), group:
+        if error is not None:
+            raise error
+    ((phase, watched),) = seen
+    return Left(bool(aborted), phase, watched, not watchdog._closed.is_set())
+
+
+def test_the_watchdog_lives_until_the_group_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left_with(None, monkeypatch) == Left(False, "leaving", watched=True, watched_after=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "alone"), [(UserError("a"), False), (RankLost("a"), True), (ValueError("a"), True), (SystemExit(1), True)]
+)
+def test_a_rank_that_fails_alone_does_not_wait_for_the_others(
+    error: BaseException, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = left_with(error, monkeypatch)
+    assert left.aborted is alone
+    assert left.watched
+    assert left.phase.startswith(f"leaving after {type(error).__name__}: ")

@@ -256,9 +256,9 @@ class TrainConfig(Section):
     """Micro-batches per update."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads of each process; `auto` shares the cores out among the processes of a host."""
-    compile: Literal[False, "default", "reduce-overhead"] = False
-    """torch.compile's mode for the networks; those under a slope penalty stay as they are (it has no second derivative). On a CPU
-    it is slower than false."""
+    compile: Literal[False, "default"] = False
+    """torch.compile's mode for the networks; those under a gradient penalty stay as they are (it has no second derivative). On a
+    CPU it is slower than false. The launches of the kernels are what `cuda_graph` saves."""
     cuda_graph: bool = False
     """Record the whole step once as a CUDA graph and replay it: the same numbers without the time of launching its kernels. One
     GPU, any precision but fp16."""
@@ -384,9 +384,10 @@ class Config(Section):
             )
         if self.train.cuda_graph and self.train.precision == "fp16":
             raise ValueError("train.cuda_graph = true does not go with train.precision = fp16; use bf16")
-        if self.train.cuda_graph and self.train.compile == "reduce-overhead":
+        if self.objective.lambda_clustering and not self.latents.categorical:
             raise ValueError(
-                "train.compile = reduce-overhead records graphs of its own; with train.cuda_graph use default"
+                f"objective.lambda_clustering = {self.objective.lambda_clustering} trains the classes of the categorical codes, "
+                "but latents.categorical is empty; give it one, say [10], or set objective.lambda_clustering = 0"
             )
         return self
 

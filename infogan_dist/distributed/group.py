@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
 from datetime import timedelta
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import torch
@@ -69,15 +69,25 @@ class Group:
         lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if self.processes > 1 and isinstance(error, RuntimeError) and lost:
             raise RankLost(f"{self._who} lost another rank in: {doing} ({_flat(error)})") from error
+        self.enters("leaving" if error is None else f"leaving after {type(error).__name__}: {_flat(error)}")
+        if getattr(error, "concerns_one_rank", not isinstance(error, (InfoganError, NoneType))):
+            self._abort()
         self.close()
 
     def close(self) -> None:
         """Leave the process group, so that a process may make another cluster."""
-        if self._watchdog is not None:
-            self._watchdog.close()
-        self._state.destroy_process_group()
+        try:
+            self._state.destroy_process_group()
+        finally:
+            if self._watchdog is not None:  # only now: NCCL may have waited for the other ranks
+                self._watchdog.close()
         self._state._reset_state()
         self._cores.free()
+
+    def _abort(self) -> None:
+        """End NCCL's unfinished collectives: other ranks may never join them, and leaving would wait for these ranks."""
+        if self.backend == "nccl" and torch.distributed.is_initialized():
+            torch.distributed.distributed_c10d._abort_process_group()
 
     def enters(self, phase: str) -> None:
         """What this rank does now, in words for the user should it never come back from it."""

@@ -18,6 +18,7 @@ from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
 
 FAMILIES = {"paper28": paper28, "dcgan": dcgan}
+COMPILED_VARIANTS = 64  # of all networks together; a run has about a dozen
 INITIAL_DEVIATION = 0.02  # Radford et al. 2016, section 4
 
 
@@ -92,6 +93,10 @@ def compile_networks(networks: Networks, config: Config) -> None:
     are penalised: torch.compile has no second derivative."""
     if not config.train.compile:
         return
+    # The networks share one code object, and each is compiled once for D's step, once for G's and again where the clustering
+    # sets in. At torch's limit of 8 variants of a code object the others would run eagerly.
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILED_VARIANTS)
     for network in (
         networks.G,
         networks.Q,

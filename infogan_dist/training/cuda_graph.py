@@ -30,10 +30,13 @@ class Recorder:
         torch.cuda.current_stream().wait_stream(stream)
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        """What `step` launches, to be launched again at each call. Recording does not run it."""
+        """What `step` launches, to be launched again at each call. Recording does not run it.
+
+        The thread that reads images ahead may allocate pinned memory meanwhile, which the default mode forbids to all threads.
+        """
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             step()
         return graph.replay
 

@@ -46,7 +46,8 @@ class Probe:
         shares: dict[str, list[Tensor]] = {}
         with frozen(networks.FE, networks.Q), self._game.engine.autocast():
             for batch in micro_batches:
-                posterior = CodePosterior.from_output(networks.Q(networks.FE(batch.reals)), spec)
+                output = networks.Q.forward(networks.FE.forward(batch.reals))  # `forward` is not compiled
+                posterior = CodePosterior.from_output(output, spec)
                 for name, logits in zip(spec.categorical_names, posterior.logits, strict=True):
                     for number, share in enumerate(logits.softmax(1).mean(0)):
                         shares.setdefault(f"usage/{name}/{number}", []).append(share)

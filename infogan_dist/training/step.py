@@ -245,10 +245,10 @@ def set_rates(game: Game, share: float) -> None:
 
 @torch.no_grad()
 def fake_score(game: Game, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """D(G(z, c)) once more, after G's update. Moves nothing."""
-    networks = game.networks
-    with frozen(networks.G, networks.FE, networks.D), game.engine.autocast():
-        logits = [networks.D(networks.FE(networks.G(batch.latent))) for batch in micro_batches]
+    """D(G(z, c)) once more, after G's update. Moves nothing, and compiles nothing: `forward` is not compiled."""
+    G, FE, D = game.networks.G, game.networks.FE, game.networks.D
+    with frozen(G, FE, D), game.engine.autocast():
+        logits = [D.forward(FE.forward(G.forward(batch.latent))) for batch in micro_batches]
     return _mean([{"score/fake_after_G": _score(each)} for each in logits])
 
 
@@ -277,7 +277,7 @@ def _information(
     if out.view_posterior is not None:
         of_views = CodePosterior.from_output(out.view_posterior, game.spec)
         likelihoods = negative_log_likelihoods(replace(posterior, logits=of_views.logits), codes, game.spec)
-    return information_loss(likelihoods, game.spec, game.objective), bounds
+    return information_loss(likelihoods, game.spec, game.objective, out.fake_posterior.device), bounds
 
 
 def _clustering(game: Game, out: DiscriminatorOutput) -> Tensor:
