@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,8 @@ TINY = (
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["infogan_dist.training", "infogan_dist.generator", "tests.faults.faults"])
+
+Variables = Callable[[int, int], dict[str, str]]  # of a rank of so many
 
 
 def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
@@ -97,28 +99,35 @@ class Bench:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def start(self, *command: object, faults: str = "", processes: int = 1) -> list[Started]:
-        """The ranks of a command, in the order of their numbers."""
+    def start(
+        self, *command: object, faults: str = "", processes: int = 1, variables: Variables | None = None
+    ) -> list[Started]:
+        """The ranks of a command, in the order of their numbers; `variables` says what their launcher sets, torchrun's if None."""
         if processes == 1:
             return [Started(command, faults, self.folder, {})]
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
-        return [
-            Started(
-                command, faults, self.folder, meet | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | _local(processes)
-            )
-            for rank in range(processes)
-        ]
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+        ranks = [(variables or of_torchrun)(rank, processes) for rank in range(processes)]
+        return [Started(command, faults, self.folder, meet | of_rank) for of_rank in ranks]
 
-    def train(self, output: str = "run", *overrides: str, faults: str = "", processes: int = 1) -> list[Started]:
+    def train(
+        self,
+        output: str = "run",
+        *overrides: str,
+        faults: str = "",
+        processes: int = 1,
+        variables: Variables | None = None,
+    ) -> list[Started]:
         """The ended ranks of a tiny run."""
-        ranks = self.start("train", *TINY, f"output={output}", *overrides, faults=faults, processes=processes)
+        command = ("train", *TINY, f"output={output}", *overrides)
+        ranks = self.start(*command, faults=faults, processes=processes, variables=variables)
         for rank in ranks:
             rank.ended()
         return ranks
 
 
-def _local(processes: int) -> dict[str, str]:
-    return {"LOCAL_WORLD_SIZE": str(processes), "ACCELERATE_USE_CPU": "true"}
+def of_torchrun(rank: int, processes: int) -> dict[str, str]:
+    values = (processes, rank, rank, processes)
+    return dict(zip(("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), map(str, values), strict=True))
 
 
 def free_port() -> int:
