@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
+from infogan_dist.interruption import interruptible
 from infogan_dist.launcher import Launch, speaks
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the contract."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
     try:
-        options = _parse(arguments)
-        run: Callable[[argparse.Namespace], None] = options.run
-        run(options)
+        with interruptible(os.environ):  # training has handlers of its own
+            options = _parse(arguments)
+            run: Callable[[argparse.Namespace], None] = options.run
+            run(options)
     except InfoganError as error:
         if speaks(os.environ) or error.concerns_one_rank:
             print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
@@ -43,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # but in training, which saves first
         print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
         return StoppedBySignal.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
     return 0
 
 

@@ -5,7 +5,6 @@ Rank zero alone calls these functions.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
@@ -21,6 +20,7 @@ from infogan_dist.config_reading import changed_numbers, load_config
 from infogan_dist.distributed import resolve_precision
 from infogan_dist.errors import UserError
 from infogan_dist.run_folder import read_metrics
+from infogan_dist.run_lock import holder_of
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,8 @@ def check_writable(output: Path) -> None:
 
 def who_writes_in(output: Path) -> str | None:
     """The process that trains in `output` now; None where there is none."""
-    try:
-        with (output / ".lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read().strip() or "another process"
-    except OSError:
-        pass
-    return None
+    holder = holder_of(output)
+    return holder.name if holder else None
 
 
 def _with_precision(config: Config, precision: str) -> Config:

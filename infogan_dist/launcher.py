@@ -171,10 +171,7 @@ def _placement(environment: Mapping[str, str], names: Names) -> tuple[int, int, 
         hint = "; WORLD_SIZE=1 makes each process train alone" if names is not TORCH else ""
         raise UserError(f"{said} is set without {', '.join(missing)}; {_remedy(names, missing[0])}{hint}")
     rank, local_rank = _count(environment, names.rank), _count(environment, names.local_rank)
-    if names is SLURM:
-        local_processes = _tasks_of_node(environment)
-    else:
-        local_processes = _count(environment, names.local_processes)
+    local_processes = _tasks_of_node(environment) if names is SLURM else _count(environment, names.local_processes)
     if not rank < processes or not local_rank < local_processes <= processes:
         values = ", ".join(f"{name} = {environment[name]}" for name in names)
         raise UserError(f"the environment contradicts itself: {values}; unset these variables or use a launcher")

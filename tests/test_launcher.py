@@ -188,7 +188,7 @@ def test_a_group_of_another_size_is_refused_whatever_the_launcher(monkeypatch: p
     monkeypatch.setattr(Launch, "in_environment", Launch(1, 0, 0, 1, cpu=True, precision=None).in_environment)
     for launch in (Launch(2, 0, 0, 2, cpu=True, precision=None), Launch(1, 1, 0, 1, cpu=True, precision=None)):
         PartialState(cpu=True)  # of a program that joined before
-        with pytest.raises(UserError, match="started rank . of ., but this process is rank 0 of 1"):
+        with pytest.raises(UserError, match=r"started rank . of ., but this process is rank 0 of 1"):
             Group(launch, 1, ProcessesConfig())
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as alone:  # a refused group is left
         assert alone.processes == 1

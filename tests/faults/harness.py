@@ -73,6 +73,9 @@ class Started:
         """Its lines on stderr beside the progress bar; there is no traceback."""
         return said(self.err)
 
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -144,6 +147,43 @@ def torchrun(*command: object, faults: str = "", processes: int = 2, restarts: i
         *(sys.executable, "-m", "torch.distributed.run"),
         *map(str, [*words, "--max-restarts", restarts, "-m", "tests.faults.faults", faults, *command]),
     ]
+
+
+def accelerate_launch(*command: object, faults: str = "") -> list[str]:
+    """The same by accelerate launch, as in the README's first command."""
+    words = ["accelerate.commands.launch", "-m", "tests.faults.faults", faults]
+    return [sys.executable, "-m", *words, *map(str, command)]
+
+
+class Launched:
+    """A launcher's process, and what it and its children have said."""
+
+    def __init__(self, command: list[str], folder: Path, **variables: str):
+        own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        environment = clean_environment(PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="", **own_store, **variables)
+        self._log = folder / f"{len(list(folder.glob('*.log')))}.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def ended(self) -> int:
+        """Its exit code; fails with what was said where it does not end."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            pytest.fail(self.output)
+
+    def wait_for(self, words: str) -> None:
+        """Until it has said this; fails with what it said where that does not happen."""
+        deadline = time.monotonic() + PATIENCE
+        while words not in self.output:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{words!r} was not said\n{self.output}")
+            time.sleep(0.05)
 
 
 def run_torchrun(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
