@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from infogan_dist.ema import update_average
 from infogan_dist.run import game_state
 from infogan_dist.steps import train_step
 from infogan_dist.training import build_game, stepper, train
-from tests.conftest import ONE_PROCESS, tiny
+from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
+from tests.faults.harness import free_port, of_torchrun
 
 pytestmark = [
     pytest.mark.gpu,
@@ -112,3 +115,47 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
                 update_average(game.networks, config.train, step, metrics["gradient/G"])
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+JOINS = """
+import os
+import torch
+from infogan_dist.config import ProcessesConfig
+from infogan_dist.distributed import Group
+from infogan_dist.launcher import Launch
+with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
+    assert torch.cuda.current_device() == group.device.index == 0
+    assert group.any(group.rank == 1)
+    print(group.backend, group.mean({"rank": torch.tensor(float(group.rank), device=group.device)}))
+"""
+
+
+def two_that_see_one_gpu_each(gpus: str, **variables: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two ranks as `srun --gpus-per-task=1` starts them; `gpus` names the GPU of each."""
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT)}
+    ranks = []
+    for rank, gpu in enumerate(gpus):
+        environment = clean_environment(**meet, **of_torchrun(rank, 2), **variables, CUDA_VISIBLE_DEVICES=gpu)
+        command, pipe = [sys.executable, "-c", JOINS], subprocess.PIPE
+        ranks.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+    ended = [(rank, *rank.communicate(timeout=300)) for rank in ranks]
+    return [subprocess.CompletedProcess(rank.args, rank.returncode, out, err) for rank, out, err in ended]
+
+
+def test_two_ranks_that_see_the_same_gpu_are_refused() -> None:
+    for rank in two_that_see_one_gpu_each("00"):
+        assert rank.returncode != 0
+        assert "see the same GPU; give each process its own" in rank.stderr
+
+
+def test_two_ranks_may_share_a_gpu_over_gloo_where_a_test_asks_for_it() -> None:
+    for rank in two_that_see_one_gpu_each("00", INFOGAN_DIST_SHARE_GPUS="1"):
+        assert rank.returncode == 0, rank.stderr
+        assert rank.stdout == "gloo {'rank': 0.5}\n"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_each_rank_may_see_its_own_gpu_alone() -> None:
+    for rank in two_that_see_one_gpu_each("01"):
+        assert rank.returncode == 0, rank.stderr
+        assert rank.stdout == "nccl {'rank': 0.5}\n"
