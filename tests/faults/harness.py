@@ -52,7 +52,8 @@ class Started:
 
     def __init__(self, command: Sequence[object], faults: str, folder: Path, environment: dict[str, str]):
         self._log = folder / f"{len(list(folder.glob('*.err')))}-{environment.get('RANK', '0')}"
-        Path(f"{self._log}.err").touch()
+        for ending in ("out", "err"):
+            Path(f"{self._log}.{ending}").touch()
         words = [str(word) for word in command]
         self._process = _forks.Process(target=_become, args=(words, faults, folder, self._log, environment))
         self._process.start()
