@@ -13,7 +13,7 @@ import pytest
 
 from infogan_dist.config.reading import load_config
 from infogan_dist.config.schema import Config
-from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.launcher import RANK_PREFIXES, Launch
 
 ROOT = Path(__file__).parents[1]
 ONE_PROCESS = Launch(processes=1, rank=0, local_rank=0, local_processes=1, cpu=True, precision=None)
@@ -34,7 +34,7 @@ def tiny(output: Path | str, *overrides: str) -> Config:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """The environment without anything a launcher may have left in it, and without GPUs: these tests are of CPUs."""
-    launcher = ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "ACCELERATE_", "TORCHELASTIC_", "GROUP_", "ROLE_")
+    launcher = (*RANK_PREFIXES, "ACCELERATE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
     return kept | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables
 

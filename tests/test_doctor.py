@@ -365,9 +365,9 @@ sys.exit(__main__.main(["doctor", "debug", "data.name=folder", f"data.root=image
 
 def test_the_command_line_refuses_as_train_does(infogan: Command, tmp_path: Path) -> None:
     refused(infogan("doctor", "debug", "train.stepz=3"), "unknown config key train.stepz")
-    refused(
-        infogan("doctor", "debug", WORLD_SIZE="5", RANK="0", MASTER_PORT="1"), "48 is not divisible by 5", "45 or 50"
-    )
+    five = {"WORLD_SIZE": "5", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "5"}
+    five |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    refused(infogan("doctor", "debug", **five), "48 is not divisible by 5", "45 or 50")
     refused(infogan("doctor", "debug", MASTER_PORT="29500"), "started one")
     nowhere = ("train.precision=fp32", "data={name: folder, root: nowhere}")
     result = infogan("doctor", "debug", *nowhere, ACCELERATE_MIXED_PRECISION="bf16")

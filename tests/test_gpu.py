@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from infogan_dist.data import stream
 from infogan_dist.data.sources import open_images
 from infogan_dist.diagnostics.debug import debug
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.launcher import SHARE_GPUS
 from infogan_dist.distributed.reductions import exchanges_of
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
@@ -27,6 +27,7 @@ from infogan_dist.training.loop import build_game, stepper, train
 from infogan_dist.training.run import game_state
 from infogan_dist.training.step import train_step
 from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
+from tests.faults.harness import free_port, of_torchrun
 from tests.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
 
 pytestmark = [
@@ -192,7 +193,7 @@ with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
 """
     place = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    environment = clean_environment(CUDA_VISIBLE_DEVICES=gpu, MASTER_PORT=free_port(), **place)
+    environment = clean_environment(CUDA_VISIBLE_DEVICES=gpu, MASTER_PORT=str(free_port()), **place)
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -203,24 +204,23 @@ with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
 SHARED = ["batch heads plain accumulate-1", "batch trunk penalties accumulate-4", "recipe"]
 
 
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 def worker(folder: Path, processes: int) -> None:
     """Train SHARED on the first visible GPU in so many processes, each with an environment of its own as from two hosts."""
     folder.mkdir()
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    several = {"WORLD_SIZE": str(processes), **place} if processes > 1 else {}
-    command = [sys.executable, "-m", "tests.gpu_worker", str(folder), "10", *SHARED]
+    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    several = {"WORLD_SIZE": str(processes), SHARE_GPUS: "1", **place} if processes > 1 else {}
+    command = [sys.executable, "-m", "tests.distributed_worker", str(folder), "10", *SHARED]
     ranks = [
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env=clean_environment(CUDA_VISIBLE_DEVICES=gpu, **several, **({"RANK": str(rank)} if several else {})),
+            env=clean_environment(
+                CUDA_VISIBLE_DEVICES=gpu,
+                INFOGAN_DIST_SHARE_GPUS="1",
+                **several,
+                **({"RANK": str(rank)} if several else {}),
+            ),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -269,3 +269,47 @@ def test_the_gradients_of_a_penalty_are_in_full_precision() -> None:
     )
     a, b = (torch.cat([tensor.flatten() for tensor in each.values()]) for each in (ours, exact))
     assert (a - b).norm() <= 1e-4 * b.norm()
+
+
+JOINS = """
+import os
+import torch
+from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import Launch
+with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
+    assert torch.cuda.current_device() == group.device.index == 0
+    assert group.any(group.rank == 1)
+    print(group.backend, group.mean({"rank": torch.tensor(float(group.rank), device=group.device)}))
+"""
+
+
+def two_that_see_one_gpu_each(gpus: str, **variables: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two ranks as `srun --gpus-per-task=1` starts them; `gpus` names the GPU of each."""
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT)}
+    ranks = []
+    for rank, gpu in enumerate(gpus):
+        environment = clean_environment(**meet, **of_torchrun(rank, 2), **variables, CUDA_VISIBLE_DEVICES=gpu)
+        command, pipe = [sys.executable, "-c", JOINS], subprocess.PIPE
+        ranks.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+    ended = [(rank, *rank.communicate(timeout=300)) for rank in ranks]
+    return [subprocess.CompletedProcess(rank.args, rank.returncode, out, err) for rank, out, err in ended]
+
+
+def test_two_ranks_that_see_the_same_gpu_are_refused() -> None:
+    for rank in two_that_see_one_gpu_each("00"):
+        assert rank.returncode != 0
+        assert "see the same GPU; give each process its own" in rank.stderr
+
+
+def test_two_ranks_may_share_a_gpu_over_gloo_where_a_test_asks_for_it() -> None:
+    for rank in two_that_see_one_gpu_each("00", INFOGAN_DIST_SHARE_GPUS="1"):
+        assert rank.returncode == 0, rank.stderr
+        assert rank.stdout == "gloo {'rank': 0.5}\n"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_each_rank_may_see_its_own_gpu_alone() -> None:
+    for rank in two_that_see_one_gpu_each("01"):
+        assert rank.returncode == 0, rank.stderr
+        assert rank.stdout == "nccl {'rank': 0.5}\n"

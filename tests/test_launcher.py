@@ -1,9 +1,48 @@
 from __future__ import annotations
 
-import pytest
+import os
+import socket
+from types import SimpleNamespace
 
-from infogan_dist.distributed.launcher import Launch
+import pytest
+import torch
+from accelerate import PartialState
+
+from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.distributed import group
+from infogan_dist.distributed.group import Group
+from infogan_dist.distributed.launcher import OTHERS, SHARE_GPUS, TORCH, Launch, Names, has_parent_launcher, speaks
 from infogan_dist.errors import UserError
+from tests.conftest import ONE_PROCESS
+
+ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no"}
+MEET = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+SLURM_JOB = {  # of a batch script with --nodes=2 --ntasks=4, which is one process
+    "SLURM_JOB_ID": "7",
+    "SLURM_NTASKS": "4",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_TASKS_PER_NODE": "2(x2)",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+SLURM_STEP = SLURM_JOB | {  # of the last task that srun starts there
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+}
+
+
+def torch_variables(processes: int, rank: int) -> dict[str, str]:
+    return variables(TORCH, processes, rank, rank % 2, min(2, processes))
+
+
+def variables(names: Names, *values: int) -> dict[str, str]:
+    """Four numbers under a launcher's names, and where the processes meet."""
+    return dict(zip(names, map(str, values), strict=True)) | MEET
 
 
 def test_no_launcher_is_one_process() -> None:
@@ -24,6 +63,8 @@ def test_plain_accelerate_launch_asks_for_no_precision() -> None:
         ({"ACCELERATE_USE_FSDP": "true"}, ["FSDP"]),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, ["train.accumulate=4"]),
         ({"WORLD_SIZE": "two"}, ["WORLD_SIZE=two"]),
+        ({"WORLD_SIZE": "0"}, ["WORLD_SIZE=0"]),
+        ({"OMPI_COMM_WORLD_SIZE": "1", "MASTER_PORT": "1", **ACCELERATE}, ["started one"]),
     ],
 )
 def test_what_cannot_be_served_is_refused(environment: dict[str, str], words: list[str]) -> None:
@@ -37,7 +78,169 @@ def test_what_cannot_be_served_is_refused(environment: dict[str, str], words: li
     [(8, 100, 1, "use 96 or 104"), (3, 2, 1, "use 3"), (2, 6, 2, "2 processes x 2 micro-batches; use 4 or 8")],
 )
 def test_an_indivisible_batch_names_the_nearest(processes: int, batch: int, accumulate: int, remedy: str) -> None:
-    launch = Launch.from_environment({"WORLD_SIZE": str(processes), "MASTER_PORT": "1"})
+    launch = Launch.from_environment(torch_variables(processes, 0))
     with pytest.raises(UserError, match=remedy):
         launch.check_batch(batch, accumulate)
     launch.check_batch(processes * accumulate, accumulate)
+
+
+@pytest.mark.parametrize("names", [TORCH, *OTHERS[:-1]], ids=lambda names: names.local_rank)
+def test_every_launcher_is_understood(names: Names) -> None:
+    launch = Launch.from_environment(variables(names, 4, 3, 1, 2))
+    assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 1, 2)
+    assert not speaks(variables(names, 4, 3, 1, 2))
+    assert speaks(variables(names, 4, 2, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("by_node", "node", "local"), [("2(x2)", "1", 2), ("3,1", "0", 3), ("2(x3),4(x2),1", "4", 4), ("2(x3),1", "3", 1)]
+)
+def test_a_slurm_step_is_understood(by_node: str, node: str, local: int) -> None:
+    step = SLURM_STEP | MEET | {"SLURM_STEP_TASKS_PER_NODE": by_node, "SLURM_NODEID": node, "SLURM_LOCALID": "0"}
+    launch = Launch.from_environment(step)
+    assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 0, local)
+    assert not speaks(SLURM_STEP)
+
+
+@pytest.mark.parametrize("by_node", ["2(x1)", "two", "2(x2", "²"])
+def test_a_slurm_step_that_makes_no_sense_is_refused(by_node: str) -> None:
+    with pytest.raises(UserError, match="SLURM_STEP_TASKS_PER_NODE"):
+        Launch.from_environment(SLURM_STEP | MEET | {"SLURM_STEP_TASKS_PER_NODE": by_node})
+
+
+def test_a_batch_script_or_salloc_of_several_tasks_is_one_process() -> None:
+    assert Launch.from_environment(SLURM_JOB).processes == 1
+    interactive = {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
+    assert Launch.from_environment(SLURM_JOB | interactive).processes == 1
+
+
+def test_torchrun_in_a_step_of_srun_or_mpirun_counts() -> None:
+    ours = torch_variables(8, 5) | {"TORCHELASTIC_RUN_ID": "none"}
+    for outer in (SLURM_STEP, variables(OTHERS[0], 2, 1, 0, 1), variables(OTHERS[0], 8, 7, 1, 2)):
+        launch = Launch.from_environment(outer | ours)
+        assert (launch.processes, launch.rank) == (8, 5)
+
+
+def test_mpirun_in_a_slurm_job_counts() -> None:
+    daemons = SLURM_STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0"}
+    assert Launch.from_environment(daemons | variables(OTHERS[0], 4, 2, 0, 2)).processes == 4
+    pmi2 = {"PMI_SIZE": "4", "PMI_RANK": "3"}  # srun --mpi=pmi2, which says nothing of the node
+    assert Launch.from_environment(SLURM_STEP | MEET | pmi2).local_rank == 1
+
+
+@pytest.mark.parametrize("names", [TORCH, *OTHERS[:3], OTHERS[-1]], ids=lambda names: names.local_rank)
+def test_every_missing_variable_is_named(names: Names) -> None:
+    whole = variables(names, 2, 1, 1, 2) | {"SLURM_NODEID": "0"}
+    assert Launch.from_environment(whole).processes == 2
+    for missing in [*list(names)[1:], *MEET]:
+        with pytest.raises(UserError, match=f"{names.processes} = 2 is set without .*{missing}") as caught:
+            Launch.from_environment({name: value for name, value in whole.items() if name != missing})
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_rank_without_a_number_of_processes_is_refused() -> None:
+    with pytest.raises(UserError, match="RANK is set without WORLD_SIZE"):
+        Launch.from_environment({"RANK": "1"})
+
+
+@pytest.mark.parametrize("values", [(2, 2, 0, 2), (2, 1, 2, 2), (2, 1, 1, 4)])
+def test_numbers_that_contradict_each_other_are_refused(values: tuple[int, ...]) -> None:
+    for names in (TORCH, *OTHERS[:-1]):
+        with pytest.raises(UserError, match="contradicts itself"):
+            Launch.from_environment(variables(names, *values))
+
+
+def test_launchers_that_contradict_each_other_are_refused() -> None:
+    mpi = variables(OTHERS[0], 4, 2, 0, 2)
+    for ours in (torch_variables(4, 0), torch_variables(2, 0)):  # exported by hand, the same for every process
+        with pytest.raises(UserError, match="contradict OMPI_COMM_WORLD_SIZE = 4 and OMPI_COMM_WORLD_RANK = 2"):
+            Launch.from_environment(mpi | ours)
+    assert Launch.from_environment(mpi | torch_variables(4, 2)).rank == 2
+    assert Launch.from_environment(mpi | torch_variables(8, 5)).rank == 5  # a launcher on each of four hosts
+
+
+def test_one_process_may_train_alone_among_others() -> None:
+    assert Launch.from_environment(SLURM_STEP | {"WORLD_SIZE": "1"}).processes == 1
+    with pytest.raises(UserError, match="WORLD_SIZE=1 makes each process train alone"):
+        Launch.from_environment(SLURM_STEP)
+
+
+def test_torch_and_accelerate_get_this_launch_and_no_other() -> None:
+    environment = variables(OTHERS[0], 4, 3, 1, 2)
+    with Launch.from_environment(environment).in_environment(environment):
+        pass
+    assert [environment[name] for name in TORCH] == ["4", "3", "1", "2"]
+    alone = {"WORLD_SIZE": "1", "LOCAL_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "HOME": "/"}
+    before = dict(alone)
+    with Launch.from_environment(alone).in_environment(alone):
+        assert alone == {"HOME": "/"}
+    assert alone == before
+
+
+def test_a_stray_local_rank_is_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with Group(Launch.from_environment({**os.environ, "ACCELERATE_USE_CPU": "1"}), 1, ProcessesConfig()) as alone:
+        assert (alone.processes, alone.backend) == (1, "")
+
+
+def test_a_group_of_another_size_is_refused_whatever_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Launch, "in_environment", Launch(1, 0, 0, 1, cpu=True, precision=None).in_environment)
+    for launch in (Launch(2, 0, 0, 2, cpu=True, precision=None), Launch(1, 1, 0, 1, cpu=True, precision=None)):
+        PartialState(cpu=True)  # of a program that joined before
+        with pytest.raises(UserError, match=r"started rank . of ., but this process is rank 0 of 1"):
+            Group(launch, 1, ProcessesConfig())
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as alone:  # a refused group is left
+        assert alone.processes == 1
+
+
+class Joined:
+    """Accelerate's state of rank 1 of 2 that sees one GPU."""
+
+    num_processes, process_index, is_main_process, local_process_index = 2, 1, False, 1
+    device = torch.device("cuda:0")
+
+    def __init__(self, **arguments: object):
+        self.arguments, self.left = arguments, False
+
+    def destroy_process_group(self) -> None:
+        self.left = True
+
+    def _reset_state(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("others", ["another GPU", "the same GPU"])
+@pytest.mark.parametrize("share", [False, True])
+def test_one_visible_gpu_for_each_rank_is_no_shared_gpu(
+    monkeypatch: pytest.MonkeyPatch, others: str, share: bool
+) -> None:
+    store = torch.distributed.HashStore()
+    store.set("infogan_dist/gpu/0", others)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="the same GPU"))
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "_get_default_store", lambda: store)
+    monkeypatch.setattr(group, "PartialState", Joined)
+    srun = SLURM_STEP | MEET | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    monkeypatch.setattr(os, "environ", srun)
+    with pytest.raises(UserError, match="2 processes were started on a host with 1 GPUs; start 1"):
+        Group(Launch.from_environment(srun), 1, ProcessesConfig())
+    srun |= {"CUDA_VISIBLE_DEVICES": "0"} | ({SHARE_GPUS: "1"} if share else {})
+    if others == "the same GPU" and not share:
+        with pytest.raises(UserError, match=f"all 2 ranks on {socket.gethostname()} see the same GPU"):
+            Group(Launch.from_environment(srun), 1, ProcessesConfig())
+        return
+    joined = Group(Launch.from_environment(srun), 1, ProcessesConfig())
+    assert joined._state.local_process_index == 0  # as DDP needs it, though the local rank is 1
+    assert joined._state.arguments["backend"] == ("gloo" if share else None)
+    assert not joined._state.left
+    joined._watchdog.close()
+    joined._cores.free()
+
+
+def test_who_started_this_process() -> None:
+    assert has_parent_launcher(ACCELERATE)
+    assert has_parent_launcher({"TORCHELASTIC_RUN_ID": "none"})
+    assert not has_parent_launcher({"ACCELERATE_MIXED_PRECISION": "bf16"})  # exported by hand
+    assert not has_parent_launcher({})

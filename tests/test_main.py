@@ -63,7 +63,9 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(
 
 def test_the_silent_single_process_is_refused(infogan: Command, tmp_path: Path) -> None:
     refused(infogan("train", *TINY, MASTER_PORT="29500"), "started one", "torchrun")
-    refused(infogan("train", *TINY, WORLD_SIZE="8", RANK="0", MASTER_PORT="1"), "12 is not divisible by 8", "8 or 16")
+    eight = {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_WORLD_SIZE": "8", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    refused(infogan("train", *TINY, **eight, LOCAL_RANK="0"), "12 is not divisible by 8", "8 or 16")
+    refused(infogan("train", *TINY, **eight), "WORLD_SIZE = 8 is set without LOCAL_RANK")
     assert list(tmp_path.iterdir()) == []
 
 

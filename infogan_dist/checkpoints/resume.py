@@ -5,7 +5,6 @@ Rank zero alone calls these functions.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
@@ -16,14 +15,12 @@ import torch
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.run_folder import read_metrics
+from infogan_dist.checkpoints.run_lock import holder_of
 from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.reading import changed_numbers, load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import resolve_precision
 from infogan_dist.errors import UserError
-from infogan_dist.files import open_regular
-
-LOCK_LIMIT = 1000  # bytes read of a lock file: it names a process and a host
 
 
 @dataclass(frozen=True)
@@ -107,15 +104,8 @@ def check_writable(output: Path) -> None:
 
 def who_writes_in(output: Path) -> str | None:
     """The process that trains in `output` now; None where there is none."""
-    try:
-        with open_regular(output / ".lock") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read(LOCK_LIMIT).decode(errors="replace").strip() or "another process"
-    except OSError:
-        pass
-    return None
+    holder = holder_of(output)
+    return holder.name if holder else None
 
 
 def _with_precision(config: Config, precision: str) -> Config:

@@ -5,11 +5,8 @@ Rank zero alone calls these functions.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
-import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,6 +16,7 @@ from typing import Any, Self
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.background import Background
+from infogan_dist.checkpoints.run_lock import RunLock
 from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.reading import dump_config
 from infogan_dist.config.schema import Config
@@ -44,7 +42,7 @@ class RunFolder:
         self._saving = Background()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
+            self._lock = RunLock(self.path)
             self._check_unmoved(checkpoint.step if checkpoint else 0)
             for marker in MARKERS:
                 (self.path / marker).unlink(missing_ok=True)
@@ -66,6 +64,10 @@ class RunFolder:
         with suppress(OSError) if kind is not None else nullcontext():  # where nothing can be written, no marker either
             _replace(self.path / marker, f"{error}\n" if error is not None else "")
         self._lock.close()
+
+    def mark_stopping(self) -> None:
+        """Let other commands wait for this process's end. A signal handler may call it."""
+        self._lock.mark_stopping()
 
     def mark_failed(self, message: str) -> None:
         """Leave the marker of a run that ends without its context."""
@@ -140,21 +142,6 @@ class RunFolder:
     @property
     def _metrics(self) -> Path:
         return self.path / "metrics.jsonl"
-
-    def _locked(self) -> Any:
-        lock = (self.path / ".lock").open("a+")
-        try:
-            # the kernel frees it when the process ends, however it ends
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise UserError(
-                f"{self.path} is in use by {lock.read().strip() or 'another process'}; wait for it or choose another output"
-            ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        return lock
 
     def _check_unmoved(self, step: int) -> None:
         """Raises UserError where another process has trained here between this one's look at the folder and its lock."""

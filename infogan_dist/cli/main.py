@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,16 +13,17 @@ from infogan_dist.cli import COMMANDS
 from infogan_dist.cli.arguments import Parser
 from infogan_dist.distributed.launcher import speaks
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
+from infogan_dist.training.signals import interruptible
 
 SILENT_RANK_WAITS = 3  # seconds: a launcher ends all ranks when the first has failed, also before it has printed why
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the contract."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has handlers of its own
     try:
-        options = parse(arguments)
-        options.run(options)
+        with interruptible(os.environ):  # training has handlers of its own
+            options = parse(arguments)
+            options.run(options)
     except InfoganError as error:
         if speaks(os.environ) or error.concerns_one_rank:
             print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
@@ -33,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # but in training, which saves first
         print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
         return StoppedBySignal.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
     return 0
 
 

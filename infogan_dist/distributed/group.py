@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import statistics
 import time
@@ -35,19 +36,23 @@ class Group:
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
         """Joins the process group. A launcher's precision is ignored: the config's counts.
 
-        Raises UserError where this host has fewer GPUs than processes, RankLost where another process does not come.
+        Raises UserError where two processes would use one GPU or the group is not the one that the launcher described,
+        RankLost where another process does not come.
         """
         gpus = torch.cuda.device_count()
-        if not launch.cpu and 0 < gpus < launch.local_processes:
+        on_cpu = launch.cpu or gpus == 0
+        too_few = not on_cpu and gpus < launch.local_processes and not launch.share_gpus
+        if too_few and not launch.own_gpus:
             raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
         keep_freed_memory()
-        on_cpu = launch.cpu or gpus == 0
         self._cores = Cores(launch.local_rank, launch.local_processes, bind=on_cpu and processes.own_cores)
         torch.set_num_threads(self._cores.share if threads == "auto" else int(threads))
         patience = timedelta(seconds=processes.timeout + LAST_WORD)
         self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"
+        gloo = launch.processes > 1 and (on_cpu or launch.share_gpus)  # not MPI; NCCL refuses two processes on one GPU
         try:
-            self._state = cast(Any, PartialState(cpu=on_cpu, timeout=patience))
+            with launch.in_environment(os.environ):
+                self._state = cast(Any, PartialState(cpu=on_cpu, timeout=patience, backend="gloo" if gloo else None))
         except torch.distributed.DistError as error:
             raise RankLost(
                 f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
@@ -56,6 +61,11 @@ class Group:
         self.rank: int = self._state.process_index
         self.is_main: bool = self._state.is_main_process
         self.device: torch.device = self._state.device
+        self._check_joined(launch, compare_gpus=too_few)
+        if self.device.type == "cuda" and self.device.index is not None:
+            self._state.local_process_index = (
+                self.device.index
+            )  # Accelerate gives DDP the local rank as the GPU's number
         self._watchdog = Watchdog(self._who, processes.timeout) if self.processes > 1 else None
 
     def __enter__(self) -> Self:
@@ -88,6 +98,40 @@ class Group:
         """End NCCL's unfinished collectives: other ranks may never join them, and leaving would wait for these ranks."""
         if self.backend == "nccl" and torch.distributed.is_initialized():
             torch.distributed.distributed_c10d._abort_process_group()
+
+    def _check_joined(self, launch: Launch, compare_gpus: bool) -> None:
+        """Raises UserError, and leaves the group, unless it has the launcher's size and rank and each process its own GPU."""
+        refusal = ""
+        if (self.processes, self.rank) != (launch.processes, launch.rank):
+            refusal = (
+                f"the launcher started rank {launch.rank} of {launch.processes}, but this process is rank {self.rank} "
+                f"of {self.processes} in its process group; start all processes with one launcher, such as torchrun"
+            )
+        elif self.processes > 1 and self.device.type == "cuda":
+            refusal = self._shared_gpu(compare_gpus)
+        if refusal:
+            self._state.destroy_process_group()
+            self._state._reset_state()
+            self._cores.free()
+            raise UserError(refusal)
+
+    def _shared_gpu(self, compare: bool) -> str:
+        """Publish this rank's GPU, and with `compare` name the ranks that see the same one; empty where none do.
+
+        Through the group's store, because NCCL fails where two ranks share a GPU.
+        """
+        store = torch.distributed.distributed_c10d._get_default_store()
+        store.set(f"infogan_dist/gpu/{self.rank}", str(torch.cuda.get_device_properties(self.device).uuid))
+        if not compare:
+            return ""
+        gpus = [store.get(f"infogan_dist/gpu/{rank}") for rank in range(self.processes)]
+        ranks = [rank for rank, gpu in enumerate(gpus) if gpu == gpus[self.rank]]
+        if len(ranks) == 1:
+            return ""
+        return (
+            f"{in_words(ranks, self.processes)} on {socket.gethostname()} see the same GPU; "
+            "give each process its own (srun --gpus-per-task=1) or start fewer"
+        )
 
     def enters(self, phase: str) -> None:
         """What this rank does now, in words for the user should it never come back from it."""

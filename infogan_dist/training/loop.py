@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from infogan_dist.checkpoints.resume import admit
+from infogan_dist.checkpoints.run_lock import WAIT, wait_while_stopping
 from infogan_dist.checkpoints.state import check_described
 from infogan_dist.config.reading import dotted
 from infogan_dist.config.schema import Config
@@ -45,6 +47,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         source = cluster.on_all(lambda: open_images(config.data))
         cluster.on_main(lambda: check_trackers(config.log.trackers))
         cluster.check_same(facts_of(config, source))
+        cluster.on_main(lambda: _wait_while_stopping(config, cluster, stop))
         admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
         cluster.announce(*admission.notices)
         if admission.finished:
@@ -57,9 +60,12 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
         probe = Probe(game, config.seed)
+        if cluster.any(stop.requested):
+            raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
+            stop.when_requested(run.mark_stopping)
             for step in run.remaining_steps():
                 batch = batches.at(step)
                 set_rates(game, annealing(config.schedule, images_before(config, step)))
@@ -75,11 +81,19 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
                 if run.due(config.processes.check_every, step):
                     run.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
+                if stopping:
+                    run.mark_stopping()  # the signal may have come to another rank
                 if stopping or run.due(config.checkpoint.every, step):
                     run.save_checkpoint(step, wait=stopping)
                 step_is_done()
                 if stopping and step < config.train.steps:
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
+
+
+def _wait_while_stopping(config: Config, cluster: Cluster, stop: StopRequest) -> None:
+    """Wait for a process that is stopping in the output folder: it still saves. The other ranks' watchdogs must not end them."""
+    seconds = min(WAIT, config.processes.timeout / 2)
+    wait_while_stopping(Path(config.output), seconds, cluster.announce, lambda: stop.requested)
 
 
 def facts_of(config: Config, source: ImageSource) -> dict[str, object]:

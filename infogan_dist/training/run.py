@@ -96,6 +96,11 @@ class Run:
         if kind is None:
             self._cluster.announce(*(f"{what}: {path}" for what, path in self._written.items()))
 
+    def mark_stopping(self) -> None:
+        """Let other commands in this folder wait for this run's end. A signal handler may call it."""
+        if self._folder is not None:
+            self._folder.mark_stopping()
+
     def remaining_steps(self) -> Iterator[int]:
         """The steps still to train, counted from 1, with a progress bar on rank zero."""
         for step in range(self.first_step, self._config.train.steps + 1):

@@ -1,28 +1,87 @@
-"""A signal asks the run to stop at the end of a step; a second one stops the process at once."""
+"""A signal asks the run to stop at the end of a step; a second one stops the process at once.
+
+The end of accelerate launch or torchrun asks for the same, and never counts as a second signal.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from infogan_dist.distributed.launcher import speaks
+from infogan_dist.distributed.launcher import forwards_signals, has_parent_launcher, speaks
 from infogan_dist.errors import StoppedBySignal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LAUNCHER_ENDED = signal.SIGUSR2  # the kernel sends it; unlike SIGTERM it cannot be mistaken for a user's second signal
+FORWARDED_WITHIN = 2.0  # seconds: a signal to torchrun and its processes alike reaches a process twice
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+_ADOPTERS = {"init", "systemd", "tini", "dumb-init", "docker-init", "catatonit"}  # never a launcher
+
+
+class Launcher:
+    """The accelerate launch or torchrun that started this process, or none: `nohup` outlives its shell."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self._process = os.getppid() if has_parent_launcher(environment) else None
+        self._ended_before = self._process is not None and _command(self._process) in _ADOPTERS
+
+    def __bool__(self) -> bool:
+        return self._process is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended without waiting for this process. False where only the thread that started this process ended."""
+        return self._process is not None and (self._ended_before or os.getppid() != self._process)
+
+
+@contextmanager
+def interruptible(environment: Mapping[str, str]) -> Iterator[None]:
+    """Within it, SIGTERM and the launcher's end raise KeyboardInterrupt, as Ctrl-C does. The latter comes as a signal on Linux only."""
+    launcher = Launcher(environment)
+
+    def launcher_ended(number: int, frame: FrameType | None) -> None:
+        if launcher.ended:
+            raise KeyboardInterrupt
+
+    handlers: dict[signal.Signals, Any] = {signal.SIGTERM: signal.default_int_handler}
+    if launcher:
+        handlers[LAUNCHER_ENDED] = launcher_ended
+    earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        if launcher:
+            _send_when_parent_ends(LAUNCHER_ENDED)
+            if launcher.ended:  # before the kernel was asked
+                raise KeyboardInterrupt
+        yield
+    finally:
+        if launcher:
+            _send_when_parent_ends(0)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
-    """Within it, SIGTERM, SIGINT and SIGUSR1 set `requested` instead of ending the process."""
+    """Within it, SIGTERM, SIGINT and SIGUSR1, and the launcher's end, set `requested` instead of ending the process."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = False
+        self._first_signal: float | None = None
+        self._acts: list[Callable[[], object]] = []
         self._earlier: dict[signal.Signals, Any] = {}
+        self._launcher = Launcher(os.environ)
 
     def __enter__(self) -> Self:
-        self._earlier = {number: signal.signal(number, self._received) for number in SIGNALS}
+        handlers: dict[signal.Signals, Any] = dict.fromkeys(SIGNALS, self._received)
+        if self._launcher:
+            handlers[LAUNCHER_ENDED] = lambda number, frame: self.requested
+        self._earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 
     def __exit__(
@@ -30,11 +89,52 @@ class StopRequest:
     ) -> None:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
+        self._acts.clear()
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop. It also looks for the launcher, which where there is no signal for its end is how it is noticed."""
+        if not self._requested and self._launcher.ended:
+            self._request("the launcher has ended: stopping after this step")
+        return self._requested
+
+    def when_requested(self, act: Callable[[], object]) -> None:
+        """Call `act` at the request, from within a signal handler; now, if it has come."""
+        self._acts.append(act)
+        if self._requested:
+            act()
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if self._first_signal is not None:
+            if forwards_signals(os.environ) and now - self._first_signal < FORWARDED_WITHIN:
+                return
             os._exit(StoppedBySignal.exit_code)
-        self.requested = True
-        if speaks(os.environ):
-            said = f"\ninfogan-dist: {signal.Signals(number).name}: stopping after this step; a second signal stops at once\n"
-            os.write(sys.stderr.fileno(), said.encode())  # print is not safe here: it may be what was interrupted
+        self._first_signal = now
+        self._request(f"{signal.Signals(number).name}: stopping after this step; a second signal stops at once")
+
+    def _request(self, reason: str) -> None:
+        already, self._requested = self._requested, True
+        for act in self._acts:
+            act()
+        if not already and speaks(os.environ):
+            with suppress(
+                OSError
+            ):  # nobody may read it any more; print is not safe here: it may be what was interrupted
+                os.write(sys.stderr.fileno(), f"\ninfogan-dist: {reason}\n".encode())
+
+
+def _send_when_parent_ends(number: int) -> None:
+    """Have the kernel send this process a signal when the thread that started it ends; 0 for none. On Linux only."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, int(number), 0, 0, 0)
+
+
+def _command(process: int) -> str:
+    """The name of a process; empty where the system does not tell."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""

@@ -28,6 +28,7 @@ from infogan_dist.training.signals import SIGNALS
 SLOW = 1.0  # seconds that a slow rank takes over a step
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
+PATIENCE = 60.0  # seconds that a process waits for another; only a failure takes so long
 SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
 
 Act = Callable[..., object]  # given the arguments of the function before which it is done
@@ -110,6 +111,25 @@ def _once(act: Act) -> Act:
     return lambda *arguments: left.pop()(*arguments) if left else None
 
 
+def _end_launcher(number: signal.Signals) -> Act:
+    """Send a signal to what started this process, and go on when the run has heard of it."""
+
+    def act(*_: object) -> None:
+        os.kill(os.getppid(), number)
+        deadline = time.monotonic() + PATIENCE
+        while "stopping" not in Path("run/.lock").read_text() and time.monotonic() < deadline:
+            time.sleep(SLICE)
+
+    return act
+
+
+def _hold(*_: object) -> None:
+    """Stand still until the test leaves a file."""
+    deadline = time.monotonic() + PATIENCE
+    while not Path("release").exists() and time.monotonic() < deadline:
+        time.sleep(SLICE)
+
+
 def _rot(*_: object) -> None:
     for image in Path("images").iterdir():
         image.write_bytes(b"rotten")
@@ -163,6 +183,9 @@ STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
     "term-in-sampling": (_before(run, "write_grid"), _terminate),
     "term-in-evaluation": (_before(run, "evaluate_networks"), _terminate),
     "term-twice": (_before(steps, "generator_step"), _terminate_twice),
+    "term-launcher": (_before(steps, "generator_step"), _once(_end_launcher(signal.SIGTERM))),
+    "kill-launcher": (_before(steps, "generator_step"), _once(_end_launcher(signal.SIGKILL))),
+    "hold-save": (_before(checkpoints, "sync"), _hold),
     "hang": (_before(steps, "generator_step"), lambda *_: time.sleep(HANGS)),
     "slow": (_before(steps, "generator_step"), _sleep),
     "drift": (_before(steps, "generator_step"), _drift),

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,8 @@ TINY = (
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["infogan_dist.training.loop", "infogan_dist.sampling.generator", "tests.faults.faults"])
+
+Variables = Callable[[int, int], dict[str, str]]  # of a rank of so many
 
 
 def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
@@ -50,7 +52,8 @@ class Started:
 
     def __init__(self, command: Sequence[object], faults: str, folder: Path, environment: dict[str, str]):
         self._log = folder / f"{len(list(folder.glob('*.err')))}-{environment.get('RANK', '0')}"
-        Path(f"{self._log}.err").touch()
+        for ending in ("out", "err"):
+            Path(f"{self._log}.{ending}").touch()
         words = [str(word) for word in command]
         self._process = _forks.Process(target=_become, args=(words, faults, folder, self._log, environment))
         self._process.start()
@@ -70,6 +73,9 @@ class Started:
     def said(self) -> list[str]:
         """Its lines on stderr beside the progress bar; there is no traceback."""
         return said(self.err)
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -97,28 +103,35 @@ class Bench:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def start(self, *command: object, faults: str = "", processes: int = 1) -> list[Started]:
-        """The ranks of a command, in the order of their numbers."""
+    def start(
+        self, *command: object, faults: str = "", processes: int = 1, variables: Variables | None = None
+    ) -> list[Started]:
+        """The ranks of a command, in the order of their numbers; `variables` says what their launcher sets, torchrun's if None."""
         if processes == 1:
             return [Started(command, faults, self.folder, {})]
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
-        return [
-            Started(
-                command, faults, self.folder, meet | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | _local(processes)
-            )
-            for rank in range(processes)
-        ]
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+        ranks = [(variables or of_torchrun)(rank, processes) for rank in range(processes)]
+        return [Started(command, faults, self.folder, meet | of_rank) for of_rank in ranks]
 
-    def train(self, output: str = "run", *overrides: str, faults: str = "", processes: int = 1) -> list[Started]:
+    def train(
+        self,
+        output: str = "run",
+        *overrides: str,
+        faults: str = "",
+        processes: int = 1,
+        variables: Variables | None = None,
+    ) -> list[Started]:
         """The ended ranks of a tiny run."""
-        ranks = self.start("train", *TINY, f"output={output}", *overrides, faults=faults, processes=processes)
+        command = ("train", *TINY, f"output={output}", *overrides)
+        ranks = self.start(*command, faults=faults, processes=processes, variables=variables)
         for rank in ranks:
             rank.ended()
         return ranks
 
 
-def _local(processes: int) -> dict[str, str]:
-    return {"LOCAL_WORLD_SIZE": str(processes), "ACCELERATE_USE_CPU": "true"}
+def of_torchrun(rank: int, processes: int) -> dict[str, str]:
+    values = (processes, rank, rank, processes)
+    return dict(zip(("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), map(str, values), strict=True))
 
 
 def free_port() -> int:
@@ -135,6 +148,43 @@ def torchrun(*command: object, faults: str = "", processes: int = 2, restarts: i
         *(sys.executable, "-m", "torch.distributed.run"),
         *map(str, [*words, "--max-restarts", restarts, "-m", "tests.faults.faults", faults, *command]),
     ]
+
+
+def accelerate_launch(*command: object, faults: str = "") -> list[str]:
+    """The same by accelerate launch, as in the README's first command."""
+    words = ["accelerate.commands.launch", "-m", "tests.faults.faults", faults]
+    return [sys.executable, "-m", *words, *map(str, command)]
+
+
+class Launched:
+    """A launcher's process, and what it and its children have said."""
+
+    def __init__(self, command: list[str], folder: Path, **variables: str):
+        own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        environment = clean_environment(PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="", **own_store, **variables)
+        self._log = folder / f"{len(list(folder.glob('*.log')))}.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def ended(self) -> int:
+        """Its exit code; fails with what was said where it does not end."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            pytest.fail(self.output)
+
+    def wait_for(self, words: str) -> None:
+        """Until it has said this; fails with what it said where that does not happen."""
+        deadline = time.monotonic() + PATIENCE
+        while words not in self.output:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{words!r} was not said\n{self.output}")
+            time.sleep(0.05)
 
 
 def run_torchrun(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:

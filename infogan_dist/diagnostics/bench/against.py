@@ -16,11 +16,10 @@ import torch
 
 from infogan_dist.diagnostics.bench.subject import Subject
 from infogan_dist.diagnostics.bench.timing import Timing, counts_of_a_repeat, seconds_of, spread
-from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.launcher import RANK_PREFIXES, Launch
 from infogan_dist.errors import UserError
 
 RATE = "images_per_second"
-LAUNCHERS = ("MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")  # how they name a rank
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def rate_in(output: str) -> float | None:
 
 def environment_of(threads: int) -> dict[str, str]:
     """Ours for a command of its own: not a rank of our launcher, and with our threads."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(RANK_PREFIXES)}
     return inherited | {"OMP_NUM_THREADS": str(threads)}
 
 

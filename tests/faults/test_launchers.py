@@ -1,0 +1,147 @@
+"""Launchers: whoever starts the processes, they train as one does."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infogan_dist.checkpoints.store import find
+from tests.faults.harness import (
+    PATIENCE,
+    TINY,
+    Bench,
+    Launched,
+    Variables,
+    accelerate_launch,
+    final_bytes,
+    markers,
+    said,
+    said_once,
+    steps_logged,
+    torchrun,
+)
+
+
+def of_mpirun(rank: int, processes: int) -> dict[str, str]:
+    place = {"SIZE": processes, "RANK": rank, "LOCAL_SIZE": processes, "LOCAL_RANK": rank}
+    return {f"OMPI_COMM_WORLD_{name}": str(value) for name, value in place.items()}
+
+
+def of_srun(rank: int, processes: int) -> dict[str, str]:
+    place = {
+        "STEP_NUM_TASKS": processes,
+        "STEP_TASKS_PER_NODE": processes,
+        "PROCID": rank,
+        "LOCALID": rank,
+        "NODEID": 0,
+    }
+    return {f"SLURM_{name}": str(value) for name, value in place.items()}
+
+
+@pytest.mark.parametrize("variables", [of_mpirun, of_srun])
+def test_processes_of_mpirun_and_srun_train_as_one_does(bench: Bench, whole: Path, variables: Variables) -> None:
+    for rank in bench.train(processes=2, variables=variables):
+        assert rank.ended() == 0, rank.err
+    ours, one = find(bench.folder / "run").load(), find(whole).load()
+    for name, tensors in one.items():
+        for key, tensor in tensors.items():
+            assert (ours[name][key] - tensor).abs().max() <= 1e-9, f"{name}.{key}"
+    assert markers(bench.folder / "run") == ["DONE"]
+
+
+@pytest.mark.parametrize("variables", [of_mpirun, of_srun])
+def test_a_batch_that_they_cannot_share_is_refused(bench: Bench, variables: Variables) -> None:
+    ranks = bench.train("run", "train.global_batch=3", processes=2, variables=variables)
+    assert [rank.ended() for rank in ranks] == [2, 2]
+    said_once(ranks[0].err, "train.global_batch = 3 is not divisible by 2 processes; use 2 or 4")
+    assert ranks[1].err == ""
+    assert not (bench.folder / "run").exists()
+
+
+def continues_at_once(folder: Path, command: list[str], whole: Path, steps: int) -> None:
+    """The command waits for the process that still saves, and the run ends with the bytes of an undisturbed one."""
+    again = Launched(command, folder)
+    again.wait_for("waiting up to 60 s for process ")
+    assert "PREEMPTED" not in markers(folder / "run")
+    (folder / "release").touch()
+    assert again.ended() == 0, again.output
+    assert again.output.count("waiting up to") == 1
+    assert "which is stopping, to leave run" in again.output
+    assert final_bytes(folder / "run", steps) == final_bytes(whole, steps)
+    assert steps_logged(folder / "run") == list(range(1, steps + 1))
+    assert markers(folder / "run") == ["DONE"]
+
+
+def test_accelerate_launch_gets_sigterm_and_the_same_command_at_once_ends_the_same(tmp_path: Path, whole: Path) -> None:
+    train = ("train", *TINY, "output=run")
+    first = Launched(accelerate_launch(*train, faults="term-launcher@3,hold-save@3"), tmp_path)
+    assert first.ended() == -15, first.output  # accelerate launch does not wait for its process
+    continues_at_once(tmp_path, accelerate_launch(*train), whole, 6)
+    told, last = said(first.output)
+    assert "the launcher has ended: stopping after this step" in told
+    assert "stopped by a signal after step 3 and saved" in last
+
+
+@pytest.fixture(scope="module")
+def twelve_steps_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bench = Bench(tmp_path_factory.mktemp("twelve"))
+    for rank in bench.train("run", "train.steps=12", processes=2):
+        assert rank.ended() == 0, rank.err
+    return bench.folder / "run"
+
+
+def test_torchrun_gets_sigterm_and_the_same_command_at_once_ends_the_same(
+    tmp_path: Path, twelve_steps_of_two: Path
+) -> None:
+    train = ("train", *TINY, "output=run", "train.steps=12")
+    first = Launched(torchrun(*train, faults="term-launcher@3#0"), tmp_path)
+    assert first.ended() != 0
+    assert "stopped by a signal after step 10 and saved" in first.output  # the ranks ask each other at every tenth step
+    assert markers(tmp_path / "run") == ["PREEMPTED"]
+    again = Launched(torchrun(*train), tmp_path)
+    assert again.ended() == 0, again.output
+    assert final_bytes(tmp_path / "run", 12) == final_bytes(twelve_steps_of_two, 12)
+
+
+def test_torchrun_is_killed_and_the_same_command_at_once_ends_the_same(
+    tmp_path: Path, twelve_steps_of_two: Path
+) -> None:
+    train = ("train", *TINY, "output=run", "train.steps=12")
+    first = Launched(torchrun(*train, faults="kill-launcher@3#0,hold-save@10"), tmp_path)
+    assert first.ended() == -9
+    continues_at_once(tmp_path, torchrun(*train), twelve_steps_of_two, 12)
+    assert "stopped by a signal after step 10 and saved" in first.output
+
+
+def test_a_plain_run_outlives_its_shell(tmp_path: Path) -> None:
+    words = " ".join(f"'{word}'" for word in ("train", *TINY, "output=run"))
+    command = f"nohup {sys.executable} -m tests.faults.faults no-pictures {words} &"
+    assert Launched(["sh", "-c", command], tmp_path, ACCELERATE_MIXED_PRECISION="no").ended() == 0
+    deadline = time.monotonic() + PATIENCE
+    while not markers(tmp_path / "run") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert markers(tmp_path / "run") == ["DONE"]
+
+
+def test_a_holder_that_is_stopping_is_waited_for_and_one_that_is_not_is_refused_at_once(
+    bench: Bench, whole: Path
+) -> None:
+    command = ("train", *TINY, "output=run")
+    (first,) = bench.start(*command, faults="hold-save@2")
+    first.wait_for(bench.folder / "run" / ".lock")
+    (refused,) = bench.train()
+    assert refused.ended() == 2
+    said_once(refused.err, f"run is in use by process {first.pid} on", "wait for it or choose another output")
+    assert "waiting" not in refused.out
+    first.send(signal.SIGTERM)
+    (second,) = bench.start(*command)
+    while "waiting up to 60 s" not in second.out and second.alive():
+        time.sleep(0.02)
+    (bench.folder / "release").touch()
+    assert first.ended() == 75, first.err
+    assert second.ended() == 0, second.err
+    assert final_bytes(bench.folder / "run") == final_bytes(whole)
