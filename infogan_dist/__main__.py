@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
+from infogan_dist.files import path_problem
 from infogan_dist.launcher import Launch, speaks
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
     )
     sample.add_argument(
-        "--out", required=True, type=Path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
+        "--out", required=True, type=_path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
     )
     sample.add_argument("--count", type=_count, default=100, help="how many images (100)")
     sample.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
@@ -123,12 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         _evaluate,
     )
     evaluate.add_argument(
-        "checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="run folders or checkpoint folders"
+        "checkpoints", nargs="+", type=_path, metavar="CHECKPOINT", help="run folders or checkpoint folders"
     )
     evaluate.add_argument("--data", metavar="NAME", help="other data than the run's own, such as mnist")
     evaluate.add_argument("--root", metavar="DIR", help="where the data lies, if not where the run had it")
     evaluate.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures here as well; - is stdout, the last line"
+        "--json", type=_path, metavar="FILE", help="write the figures here as well; - is stdout, the last line"
     )
     evaluate.add_argument(
         "--controls", action="store_true", help="beside them: k-means on pixels, random codes, a single class"
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a shipped config")
     bench.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace the file's")
     bench.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures here as well; - is stdout, the last line"
+        "--json", type=_path, metavar="FILE", help="write the figures here as well; - is stdout, the last line"
     )
     bench.add_argument(
         "--against",
@@ -189,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
     )
     convert.add_argument("--to", required=True, choices=["safetensors"], help="the format to write")
-    convert.add_argument("--out", required=True, type=Path, help="the file to write")
+    convert.add_argument("--out", required=True, type=_path, help="the file to write")
     return parser
 
 
@@ -343,6 +344,13 @@ def _code(setting: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise UserError(f"--set {setting} is not of the form CODE=NUMBER, such as categorical_0=7") from None
+
+
+def _path(text: str) -> Path:
+    problem = path_problem(text)
+    if problem is not None:
+        raise argparse.ArgumentTypeError(f"the path {problem}")
+    return Path(text)
 
 
 def _count(text: str) -> int:
