@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,14 +20,27 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from infogan_dist import Generator
+from infogan_dist.__main__ import main
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.resume import admit
-from infogan_dist.checkpoints.run_folder import read_metrics
+from infogan_dist.checkpoints.manifest import sealed
+from infogan_dist.checkpoints.resume import admit, who_writes_in
+from infogan_dist.checkpoints.run_folder import finite, read_metrics
 from infogan_dist.checkpoints.store import Damaged
-from infogan_dist.config.reading import dotted, load_config
-from infogan_dist.config.schema import Config
+from infogan_dist.config.reading import dotted, dump_config, load_config
+from infogan_dist.config.schema import Config, ProcessesConfig
+from infogan_dist.distributed.group import Group
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
-from tests.conftest import ROOT, tiny
+from infogan_dist.evaluation import reference_classifier as judge
+from infogan_dist.evaluation.code_names import names_of
+from infogan_dist.evaluation.runs import failure
+from infogan_dist.evaluation.subject import from_checkpoint
+from infogan_dist.latents import LatentSpec
+from infogan_dist.networks import build_networks
+from infogan_dist.sampling.curves import write_curves
+from infogan_dist.training.collapse import signs
+from tests.conftest import ONE_PROCESS, ROOT, tiny
+from tests.test_config import INTEGER_KEYS
 
 SOON = settings(
     max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -144,9 +163,16 @@ def test_a_manifest_with_other_facts(sound: Path, tmp_path: Path, data: st.DataO
             break
         place = inner
     key = data.draw(st.sampled_from(sorted(place)) | st.text(max_size=8))
-    place[key] = data.draw(json_values)
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    place[key] = data.draw(json_values | st.integers(-(2**70), 2**70))
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
     tried(path)
+
+
+def agree(path: Path, name: str, content: bytes) -> None:
+    """Have the manifest agree with the content of a file."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 @SOON
@@ -158,9 +184,7 @@ def test_tensors_with_a_few_other_bytes_and_a_manifest_that_agrees(
     content = (path / "G.safetensors").read_bytes()
     content = content[:at] + other + content[at + len(other) :]
     (path / "G.safetensors").write_bytes(content)
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["G.safetensors"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    agree(path, "G.safetensors", content)
     tried(path)
 
 
@@ -169,3 +193,245 @@ def test_tensors_with_a_few_other_bytes_and_a_manifest_that_agrees(
 def test_any_file_as_metrics(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(content)
     assert all(isinstance(row["step"], int) for row in read_metrics(tmp_path / "metrics.jsonl"))
+
+
+COUNTS = st.integers(-1, 2**70) | st.sampled_from([0, 1, 2**31, 2**53, 2**63 - 1, 2**63, 10**400])
+
+
+@SOON
+@given(st.sampled_from(INTEGER_KEYS), COUNTS)
+def test_any_integer_in_any_key_of_a_config(tmp_path: Path, key: str, value: int) -> None:
+    read(tmp_path, b"output: x", f"{key}={value}")
+
+
+def without(place: dict[str, Any], data: st.DataObject) -> None:
+    """Remove keys from a mapping, or from one within it."""
+    for key in data.draw(st.lists(st.sampled_from(sorted(place)), min_size=1, max_size=3)):
+        if isinstance(place.get(key), dict) and place[key] and data.draw(st.booleans()):
+            without(place[key], data)
+        else:
+            place.pop(key, None)
+
+
+@SOON
+@given(st.data())
+def test_a_manifest_with_missing_keys(model: Path, tmp_path: Path, data: st.DataObject) -> None:
+    path = copy_of(model, tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    without(manifest, data)
+    kept_seal = data.draw(st.booleans())
+    (path / "manifest.json").write_text(json.dumps(manifest if kept_seal else sealed(manifest)))
+    tried(path)
+    used(path)
+
+
+ROW = {"kind": "train", "step": 2, "images_seen": 24, "loss/D": 1.5, "mi/categorical_0": 0.1, "health/diversity": None}
+json_numbers = st.integers(-(2**70), 2**70) | st.floats() | st.just(10**400)
+
+
+@SOON
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {}, optional={key: st.just(value) | json_values | json_numbers for key, value in ROW.items()}
+        ),
+        max_size=4,
+    )
+)
+@example([{key: value for key, value in ROW.items() if key != "kind"}])
+@example([{key: value for key, value in ROW.items() if key != "images_seen"}])
+@example([{**ROW, "loss/D": "high"}])
+@example([{**ROW, "health/diversity": 10**400}])
+def test_rows_of_metrics_with_missing_keys_and_other_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    """Whatever `read_metrics` lets through, everything that reads rows takes."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_metrics(path)
+    assert all({"kind", "step", "images_seen"} <= row.keys() for row in found)
+    trained = [row for row in found if row["kind"] == "train"]
+    config = tiny(tmp_path / "run", "collapse.rows=1", "collapse.after_images=0")
+    signs(trained, LatentSpec.from_config(config.latents), config.objective, config.collapse)
+    json.dumps(finite(found))
+    if found:
+        write_curves(found, tmp_path / "curves.png")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run that has not trained."""
+    folder = tmp_path_factory.mktemp("model")
+    config = tiny(folder / "run", "train.precision=fp32")
+    state = {name: dict(network.state_dict()) for name, network in build_networks(config).named().items()}
+    facts = {"step": 2, "images_seen": 24, "config": config.model_dump(mode="json"), "scaler": {}, "bad_steps": {}}
+    path = checkpoints.save(folder / "run" / "checkpoints", state, facts)
+    (folder / "run" / "config.yaml").write_text(dump_config(config))
+    (folder / "run" / "metrics.jsonl").write_text(json.dumps(ROW) + "\n")
+    (folder / "run" / "FAILED").write_text("why\n")
+    (folder / "run" / ".lock").write_text("process 1 on a host\n")
+    names = {"code": "categorical_0", "labels": {"0": 7}, "code_error": 0.1, "data": "mnist-mini", "step": 2}
+    (folder / "run" / "code_names.json").write_text(json.dumps(names))
+    return path
+
+
+def used(path: Path) -> None:
+    """Do with a checkpoint and its run what the commands do; what goes wrong is said in one line."""
+    run = path.parents[1]
+    for use in (
+        lambda: Generator.from_pretrained(run).sample(1, seed=0),
+        lambda: Generator.from_pretrained(path).sample(1, seed=0),
+        lambda: evaluated(path),
+        lambda: names_of(run),
+        lambda: failure(run, {}),
+        lambda: read_metrics(run / "metrics.jsonl"),
+        lambda: load_config(run / "config.yaml"),
+        lambda: who_writes_in(run),
+    ):
+        try:
+            use()
+        except (UserError, NoUsableCheckpoint) as error:
+            in_one_line(error)
+
+
+def evaluated(path: Path) -> None:
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        from_checkpoint(path, group)
+
+
+READ = (
+    *("config.yaml", "metrics.jsonl", "code_names.json", "FAILED", ".lock"),
+    *("checkpoints/step-00000002/manifest.json", "checkpoints/step-00000002/G_ema.safetensors"),
+    *("checkpoints/step-00000002", "checkpoints"),
+)
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "a FIFO": os.mkfifo,
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "an empty device": lambda path: path.symlink_to("/dev/null"),
+    "a folder": Path.mkdir,
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a sparse file larger than memory": lambda path: (path.touch(), os.truncate(path, 2**42)),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", READ)
+def test_a_special_file_in_the_place_of_each_that_is_read(model: Path, tmp_path: Path, name: str, kind: str) -> None:
+    path = copy_of(model, tmp_path)
+    place = tmp_path / "run" / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    SPECIAL[kind](place)
+    with within(seconds=30):
+        tried(path)
+        used(path)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_special_file_in_the_place_of_an_exported_file_or_of_a_config(tmp_path: Path, kind: str) -> None:
+    for name, use in {"G.safetensors": Generator.from_pretrained, "a.yaml": load_config}.items():
+        SPECIAL[kind](tmp_path / name)
+        with within(seconds=30), pytest.raises(UserError) as caught:
+            use(tmp_path / name)
+        in_one_line(caught.value)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_special_file_in_the_place_of_the_cached_judge(tmp_path: Path, kind: str) -> None:
+    SPECIAL[kind](tmp_path / "judge.safetensors")
+    with within(seconds=30):
+        assert judge._cached(tmp_path / "judge.safetensors") is None
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Fails where the block takes longer, wherever it hangs."""
+
+    def fail(*_: object) -> NoReturn:
+        raise AssertionError(f"no end after {seconds} s")
+
+    earlier = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
+DTYPES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F128": 128},
+}
+
+
+def forged(shapes: dict[str, list[int]], dtype: str, metadata: dict[str, str]) -> bytes:
+    """A safetensors file of zeros, as its format says (docs of safetensors), in any dtype."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    start = 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape) * DTYPES[dtype] // 8
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(start)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exports_and_checkpoints_with_tensors_of_every_dtype(model: Path, tmp_path: Path, dtype: str) -> None:
+    path = copy_of(model, tmp_path)
+    config = json.loads((path / "manifest.json").read_text())["config"]
+    shapes = json.loads((path / "manifest.json").read_text())["files"]["G_ema.safetensors"]["shapes"]
+    content = forged(shapes, dtype, {"infogan_dist": json.dumps(config)})
+    exported = tmp_path / "G.safetensors"
+    exported.write_bytes(content)
+    (path / "G_ema.safetensors").write_bytes(content)
+    agree(path, "G_ema.safetensors", content)
+    tried(path)
+    used(path)
+    try:
+        assert Generator.from_pretrained(exported).sample(1, seed=0).shape == (1, 1, 28, 28)
+    except UserError as error:
+        in_one_line(error)
+    else:
+        assert dtype in ("F16", "BF16", "F32", "F64")
+
+
+@SOON
+@given(json_values.map(json.dumps) | st.text(max_size=30))
+@example("[]")
+@example("[" * 100_000)
+def test_any_text_as_the_header_of_an_export(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "G.safetensors"
+    path.write_bytes(forged({"w": [2]}, "F32", {"infogan_dist": header.encode("utf-8", "replace").decode()}))
+    with pytest.raises(UserError) as caught:
+        Generator.from_pretrained(path)
+    in_one_line(caught.value)
+
+
+@SOON
+@given(json_values.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
+@example(json.dumps({"code": "a", "labels": {"9" * 30: 3}, "code_error": 0, "data": "", "step": 2}).encode())
+def test_any_file_as_names_of_codes(model: Path, tmp_path: Path, content: bytes) -> None:
+    path = copy_of(model, tmp_path)
+    (path.parents[1] / "code_names.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        names_of(path.parents[1])
+    in_one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 300, "a/" * 4000, "", "a\0b", "\ud800"], ids=["long", "deep", "empty", "NUL", "lone"]
+)
+def test_a_path_that_no_file_has(text: str) -> None:
+    for use in (Generator.from_pretrained, load_config, lambda path: load_config("debug", [f"output='{path}'"])):
+        with pytest.raises(UserError) as caught:
+            use(text)
+        in_one_line(caught.value)
+    if "\0" not in text and text.isascii():
+        for command in (["sample", text, "--out", "x.png"], ["sample", "x", "--out", text or "\t/" * 4000]):
+            assert main(command) == 2

@@ -156,7 +156,11 @@ def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
 
 def test_metrics_that_are_no_rows_are_dropped_and_a_folder_in_their_place_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 1}\n\0\0\0\n\xff{\n[1]\n{"step": "2"}\n' + b"[" * 100_000 + b'\n{"step": 2}\n{"st')
+    row = '{"kind": "train", "step": %s, "images_seen": 12}\n'
+    no_rows = b"\0\0\0\n\xff{\n[1]\n" + (row % '"2"').encode() + b"[" * 100_000 + b"\n"
+    no_rows += b'{"step": 3, "images_seen": 12}\n{"kind": "train", "step": 3}\n{"kind": "train", "images_seen": 12}\n'
+    no_rows += b'{"kind": "train", "step": 3, "images_seen": 12, "loss/D": "high"}\n'
+    path.write_bytes((row % 1).encode() + no_rows + (row % 2).encode() + b'{"st')
     assert [row["step"] for row in read_metrics(path)] == [1, 2]
     path.unlink()
     path.mkdir()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
+from infogan_dist.files import path_problem
 
 if TYPE_CHECKING:
     from infogan_dist.config.schema import Config
@@ -34,7 +35,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics here; - is stdout, last line")
+    parser.add_argument("--json", type=path, metavar="FILE", help="also write the metrics here; - is stdout, last line")
 
 
 def config_and_launch(options: argparse.Namespace) -> tuple[Config, Launch]:
@@ -55,6 +56,14 @@ def write_result(write: Callable[[], Any], out: Path) -> None:
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error}") from error
     print(out)
+
+
+def path(text: str) -> Path:
+    """A path that a file can have."""
+    problem = path_problem(text)
+    if problem is not None:
+        raise argparse.ArgumentTypeError(f"the path {problem}")
+    return Path(text)
 
 
 def count(text: str) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from infogan_dist.cli.arguments import add_checkpoint, write_result
+from infogan_dist.cli.arguments import add_checkpoint, path, write_result
 from infogan_dist.errors import UserError
 
 HELP = "writes something that samples without this package's training code"
@@ -15,7 +14,7 @@ EXAMPLE = "infogan-dist convert runs/quickstart --to safetensors --out generator
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument("--to", required=True, choices=["safetensors"], help="the format to write")
-    parser.add_argument("--out", required=True, type=Path, help="the file to write")
+    parser.add_argument("--out", required=True, type=path, help="the file to write")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
-from infogan_dist.cli.arguments import add_json
+from infogan_dist.cli.arguments import add_json, path
 from infogan_dist.distributed.launcher import Launch
 
 HELP = "scores the codes and images of checkpoints on held-out images"
@@ -23,7 +22,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="run folders or checkpoint folders"
+        "checkpoints", nargs="+", type=path, metavar="CHECKPOINT", help="run folders or checkpoint folders"
     )
     parser.add_argument("--data", metavar="NAME", help="other data than the run's own, such as mnist")
     parser.add_argument("--root", metavar="DIR", help="where the data lies, if not where the run had it")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infogan_dist.cli.arguments import add_checkpoint, count, write_result
+from infogan_dist.cli.arguments import add_checkpoint, count, path, write_result
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
 
@@ -21,7 +21,7 @@ EXAMPLE = "infogan-dist sample runs/quickstart --out sevens.png --count 64 --set
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument(
-        "--out", required=True, type=Path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
+        "--out", required=True, type=path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
     )
     parser.add_argument("--count", type=count, default=100, help="how many images (100)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")

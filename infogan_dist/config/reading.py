@@ -112,8 +112,9 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
     if not first["loc"]:
         return "the config should be a mapping of keys"
     key = ".".join(str(part) for part in first["loc"])
-    if key not in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
-        key = key.rpartition(".")[0]  # pydantic adds the name of a union's member
+    outer = key.rpartition(".")[0]
+    if key not in known and outer in known and isinstance(first["loc"][-1], str) and first["type"] not in _WRONG_NAME:
+        key = outer  # pydantic adds the name of a union's member
     place = f" ({places[key]})" if key in places else ""
     if first["type"] == "extra_forbidden":
         return f"unknown config key {key}{_nearest(key, known)}{place}"
