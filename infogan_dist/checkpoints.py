@@ -22,11 +22,12 @@ from torch import Tensor
 import infogan_dist
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
 from infogan_dist.launcher import speaks
-from infogan_dist.manifests import MANIFEST, MANIFEST_SCHEMA, Checkpoint, Damaged, State, sha256, verify
+from infogan_dist.manifests import MANIFEST, MANIFEST_SCHEMA, Checkpoint, Damaged, Origin, State, sha256, verify
 
 __all__ = [
     "Checkpoint",
     "Damaged",
+    "Origin",
     "State",
     "find",
     "folders",

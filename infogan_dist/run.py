@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from infogan_dist.bad_steps import NORMS, BadSteps, in_words
-from infogan_dist.checkpoints import Checkpoint, State
+from infogan_dist.checkpoints import Checkpoint, Origin, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.distributed import Cluster
@@ -50,6 +50,8 @@ class Run:
         game: Game,
         checkpoint: Checkpoint | None,
         images_of: Callable[[int], list[int]] | None = None,
+        resumed_from: Sequence[Origin] = (),
+        debug: bool = False,
     ):
         self._config, self._cluster, self._game = config, cluster, game
         self._start = checkpoint.step if checkpoint else 0
@@ -62,7 +64,8 @@ class Run:
             saved = checkpoint.manifest.get("bad_steps", {})
         self._images_of = images_of or (lambda step: [])
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
-        cluster.on_main(lambda: self._open(checkpoint))
+        self._resumed_from = list(resumed_from)
+        cluster.on_main(lambda: self._open(checkpoint, debug))
         self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
         cluster.start_trackers(config.model_dump(mode="json"))
         self._bar: tqdm[Any] = tqdm(disable=True)
@@ -174,6 +177,7 @@ class Run:
             "config": self._config.model_dump(mode="json"),
             "scaler": self._cluster.scaler_state(),
             "bad_steps": self._bad_steps.state(),
+            "resumed_from": self._resumed_from,
         }
         try:
             self._save(facts, wait)
@@ -243,8 +247,8 @@ class Run:
         drawn = self._cluster.map_batches(batches, lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
         return drawn[: len(latent)]
 
-    def _open(self, checkpoint: Checkpoint | None) -> None:
-        self._folder = RunFolder(self._config, checkpoint)
+    def _open(self, checkpoint: Checkpoint | None, debug: bool) -> None:
+        self._folder = RunFolder(self._config, checkpoint, debug)
         self._cluster.when_lost(self._folder.mark_failed)
 
     def _on_main(self, write: Callable[[RunFolder], Result]) -> Result:

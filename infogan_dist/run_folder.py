@@ -9,6 +9,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -25,16 +26,19 @@ from infogan_dist.config_reading import dump_config
 from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
+DEBUG = "DEBUG"  # the marker of a folder that `train --debug` made and may clear
+LOCK = ".lock"
 LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
 class RunFolder:
     """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on.
 
-    Opening raises UserError where another process has the folder or it cannot be written to.
+    Opening raises UserError where another process has the folder or it cannot be written to. With `debug`, opening removes
+    what an earlier debug run left, and raises UserError where the folder holds anything else.
     """
 
-    def __init__(self, config: Config, checkpoint: Checkpoint | None):
+    def __init__(self, config: Config, checkpoint: Checkpoint | None, debug: bool = False):
         self.path = Path(config.output)
         self.checkpoints = self.path / "checkpoints"
         self._keeping = config.checkpoint
@@ -42,8 +46,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
+            if debug:
+                self._clear_debug_run()
             self._check_unmoved(checkpoint.step if checkpoint else 0)
-            for marker in MARKERS:
+            for marker in (*MARKERS, *(() if debug else (DEBUG,))):  # a run that continues a debug run is a real run
                 (self.path / marker).unlink(missing_ok=True)
             _replace(self.path / "config.yaml", dump_config(config))
             self._cut_metrics(checkpoint.step if checkpoint else 0)
@@ -139,7 +145,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def _locked(self) -> Any:
-        lock = (self.path / ".lock").open("a+")
+        lock = (self.path / LOCK).open("a+")
         try:
             # the kernel frees it when the process ends, however it ends
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,10 +167,26 @@ class RunFolder:
                     checkpoints.verify(path)
                     raise UserError(f"{path} has appeared since this command began; give the same command again")
 
+    def _clear_debug_run(self) -> None:
+        check_debug_folder(self.path)
+        _replace(self.path / DEBUG, "made by train --debug, which clears this folder the next time\n")
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name not in (DEBUG, LOCK):
+                path.unlink()
+
     def _cut_metrics(self, step: int) -> None:
         if self._metrics.exists():
             kept = [row for row in self.rows() if row["step"] <= step]
             _replace(self._metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def check_debug_folder(path: Path) -> None:
+    """Raises UserError where `path` holds anything that no debug run made."""
+    holds = path.exists() and any(child.name != LOCK for child in path.iterdir())
+    if holds and not (path / DEBUG).is_file():
+        raise UserError(f"{path} exists and is no debug run; move it away")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

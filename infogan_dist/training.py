@@ -24,7 +24,7 @@ from infogan_dist.networks import build_networks, compile_networks
 from infogan_dist.probe import Probe
 from infogan_dist.profiling import not_profiled, profiled
 from infogan_dist.run import Run
-from infogan_dist.schedule import annealing
+from infogan_dist.schedule import annealing, unfinished
 from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, set_rates, train_step
 
@@ -49,12 +49,17 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
             return
         config = admission.config
+        if warning := unfinished(config):
+            cluster.announce(f"warning: {warning}")
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
         probe = Probe(game, config.seed)
         profiling = profiled(cluster, config.output) if profile else not_profiled()
-        with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
+        with (
+            Run(config, cluster, game, admission.checkpoint, batches.images_of, admission.resumed_from) as run,
+            profiling as step_is_done,
+        ):
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
