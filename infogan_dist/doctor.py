@@ -26,6 +26,7 @@ from infogan_dist.launcher import Launch
 from infogan_dist.memory import StepMemory
 from infogan_dist.networks.layers import untouched
 from infogan_dist.rehearsal import NotYetHere, Rehearsal
+from infogan_dist.schedule import unfinished
 from infogan_dist.sides import owned_networks, without_gradient
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
@@ -136,6 +137,12 @@ def check_range(run: Rehearsal) -> Findings:
         yield ok(f"{reals}, {starts}")
 
 
+def check_schedule(run: Rehearsal) -> Findings:
+    late = unfinished(run.config)
+    if late:
+        yield warning(late)
+
+
 def check_networks(run: Rehearsal) -> Findings:
     named = {name: network for name, network in run.game.networks.named().items() if name != "G_ema"}
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
@@ -242,6 +249,6 @@ def _size(count: float) -> str:
 
 
 CHECKS = (
-    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_networks),
-    *(check_reductions, check_range, check_step, check_memory, check_disk),
+    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_schedule),
+    *(check_networks, check_reductions, check_range, check_step, check_memory, check_disk),
 )
