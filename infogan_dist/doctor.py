@@ -19,8 +19,7 @@ from torch import Tensor
 from infogan_dist import checkpoints
 from infogan_dist.admission import Admission, check_writable, who_writes_in
 from infogan_dist.config import Config
-from infogan_dist.distributed import Cluster
-from infogan_dist.distributed import check_trackers as refuse_trackers
+from infogan_dist.distributed import Cluster, check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.launcher import Launch
 from infogan_dist.memory import StepMemory
@@ -207,9 +206,12 @@ def check_disk(run: Rehearsal) -> Findings:
 
 
 def check_trackers(run: Rehearsal) -> Findings:
-    refusal = _refusal(lambda: run.cluster.on_main(lambda: refuse_trackers(run.asked.log.trackers)))
+    names = run.asked.log.trackers
+    refusal = _refusal(lambda: run.cluster.on_main(lambda: check_start(run.asked)))
     if refusal:
         yield problem(refusal)
+    elif names:
+        yield ok(", ".join(names))
 
 
 def _intention(admission: Admission) -> str:

@@ -18,12 +18,13 @@ from infogan_dist.bad_steps import NORMS, BadSteps, in_words
 from infogan_dist.checkpoints import Checkpoint, Origin, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
-from infogan_dist.distributed import Cluster
+from infogan_dist.distributed import Cluster, Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.metrics import evaluate_networks
 from infogan_dist.health import new_signs, signs
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.probe import derived
+from infogan_dist.progress import shown
 from infogan_dist.run_folder import RunFolder
 from infogan_dist.sampling import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.sides import owned_networks
@@ -31,10 +32,6 @@ from infogan_dist.state import network_tensors, optimizer_tensors, restore_netwo
 from infogan_dist.steps import Game
 
 Result = TypeVar("Result")
-SHOWN = {  # on the progress bar, the codes' by name as well
-    **{"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)", "health/D_accuracy": "right"},
-    **{"mi/": "I", "health/usage_entropy/": "H", "health/diversity": "std"},
-}
 
 
 class Run:
@@ -65,10 +62,16 @@ class Run:
         self._images_of = images_of or (lambda step: [])
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         self._resumed_from = list(resumed_from)
-        cluster.on_main(lambda: self._open(checkpoint, debug))
-        self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
-        cluster.start_trackers(config.model_dump(mode="json"))
         self._bar: tqdm[Any] = tqdm(disable=True)
+        self._trackers: Trackers | None = None  # rank zero's
+        cluster.on_main(lambda: self._open(checkpoint, debug))
+        try:
+            self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
+            if config.log.trackers:
+                self._on_main(self._start_trackers)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __enter__(self) -> Self:
         train, cluster = self._config.train, self._cluster
@@ -95,7 +98,11 @@ class Run:
         if self._folder is not None:
             if isinstance(error, Diverged):
                 self._write_post_mortem(self._folder, error)
-            self._folder.__exit__(kind, error, trace)
+            try:
+                self._folder.__exit__(kind, error, trace)
+            finally:
+                if self._trackers is not None:
+                    self._trackers.finish(getattr(error, "exit_code", 1) if error is not None else 0)
         if kind is None:
             self._cluster.announce(*(f"{what}: {path}" for what, path in self._written.items()))
 
@@ -134,8 +141,9 @@ class Run:
         numbers["collapse/signs"] = len(found)
         self._recent.append({"images_seen": images_seen, **numbers})
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
-        self._cluster.track(numbers, step)
-        self._bar.set_postfix(_shown(numbers), refresh=False)
+        if self._trackers is not None:
+            self._trackers.log(numbers, step)
+        self._bar.set_postfix(shown(numbers), refresh=False)
         for sign in new_signs(known, self._game.spec, config.objective, config.collapse):
             self._cluster.announce(f"warning: {sign.message}")
         if found and config.collapse.stop:
@@ -251,6 +259,9 @@ class Run:
         self._folder = RunFolder(self._config, checkpoint, debug)
         self._cluster.when_lost(self._folder.mark_failed)
 
+    def _start_trackers(self, folder: RunFolder) -> None:
+        self._trackers = Trackers(self._config, folder.run_id(), self.first_step, self._cluster.announce)
+
     def _on_main(self, write: Callable[[RunFolder], Result]) -> Result:
         def guarded() -> Result:
             assert self._folder is not None
@@ -261,8 +272,10 @@ class Run:
 
     def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
         path = folder.sample_path(step, suffix)
-        write_grid(images, columns, path)
+        picture = write_grid(images, columns, path)
         self._note(f"grid of {suffix}" if suffix else "grid", path)
+        if self._trackers is not None:
+            self._trackers.log_images({f"samples/{suffix}" if suffix else "samples": picture}, step)
 
     def _write_curves(self, folder: RunFolder) -> None:
         path = folder.path / "curves.png"
@@ -271,20 +284,6 @@ class Run:
 
     def _note(self, what: str, path: object) -> None:
         self._written[what] = str(path)
-
-
-def _shown(numbers: dict[str, float]) -> dict[str, str]:
-    """A few of the numbers under short names: `I` is L_I by code, `H` the entropy of each code's use on reals."""
-    shown = {}
-    for key, short in SHOWN.items():
-        found = [
-            f"{number:.2f}"
-            for name, number in numbers.items()
-            if name == key or (key[-1] == "/" and name.startswith(key))
-        ]
-        if found:
-            shown[short] = "/".join(found)
-    return shown
 
 
 def game_state(game: Game) -> State:

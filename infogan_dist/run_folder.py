@@ -9,6 +9,8 @@ import fcntl
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 import socket
 from collections import deque
@@ -28,6 +30,7 @@ from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
 DEBUG = "DEBUG"  # the marker of a folder that `train --debug` made and may clear
 LOCK = ".lock"
+RUN_ID = "run_id"
 LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
@@ -110,6 +113,15 @@ class RunFolder:
         """Leave post_mortem.json, with the newest rows of metrics.jsonl and what ran: all that a look at a failure begins with."""
         found = {**facts, "last_rows": self.rows()[-LAST_ROWS:], "versions": checkpoints.versions()}
         _replace(self.path / "post_mortem.json", json.dumps(finite(found), indent=1))
+
+    def run_id(self) -> str:
+        """The name of this run for trackers, made once and kept by a resumed run. Random: runs of one config may be many."""
+        path = self.path / RUN_ID
+        known = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
+        if not re.fullmatch(r"[0-9a-f]{16}", known):
+            known = secrets.token_hex(8)
+            _replace(path, f"{known}\n")
+        return known
 
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any], wait: bool = False) -> Path:
         """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`; in the background, unless told to `wait`.
