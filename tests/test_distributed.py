@@ -16,7 +16,8 @@ from torch import Tensor
 from infogan_dist.checkpoints.store import find
 from infogan_dist.config.reading import load_config
 from infogan_dist.data.sources import open_images
-from infogan_dist.distributed.cluster import Cluster, check_trackers, resolve_precision, shares
+from infogan_dist.distributed.cluster import Cluster, resolve_precision, shares
+from infogan_dist.distributed.trackers import check_trackers
 from infogan_dist.errors import UserError
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.loop import build_game

@@ -208,6 +208,16 @@ def test_images_of_one_colour_are_worth_a_warning(tmp_path: Path, capsys: pytest
     assert "3 of the first 12 images are of one colour" in told.of("data")
 
 
+def test_a_run_that_ends_before_its_schedule_is_worth_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Told(tiny(tmp_path / "run", "schedule={anneal_from: 0, anneal_until: 96}"), capsys)
+    assert told.error is None
+    assert told.levels()["schedule"] == "warning"
+    assert "ends at 72 images" in told.of("schedule")
+    assert "schedule.anneal_until = 96" in told.of("schedule")
+
+
 @pytest.mark.parametrize(
     ("override", "topic", "words"),
     [

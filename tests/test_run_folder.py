@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from infogan_dist.checkpoints.resume import admit, check_writable, who_writes_in
 from infogan_dist.checkpoints.run_folder import RunFolder, read_metrics
+from infogan_dist.checkpoints.store import newest
 from infogan_dist.config.reading import load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import CannotWrite, NoUsableCheckpoint, StoppedBySignal, UserError
@@ -19,13 +22,14 @@ from tests.conftest import tiny
 CPU = torch.device("cpu")
 
 
-def with_checkpoints(config: Config, *steps: int) -> RunFolder:
-    folder = RunFolder(config, None)
+def with_checkpoints(config: Config, *steps: int, resumed_from: Sequence[Any] = (), value: float = 1.0) -> RunFolder:
+    before, _ = newest(Path(config.output) / "checkpoints")
+    folder = RunFolder(config, before)
     with folder:
         for step in steps:
             folder.record("train", step, step * 12, {"loss/D": 1.0})
-            facts = {"step": step, "config": config.model_dump(mode="json")}
-            folder.save_checkpoint({"G": {"w": torch.ones(step)}}, facts)
+            facts = {"step": step, "config": config.model_dump(mode="json"), "resumed_from": list(resumed_from)}
+            folder.save_checkpoint({"G": {"w": torch.full((step,), value)}}, facts)
     return folder
 
 
@@ -99,6 +103,65 @@ def test_another_checkpoint_may_be_the_start_of_a_new_run_but_not_overtake_an_ol
         admit(tiny(tmp_path / "run"), older, CPU)
     with pytest.raises(UserError, match="was trained with seed = 0, not 1"):
         admit(tiny(tmp_path / "fork", "seed=1"), older, CPU)
+
+
+def test_the_continuation_of_a_checkpoint_goes_on_and_no_other_run_does(tmp_path: Path) -> None:
+    origin = str(with_checkpoints(tiny(tmp_path / "run"), 2, 4).checkpoints / "step-00000002")
+    fork = tiny(tmp_path / "fork")
+    started = admit(fork, origin, CPU)
+    with_checkpoints(fork, 3, resumed_from=started.resumed_from)
+    for command in (origin, str(tmp_path / "run"), "auto"):  # a run folder stands for any of its checkpoints
+        again = admit(fork, command, CPU)
+        assert again.checkpoint is not None
+        assert again.checkpoint.path == tmp_path / "fork/checkpoints/step-00000003"
+        assert again.resumed_from == started.resumed_from
+    with pytest.raises(UserError, match="never was given"):
+        admit(fork, "never", CPU)
+    for number, step, words in ((0, 2, "a checkpoint of another run"), (1, 5, "a newer checkpoint")):
+        other = tiny(tmp_path / f"other-{number}")
+        with_checkpoints(other, step, value=2.0)
+        with pytest.raises(UserError, match=rf"holds {words} \(step {step}\).*choose another output") as refusal:
+            admit(other, origin, CPU)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_chain_of_forks_and_a_run_that_starts_from_its_own_checkpoint_go_on(tmp_path: Path) -> None:
+    run = tiny(tmp_path / "run")
+    first = str(with_checkpoints(run, 2).checkpoints / "step-00000002")
+    with_checkpoints(run, 4, resumed_from=admit(run, first, CPU).resumed_from)  # killed after its next checkpoint
+    again = admit(run, first, CPU)
+    assert again.checkpoint is not None
+    assert again.checkpoint.step == 4
+    fork = tiny(tmp_path / "fork")
+    second = str(tmp_path / "run/checkpoints/step-00000004")
+    with_checkpoints(fork, 6, resumed_from=admit(fork, second, CPU).resumed_from)
+    for origin in (first, second):
+        forked = admit(fork, origin, CPU)
+        assert forked.checkpoint is not None
+        assert forked.checkpoint.step == 6
+    again = admit(run, str(tmp_path / "run"), CPU)
+    assert again.checkpoint is not None
+    assert again.resumed_from == tuple(again.checkpoint.resumed_from), "its own folder is no other origin"
+
+
+def test_an_origin_that_is_gone_is_named_with_the_remedy(tmp_path: Path) -> None:
+    origin = with_checkpoints(tiny(tmp_path / "run"), 2).checkpoints / "step-00000002"
+    fork = tiny(tmp_path / "fork")
+    with_checkpoints(fork, 3, resumed_from=admit(fork, str(origin), CPU).resumed_from)
+    shutil.rmtree(origin)
+    with pytest.raises(NoUsableCheckpoint, match=r"step-00000002.*missing.*continues its step 3 without --resume"):
+        admit(fork, str(origin), CPU)
+    with pytest.raises(UserError, match=r"there is no .*elsewhere.*continues its step 3 without --resume"):
+        admit(fork, str(tmp_path / "elsewhere"), CPU)
+
+
+def test_steps_lost_by_a_fork_are_listed(tmp_path: Path) -> None:
+    origin = str(with_checkpoints(tiny(tmp_path / "run"), 2).checkpoints / "step-00000002")
+    fork = tiny(tmp_path / "fork")
+    with RunFolder(fork, admit(fork, origin, CPU).checkpoint) as folder:
+        folder.record("train", 5, 60, {})
+    (lost,) = admit(fork, origin, CPU).notices
+    assert "after step 2, up to step 5" in lost
 
 
 def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_dropped(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from infogan_dist.checkpoints.run_folder import read_metrics
-from infogan_dist.checkpoints.store import verify
+from infogan_dist.checkpoints.store import folders, step_of, verify
 from infogan_dist.config.reading import load_config
 from infogan_dist.diagnostics import debug as debugging
-from infogan_dist.diagnostics.debug import debug, has_deterministic_kernels
+from infogan_dist.diagnostics.debug import debug, debug_config, has_deterministic_kernels
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.sampling.curves import write_curves
@@ -141,6 +144,45 @@ def test_a_fork_starts_from_another_runs_checkpoint(tmp_path: Path) -> None:
     assert final_bytes(tmp_path / "fork") == final_bytes(tmp_path / "run")
 
 
+def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny(tmp_path / "run", "checkpoint.keep=9"), ONE_PROCESS)
+    origin, fork = str(tmp_path / "run/checkpoints/step-00000002"), tmp_path / "fork"
+    for fails_after, kept in ((3, []), (5, [4])):  # before its first checkpoint, and after it
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "update_average", failing_after(fails_after))
+            with pytest.raises(RuntimeError, match="broken"):
+                train(tiny(fork), ONE_PROCESS, resume=origin)
+        assert [step_of(path) for path in folders(fork / "checkpoints")] == kept
+    train(tiny(fork), ONE_PROCESS, resume=origin)
+    assert final_bytes(fork) == final_bytes(tmp_path / "run")
+    assert [row["step"] for row in read_metrics(fork / "metrics.jsonl")] == [3, 4, 5, 6]
+    before = contents(fork)
+    train(tiny(fork), ONE_PROCESS, resume=origin)
+    assert contents(fork) == before, "a finished run is left alone"
+    assert str(tmp_path) not in json.dumps(verify(fork / "checkpoints" / "step-00000006").manifest["resumed_from"])
+
+
+def failing_after(last: int) -> Callable[..., None]:
+    real = training.update_average
+
+    def update_average(networks: Any, config: Any, step: int, skip: Any) -> None:
+        if step > last:
+            raise RuntimeError("broken")
+        real(networks, config, step, skip)
+
+    return update_average
+
+
+def test_a_run_that_ends_before_its_schedule_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    late = tiny(tmp_path / "late", "schedule={anneal_from: 0, anneal_until: 96}")
+    train(late, ONE_PROCESS)
+    said = capsys.readouterr().out
+    assert said.count("warning: the run ends at 72 images") == said.count("warning") == 1
+    assert "schedule.anneal_until = 96; set train.steps=8" in said
+    train(late, ONE_PROCESS)
+    assert "warning" not in capsys.readouterr().out, "a finished run is left alone"
+
+
 def test_a_set_smaller_than_a_batch_wraps(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("L", (30, 30), 100 * number).save(tmp_path / f"{number}.png")
@@ -225,6 +267,57 @@ def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, mon
     with pytest.raises(UserError, match="no debug run"):
         debug(tiny(tmp_path / "other"), ONE_PROCESS)
     assert (folder / "mine.txt").exists()
+
+
+def test_debug_clears_no_run_that_it_did_not_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tiny(tmp_path / "exp-debug"), ONE_PROCESS)
+    before = contents(tmp_path / "exp-debug")
+    with pytest.raises(UserError, match="exp-debug exists and is no debug run; move it away"):
+        debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+    assert contents(tmp_path / "exp-debug") == before
+
+
+def test_a_run_that_continues_a_debug_run_is_no_debug_run_any_more(tmp_path: Path) -> None:
+    debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+    assert (tmp_path / "exp-debug" / "DEBUG").exists()
+    small = debug_config(tiny(tmp_path / "exp"))
+    train(small.model_copy(update={"train": small.train.model_copy(update={"steps": 4})}), ONE_PROCESS)
+    before = contents(tmp_path / "exp-debug")
+    with pytest.raises(UserError, match="is no debug run"):
+        debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+    assert contents(tmp_path / "exp-debug") == before
+
+
+def test_a_debug_run_that_still_runs_is_not_cleared(tmp_path: Path) -> None:
+    debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+    with (tmp_path / "exp-debug" / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = contents(tmp_path / "exp-debug")
+        with pytest.raises(UserError, match="is in use by"):
+            debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+        assert contents(tmp_path / "exp-debug") == before
+
+
+def test_a_run_that_the_debug_run_meets_only_under_the_lock_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infogan_dist.diagnostics import debug as debugging
+
+    real_check = debugging._check_repeats
+
+    def meanwhile(*arguments: Any) -> None:
+        real_check(*arguments)
+        (tmp_path / "exp-debug" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "exp-debug" / "config.yaml").write_text("of another run")
+
+    monkeypatch.setattr(debugging, "_check_repeats", meanwhile)
+    with pytest.raises(UserError, match="is no debug run"):
+        debug(tiny(tmp_path / "exp"), ONE_PROCESS)
+    assert (tmp_path / "exp-debug" / "config.yaml").read_text() == "of another run"
+
+
+def contents(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
 def test_a_profile_shows_operations_and_leaves_a_trace(infogan: Command, tmp_path: Path) -> None:

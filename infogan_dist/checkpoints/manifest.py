@@ -28,6 +28,7 @@ MANIFEST_LIMIT = 64 * 2**20  # bytes: ours have some kilobytes; a file of this n
 SEAL = "sha256"  # the manifest's own checksum
 
 State = dict[str, dict[str, Tensor]]  # file stem -> tensor name -> tensor
+Origin = dict[str, Any]  # `step` and `identity` of a checkpoint that a run was started from
 
 
 class Damaged(Exception):
@@ -43,6 +44,14 @@ class _FileFacts(BaseModel):
     shapes: dict[str, list[NonNegativeInt]]
 
 
+class _OriginFacts(BaseModel):
+    """What a manifest says of a checkpoint that its run was started from."""
+
+    model_config = ConfigDict(strict=True)
+    step: NonNegativeInt
+    identity: str
+
+
 class _Facts(BaseModel):
     """What is read from a manifest; it may hold more."""
 
@@ -53,6 +62,7 @@ class _Facts(BaseModel):
     config: dict[str, Any] = {}
     scaler: dict[str, float] = {}
     bad_steps: dict[str, NonNegativeInt] = {}
+    resumed_from: list[_OriginFacts] = []
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,17 @@ class Checkpoint:
             return parse_config(self.manifest.get("config", {}))
         except UserError as error:
             raise UserError(f"{self.path / MANIFEST} holds a config that this version does not read: {error}") from None
+
+    @property
+    def origin(self) -> Origin:
+        """What a run that starts from this checkpoint records: its step and the sha256 of its manifest, but not its path."""
+        canonical = json.dumps(self.manifest, sort_keys=True)
+        return {"step": self.step, "identity": hashlib.sha256(canonical.encode()).hexdigest()}
+
+    @property
+    def resumed_from(self) -> list[Origin]:
+        """The checkpoints that its run was started from with --resume, oldest first."""
+        return list(self.manifest.get("resumed_from", []))
 
     def load(self, *names: str) -> State:
         """The tensors of the named files, or of all of them, on the CPU. Raises NoUsableCheckpoint where it lacks one."""

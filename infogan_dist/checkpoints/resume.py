@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +18,11 @@ import torch
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.run_folder import read_metrics
 from infogan_dist.checkpoints.run_lock import holder_of
-from infogan_dist.checkpoints.store import Checkpoint
+from infogan_dist.checkpoints.store import Checkpoint, Origin
 from infogan_dist.config.reading import changed_numbers, load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import resolve_precision
-from infogan_dist.errors import UserError
+from infogan_dist.errors import InfoganError, UserError
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Admission:
     checkpoint: Checkpoint | None
     finished: bool
     notices: tuple[str, ...] = ()
+    resumed_from: tuple[Origin, ...] = ()
 
 
 def admit(config: Config, resume: str, device: torch.device) -> Admission:
@@ -56,12 +59,13 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
             )
     config = _with_precision(config, resolve_precision(config.train.precision, device))
     notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
-    if found is not None and reached > found.step and resume == "auto":
-        notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
+    resumed_from = found.resumed_from if found is not None else []
     if resume not in ("auto", "never"):
-        found = _chosen(Path(resume), config, newest=found)
+        found, resumed_from = _resumed(Path(resume), config, newest=found)
+    if found is not None and reached > found.step:
+        notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
     finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
-    return Admission(config, found, finished, tuple(notices))
+    return Admission(config, found, finished, tuple(notices), tuple(resumed_from))
 
 
 def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:
@@ -77,16 +81,41 @@ def _reached(folder: Path, saved: int) -> int:
     return max([saved, *named, *(int(row["step"]) for row in read_metrics(folder / "metrics.jsonl")[-1:])])
 
 
-def _chosen(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint:
-    chosen = checkpoints.find(path)
-    if newest is not None and newest.step > chosen.step:
-        raise UserError(
-            f"{config.output} holds a newer checkpoint (step {newest.step}) than {chosen.path}; "
-            "choose another output to go on from there"
-        )
+def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Checkpoint, list[Origin]]:
+    """Where `--resume path` starts, and the checkpoints that this run was started from.
+
+    It starts at `newest`, the newest checkpoint of the output folder, where that one continues the checkpoint at `path`.
+    Raises UserError where the output folder holds another run.
+    """
+    try:
+        chosen = checkpoints.find(path)
+    except InfoganError as error:
+        if newest is None or not newest.resumed_from:
+            raise
+        raise type(error)(f"{error}; {config.output} continues its step {newest.step} without --resume") from None
     for key, old, new in changed_numbers(chosen.config, config):
         raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
-    return chosen
+    if newest is None:
+        return chosen, [*chosen.resumed_from, chosen.origin]
+    if path.resolve() == Path(config.output).resolve():
+        return newest, newest.resumed_from
+    if newest.origin == chosen.origin:
+        return newest, [*newest.resumed_from, newest.origin]
+    if any(origin in newest.resumed_from for origin in _origins(path, chosen)):
+        return newest, newest.resumed_from
+    what = "newer checkpoint" if newest.step > chosen.step else "checkpoint of another run"
+    raise UserError(
+        f"{config.output} holds a {what} (step {newest.step}) that does not continue {chosen.path}; "
+        "choose another output, or leave out --resume to continue that one"
+    )
+
+
+def _origins(path: Path, chosen: Checkpoint) -> Iterator[Origin]:
+    """The checkpoints that `--resume path` may have named so far: of a run folder, every one that verifies."""
+    yield chosen.origin
+    for older in checkpoints.folders(path / "checkpoints"):
+        with suppress(checkpoints.Damaged):
+            yield checkpoints.verify(older).origin
 
 
 def check_writable(output: Path) -> None:

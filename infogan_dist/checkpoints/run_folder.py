@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import secrets
+import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -16,7 +19,7 @@ from typing import Any, Self
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.background import Background
-from infogan_dist.checkpoints.run_lock import RunLock
+from infogan_dist.checkpoints.run_lock import LOCK, RunLock
 from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.reading import dump_config
 from infogan_dist.config.schema import Config
@@ -26,16 +29,19 @@ from infogan_dist.files import read_regular
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
 MEASURED = ("train", "evaluate")  # the kinds of rows whose values are numbers
 METRICS_LIMIT = 2**30  # bytes of metrics.jsonl: about 700,000 rows
+DEBUG = "DEBUG"  # the marker of a folder that `train --debug` made and may clear
+RUN_ID = "run_id"
 LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
 class RunFolder:
     """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on.
 
-    Opening raises UserError where another process has the folder or it cannot be written to.
+    Opening raises UserError where another process has the folder or it cannot be written to. With `debug`, opening removes
+    what an earlier debug run left, and raises UserError where the folder holds anything else.
     """
 
-    def __init__(self, config: Config, checkpoint: Checkpoint | None):
+    def __init__(self, config: Config, checkpoint: Checkpoint | None, debug: bool = False):
         self.path = Path(config.output)
         self.checkpoints = self.path / "checkpoints"
         self._keeping = config.checkpoint
@@ -43,8 +49,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
+            if debug:
+                self._clear_debug_run()
             self._check_unmoved(checkpoint.step if checkpoint else 0)
-            for marker in MARKERS:
+            for marker in (*MARKERS, *(() if debug else (DEBUG,))):  # a run that continues a debug run is a real run
                 (self.path / marker).unlink(missing_ok=True)
             _replace(self.path / "config.yaml", dump_config(config))
             self._cut_metrics(checkpoint.step if checkpoint else 0)
@@ -110,6 +118,15 @@ class RunFolder:
         found = {**facts, "last_rows": self.rows()[-LAST_ROWS:], "versions": checkpoints.versions()}
         _replace(self.path / "post_mortem.json", json.dumps(finite(found), indent=1))
 
+    def run_id(self) -> str:
+        """The name of this run for trackers, made once and kept by a resumed run. Random: runs of one config may be many."""
+        path = self.path / RUN_ID
+        known = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
+        if not re.fullmatch(r"[0-9a-f]{16}", known):
+            known = secrets.token_hex(8)
+            _replace(path, f"{known}\n")
+        return known
+
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any], wait: bool = False) -> Path:
         """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`; in the background, unless told to `wait`.
 
@@ -151,10 +168,26 @@ class RunFolder:
                     checkpoints.verify(path)
                     raise UserError(f"{path} has appeared since this command began; give the same command again")
 
+    def _clear_debug_run(self) -> None:
+        check_debug_folder(self.path)
+        _replace(self.path / DEBUG, "made by train --debug, which clears this folder the next time\n")
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name not in (DEBUG, LOCK):
+                path.unlink()
+
     def _cut_metrics(self, step: int) -> None:
         if self._metrics.exists():
             kept = [row for row in self.rows() if row["step"] <= step]
             _replace(self._metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def check_debug_folder(path: Path) -> None:
+    """Raises UserError where `path` holds anything that no debug run made."""
+    holds = path.exists() and any(child.name != LOCK for child in path.iterdir())
+    if holds and not (path / DEBUG).is_file():
+        raise UserError(f"{path} exists and is no debug run; move it away")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

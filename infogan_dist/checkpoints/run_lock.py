@@ -19,6 +19,7 @@ from typing import Any
 from infogan_dist.errors import StoppedBySignal, UserError
 from infogan_dist.files import open_regular
 
+LOCK = ".lock"
 WAIT = 60.0  # seconds that a command waits for a process that is stopping
 _STOPPING = "stopping"
 _LOOK_EVERY = 0.1  # seconds
@@ -37,7 +38,7 @@ class RunLock:
     """The lock of `folder`, held until `close` or the end of the process. Raises UserError where another process has it."""
 
     def __init__(self, folder: Path):
-        self._file: Any = (folder / ".lock").open("a+", errors="replace")
+        self._file: Any = (folder / LOCK).open("a+", errors="replace")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 # the kernel frees it when the process ends, however it ends
@@ -70,7 +71,7 @@ class RunLock:
 def holder_of(folder: Path) -> Holder | None:
     """The process that writes to `folder` now; None where there is none."""
     try:
-        with TextIOWrapper(open_regular(folder / ".lock"), errors="replace") as file:
+        with TextIOWrapper(open_regular(folder / LOCK), errors="replace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -25,6 +25,7 @@ from infogan_dist.checkpoints.manifest import (
     MANIFEST_SCHEMA,
     Checkpoint,
     Damaged,
+    Origin,
     State,
     sealed,
     sha256,
@@ -37,6 +38,7 @@ from infogan_dist.files import path_problem
 __all__ = [
     "Checkpoint",
     "Damaged",
+    "Origin",
     "State",
     "find",
     "folders",

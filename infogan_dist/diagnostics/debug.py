@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.resume import admit, check_writable
+from infogan_dist.checkpoints.resume import check_writable
+from infogan_dist.checkpoints.run_folder import check_debug_folder
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource, open_images
-from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import Diverged, InfoganError, UserError
 from infogan_dist.training.batches import BatchStream
@@ -45,29 +45,30 @@ def debug(config: Config, launch: Launch) -> None:
     config = debug_config(config)
     source = open_images(config.data)
     check_writable(Path(config.output))
-    _clear(Path(config.output))
+    check_debug_folder(Path(config.output))
     with (
         Cluster(launch, config.train.threads, config.processes) as cluster,
         _watched(strict=has_deterministic_kernels(config, cluster.device)),
     ):
-        config = admit(config, "never", cluster.device).config
+        precision = resolve_precision(config.train.precision, cluster.device)
+        config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
         cluster.configure(config)
         checked = [f"every loss and gradient of {config.train.steps} steps is finite"]
         _check_repeats(config, cluster, source)
         repeats = "the first step" if has_deterministic_kernels(config, cluster.device) else "the first D step"
         checked.append(f"{repeats} computed twice gives the same bits")
         game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
-        with Run(config, cluster, game, None) as run:
+        with Run(config, cluster, game, None, debug=True) as run:
             for step in run.remaining_steps():
                 metrics = _checked_step(game, batches.at(step))
                 run.record(step, metrics)
                 update_average(game.networks, config.train, step, metrics["gradient/G"])
             run.save_pictures(config.train.steps)
             run.save_checkpoint(config.train.steps)
+            _check_saved(config, game)
         checked.append(
             "every parameter gets a gradient; the D step leaves G, and the G step FE and D, frozen bit for bit"
         )
-        _check_saved(config, game)
         checked.append("the checkpoint verifies and reads back to the same bits")
         cluster.announce("checked:", *(f"- {line}" for line in checked))
 
@@ -82,14 +83,6 @@ def debug_config(config: Config) -> Config:
         "log": config.log.model_copy(update={"trackers": ()}),
     }
     return config.model_copy(update=changes)
-
-
-def _clear(output: Path) -> None:
-    """Remove an older debug run; UserError where something else lies there."""
-    if (output / "config.yaml").exists():
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise UserError(f"{output} exists and is no debug run; move it away")
 
 
 def has_deterministic_kernels(config: Config, device: torch.device) -> bool:

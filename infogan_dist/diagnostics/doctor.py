@@ -22,11 +22,12 @@ from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.memory import StepMemory
 from infogan_dist.diagnostics.preflight import NotYetHere, Rehearsal
 from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.distributed.cluster import check_trackers as refuse_trackers
 from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.trackers import check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.modules import owned_networks, without_gradient
+from infogan_dist.training.schedule import unfinished
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
 REACH = 1.0  # of G's tanh, to both sides
@@ -136,6 +137,12 @@ def check_range(run: Rehearsal) -> Findings:
         yield ok(f"{reals}, {starts}")
 
 
+def check_schedule(run: Rehearsal) -> Findings:
+    late = unfinished(run.config)
+    if late:
+        yield warning(late)
+
+
 def check_networks(run: Rehearsal) -> Findings:
     named = {name: network for name, network in run.game.networks.named().items() if name != "G_ema"}
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
@@ -200,9 +207,12 @@ def check_disk(run: Rehearsal) -> Findings:
 
 
 def check_trackers(run: Rehearsal) -> Findings:
-    refusal = _refusal(lambda: run.cluster.on_main(lambda: refuse_trackers(run.asked.log.trackers)))
+    names = run.asked.log.trackers
+    refusal = _refusal(lambda: run.cluster.on_main(lambda: check_start(run.asked)))
     if refusal:
         yield problem(refusal)
+    elif names:
+        yield ok(", ".join(names))
 
 
 def _intention(admission: Admission) -> str:
@@ -242,6 +252,6 @@ def _size(count: float) -> str:
 
 
 CHECKS = (
-    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_networks),
-    *(check_reductions, check_range, check_step, check_memory, check_disk),
+    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_schedule),
+    *(check_networks, check_reductions, check_range, check_step, check_memory, check_disk),
 )

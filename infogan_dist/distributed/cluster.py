@@ -6,11 +6,10 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -39,7 +38,7 @@ class Cluster(Group):
         super().close()
 
     def configure(self, config: Config) -> None:
-        """Set precision, compression and trackers, which may come from a run's recorded config and so are known later."""
+        """Set precision and compression, which may come from a run's recorded config and so are known later."""
         self._drop_accelerator()
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # every step has the same shapes: look for the fastest kernels once
@@ -49,8 +48,6 @@ class Cluster(Group):
             cpu=self.device.type == "cpu",
             mixed_precision=config.train.precision if config.train.precision in ("bf16", "fp16") else "no",
             dynamo_backend="no",
-            log_with=list(config.log.trackers) or None,
-            project_dir=config.output,
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
         )
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
@@ -141,12 +138,6 @@ class Cluster(Group):
 
     # The rest of Accelerate
 
-    def start_trackers(self, config: dict[str, Any]) -> None:
-        self._accelerate.init_trackers("infogan_dist", config)
-
-    def track(self, row: dict[str, float], step: int) -> None:
-        self._accelerate.log(row, step=step)
-
     def scaler_state(self) -> dict[str, float]:
         """fp16's loss scaler; empty in other precisions."""
         return dict(self._scaler.state_dict()) if self._scaler is not None else {}
@@ -157,8 +148,6 @@ class Cluster(Group):
 
     def _drop_accelerator(self) -> None:
         if self._accelerator is not None:
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
             self._accelerator.state._reset_state(reset_partial_state=False)
 
     @property
@@ -196,17 +185,6 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def check_trackers(names: tuple[str, ...]) -> None:
-    """Raises UserError for a tracker that Accelerate does not know or whose package is not installed."""
-    available = [str(tracker) for tracker in get_available_trackers()]
-    for name in names:
-        if name not in LOGGER_TYPE_TO_CLASS:
-            known = ", ".join(sorted(map(str, LOGGER_TYPE_TO_CLASS)))
-            raise UserError(f"log.trackers: there is no tracker {name}; Accelerate has {known}")
-        if name not in available:
-            raise UserError(f"log.trackers: the package of {name} is not installed; pip install {name}")
 
 
 def _unwrapped(optimizer: Optimizer) -> Optimizer:

@@ -65,12 +65,14 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def write_grid(images: Tensor, columns: int, path: Path, names: Sequence[str] = ()) -> None:
-    """One PNG of uint8 images [N, C, H, W], row by row; the names of the images, if any, stand beside each row."""
+def write_grid(images: Tensor, columns: int, path: Path, names: Sequence[str] = ()) -> Image.Image:
+    """One PNG of uint8 images [N, C, H, W], row by row; the names of the images, if any, stand beside each row. Returns it."""
     picture = make_grid(images, nrow=columns, padding=PADDING, pad_value=255)  # repeats a grey channel three times
     image = to_pil_image(picture if images.shape[1] == 3 else picture[:1])
     rows = [names[start : start + columns] for start in range(0, len(names), columns)]
-    _save_png(_beside(image, [_row_name(row) for row in rows]) if rows else image, path)
+    image = _beside(image, [_row_name(row) for row in rows]) if rows else image
+    _save_png(image, path)
+    return image
 
 
 def _row_name(names: Sequence[str]) -> str:

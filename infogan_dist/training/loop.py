@@ -16,8 +16,9 @@ from infogan_dist.config.reading import dotted
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource, open_images
 from infogan_dist.distributed.agreement import checksums
-from infogan_dist.distributed.cluster import Cluster, check_trackers
+from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.trackers import check_trackers
 from infogan_dist.errors import StoppedBySignal, UserError
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks, compile_networks
@@ -28,7 +29,7 @@ from infogan_dist.training.modules import build_sides, owned_networks
 from infogan_dist.training.probe import Probe
 from infogan_dist.training.profiling import not_profiled, profiled
 from infogan_dist.training.run import Run
-from infogan_dist.training.schedule import annealing
+from infogan_dist.training.schedule import annealing, unfinished
 from infogan_dist.training.signals import StopRequest
 from infogan_dist.training.step import Game, MicroBatch, build_optimizers, set_rates, train_step
 
@@ -56,6 +57,8 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         config, checkpoint = admission.config, admission.checkpoint
         if checkpoint is not None:
             cluster.on_main(lambda: check_described(checkpoint, config))
+        if warning := unfinished(config):
+            cluster.announce(f"warning: {warning}")
         cluster.configure(config)
         game = build_game(config, cluster)
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
@@ -63,7 +66,10 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         if cluster.any(stop.requested):
             raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
-        with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
+        with (
+            Run(config, cluster, game, admission.checkpoint, batches.images_of, admission.resumed_from) as run,
+            profiling as step_is_done,
+        ):
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             stop.when_requested(run.mark_stopping)
             for step in run.remaining_steps():

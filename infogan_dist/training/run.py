@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
-from infogan_dist.checkpoints.store import Checkpoint, State
+from infogan_dist.checkpoints.store import Checkpoint, Origin, State
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.metrics.all import evaluate_networks
 from infogan_dist.networks.batch_norm import local_buffers
+from infogan_dist.progress import shown
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.collapse import new_signs, signs
@@ -31,10 +33,6 @@ from infogan_dist.training.rollback import NORMS, BadSteps, in_words
 from infogan_dist.training.step import Game
 
 Result = TypeVar("Result")
-SHOWN = {  # on the progress bar, the codes' by name as well
-    **{"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)", "health/D_accuracy": "right"},
-    **{"mi/": "I", "health/usage_entropy/": "H", "health/diversity": "std"},
-}
 
 
 class Run:
@@ -50,6 +48,8 @@ class Run:
         game: Game,
         checkpoint: Checkpoint | None,
         images_of: Callable[[int], list[int]] | None = None,
+        resumed_from: Sequence[Origin] = (),
+        debug: bool = False,
     ):
         self._config, self._cluster, self._game = config, cluster, game
         self._start = checkpoint.step if checkpoint else 0
@@ -62,10 +62,17 @@ class Run:
             saved = checkpoint.manifest.get("bad_steps", {})
         self._images_of = images_of or (lambda step: [])
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
-        cluster.on_main(lambda: self._open(checkpoint))
-        self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
-        cluster.start_trackers(config.model_dump(mode="json"))
+        self._resumed_from = list(resumed_from)
         self._bar: tqdm[Any] = tqdm(disable=True)
+        self._trackers: Trackers | None = None  # rank zero's
+        cluster.on_main(lambda: self._open(checkpoint, debug))
+        try:
+            self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
+            if config.log.trackers:
+                self._on_main(self._start_trackers)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __enter__(self) -> Self:
         train, cluster = self._config.train, self._cluster
@@ -92,7 +99,11 @@ class Run:
         if self._folder is not None:
             if isinstance(error, Diverged):
                 self._write_post_mortem(self._folder, error)
-            self._folder.__exit__(kind, error, trace)
+            try:
+                self._folder.__exit__(kind, error, trace)
+            finally:
+                if self._trackers is not None:
+                    self._trackers.finish(getattr(error, "exit_code", 1) if error is not None else 0)
         if kind is None:
             self._cluster.announce(*(f"{what}: {path}" for what, path in self._written.items()))
 
@@ -136,8 +147,9 @@ class Run:
         numbers["collapse/signs"] = len(found)
         self._recent.append({"images_seen": images_seen, **numbers})
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
-        self._cluster.track(numbers, step)
-        self._bar.set_postfix(_shown(numbers), refresh=False)
+        if self._trackers is not None:
+            self._trackers.log(numbers, step)
+        self._bar.set_postfix(shown(numbers), refresh=False)
         for sign in new_signs(known, self._game.spec, config.objective, config.collapse):
             self._cluster.announce(f"warning: {sign.message}")
         if found and config.collapse.stop:
@@ -179,6 +191,7 @@ class Run:
             "config": self._config.model_dump(mode="json"),
             "scaler": self._cluster.scaler_state(),
             "bad_steps": self._bad_steps.state(),
+            "resumed_from": self._resumed_from,
         }
         try:
             self._save(facts, wait)
@@ -248,9 +261,12 @@ class Run:
         drawn = self._cluster.map_batches(batches, lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
         return drawn[: len(latent)]
 
-    def _open(self, checkpoint: Checkpoint | None) -> None:
-        self._folder = RunFolder(self._config, checkpoint)
+    def _open(self, checkpoint: Checkpoint | None, debug: bool) -> None:
+        self._folder = RunFolder(self._config, checkpoint, debug)
         self._cluster.when_lost(self._folder.mark_failed)
+
+    def _start_trackers(self, folder: RunFolder) -> None:
+        self._trackers = Trackers(self._config, folder.run_id(), self.first_step, self._cluster.announce)
 
     def _on_main(self, write: Callable[[RunFolder], Result]) -> Result:
         def guarded() -> Result:
@@ -262,8 +278,10 @@ class Run:
 
     def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
         path = folder.sample_path(step, suffix)
-        write_grid(images, columns, path)
+        picture = write_grid(images, columns, path)
         self._note(f"grid of {suffix}" if suffix else "grid", path)
+        if self._trackers is not None:
+            self._trackers.log_images({f"samples/{suffix}" if suffix else "samples": picture}, step)
 
     def _write_curves(self, folder: RunFolder) -> None:
         path = folder.path / "curves.png"
@@ -272,20 +290,6 @@ class Run:
 
     def _note(self, what: str, path: object) -> None:
         self._written[what] = str(path)
-
-
-def _shown(numbers: dict[str, float]) -> dict[str, str]:
-    """A few of the numbers under short names: `I` is L_I by code, `H` the entropy of each code's use on reals."""
-    shown = {}
-    for key, short in SHOWN.items():
-        found = [
-            f"{number:.2f}"
-            for name, number in numbers.items()
-            if name == key or (key[-1] == "/" and name.startswith(key))
-        ]
-        if found:
-            shown[short] = "/".join(found)
-    return shown
 
 
 def game_state(game: Game) -> State:

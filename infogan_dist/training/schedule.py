@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infogan_dist.config.schema import ObjectiveConfig, ScheduleConfig
+from infogan_dist.config.schema import Config, ObjectiveConfig, ScheduleConfig
 
 
 def annealing(schedule: ScheduleConfig, images_seen: int) -> float:
@@ -24,3 +24,22 @@ def risen(images_seen: int, start: int, end: int) -> float:
     if images_seen >= end:
         return 1.0
     return max(0, images_seen - start) / max(1, end - start)
+
+
+def unfinished(config: Config) -> str | None:
+    """A warning where the run ends before what `schedule` and `clustering_from` plan in images seen; None where it does not."""
+    schedule, objective, train = config.schedule, config.objective, config.train
+    last = train.steps * train.global_batch
+    planned = {"schedule.anneal_until": schedule.anneal_until}
+    if objective.lambda_clustering:
+        planned["objective.clustering_from"] = objective.clustering_from
+        planned["objective.clustering_in_full"] = objective.clustering_in_full
+    late = {key: images for key, images in planned.items() if images > last}
+    if not late:
+        return None
+    keys = ", ".join(f"{key} = {images:,}" for key, images in late.items())
+    steps = -(-max(late.values()) // train.global_batch)
+    return (
+        f"the run ends at {last:,} images (train.steps = {train.steps} of train.global_batch = {train.global_batch}), "
+        f"before {keys}; set train.steps={steps} or lower {'it' if len(late) == 1 else 'them'}"
+    )
