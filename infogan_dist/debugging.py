@@ -16,7 +16,7 @@ from infogan_dist import checkpoints
 from infogan_dist.admission import admit, check_writable
 from infogan_dist.batches import BatchStream
 from infogan_dist.config import Config
-from infogan_dist.data import ImageSource, open_images
+from infogan_dist.data import ImageSource, fingerprint, open_images
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
 from infogan_dist.errors import Diverged, InfoganError, UserError
@@ -53,7 +53,7 @@ def debug(config: Config, launch: Launch) -> None:
         _check_repeats(config, cluster, source)
         checked.append("the first step computed twice gives the same bits")
         game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
-        with Run(config, cluster, game, None) as run:
+        with Run(config, cluster, game, None, images=fingerprint(source)) as run:
             for step in run.remaining_steps():
                 metrics = _checked_step(game, batches.at(step))
                 run.record(step, metrics)

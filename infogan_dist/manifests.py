@@ -18,6 +18,7 @@ from torch import Tensor
 
 from infogan_dist.config import Config
 from infogan_dist.config_reading import parse_config
+from infogan_dist.data import Fingerprint
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 
 MANIFEST = "manifest.json"
@@ -49,6 +50,7 @@ class _Facts(BaseModel):
     config: dict[str, Any] = {}
     scaler: dict[str, float] = {}
     bad_steps: dict[str, NonNegativeInt] = {}
+    data: Fingerprint | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class Checkpoint:
             return parse_config(self.manifest.get("config", {}))
         except UserError as error:
             raise UserError(f"{self.path / MANIFEST} holds a config that this version does not read: {error}") from None
+
+    @property
+    def images(self) -> Fingerprint | None:
+        """The images it was trained on; None where its version did not record them."""
+        recorded = self.manifest.get("data")
+        return Fingerprint.model_validate(recorded) if recorded is not None else None
 
     def load(self, *names: str) -> State:
         """The tensors of the named files, or of all of them, on the CPU. Raises NoUsableCheckpoint where it lacks one."""

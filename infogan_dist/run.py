@@ -18,6 +18,7 @@ from infogan_dist.bad_steps import NORMS, BadSteps, in_words
 from infogan_dist.checkpoints import Checkpoint, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
+from infogan_dist.data import Fingerprint
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.metrics import evaluate_networks
@@ -50,6 +51,7 @@ class Run:
         game: Game,
         checkpoint: Checkpoint | None,
         images_of: Callable[[int], list[int]] | None = None,
+        images: Fingerprint | None = None,
     ):
         self._config, self._cluster, self._game = config, cluster, game
         self._start = checkpoint.step if checkpoint else 0
@@ -61,6 +63,7 @@ class Run:
             self._restore(checkpoint)
             saved = checkpoint.manifest.get("bad_steps", {})
         self._images_of = images_of or (lambda step: [])
+        self._data = {"data": images.model_dump()} if images else {}
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         cluster.on_main(lambda: self._open(checkpoint))
         self._recent = self._on_main(lambda folder: folder.newest_rows("train", config.collapse.rows))
@@ -174,6 +177,7 @@ class Run:
             "config": self._config.model_dump(mode="json"),
             "scaler": self._cluster.scaler_state(),
             "bad_steps": self._bad_steps.state(),
+            **self._data,
         }
         try:
             self._save(facts, wait)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from infogan_dist.admission import admit
 from infogan_dist.batches import BatchStream, images_before
 from infogan_dist.config import Config
 from infogan_dist.config_reading import dotted
-from infogan_dist.data import ImageSource, open_images
-from infogan_dist.distributed import Cluster, check_trackers, checksums
+from infogan_dist.data import Fingerprint, fingerprint, open_images
+from infogan_dist.distributed import Cluster, check_trackers
 from infogan_dist.ema import update_average
 from infogan_dist.errors import StoppedBySignal, UserError
 from infogan_dist.graphed_step import GraphedStep
@@ -29,7 +28,6 @@ from infogan_dist.sides import build_sides, owned_networks
 from infogan_dist.steps import Game, MicroBatch, build_optimizers, set_rates, train_step
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
-PROBED = 64  # images that the hosts compare
 
 
 def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
@@ -42,8 +40,9 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
     with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
         source = cluster.on_all(lambda: open_images(config.data))
         cluster.on_main(lambda: check_trackers(config.log.trackers))
-        cluster.check_same(facts_of(config, source))
-        admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
+        images = fingerprint(source)
+        cluster.check_same(facts_of(config, images))
+        admission = cluster.on_main(lambda: admit(config, resume, cluster.device, images))
         cluster.announce(*admission.notices)
         if admission.finished:
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
@@ -54,7 +53,10 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
         probe = Probe(game, config.seed)
         profiling = profiled(cluster, config.output) if profile else not_profiled()
-        with Run(config, cluster, game, admission.checkpoint, batches.images_of) as run, profiling as step_is_done:
+        with (
+            Run(config, cluster, game, admission.checkpoint, batches.images_of, images) as run,
+            profiling as step_is_done,
+        ):
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
             for step in run.remaining_steps():
                 batch = batches.at(step)
@@ -78,11 +80,10 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
 
 
-def facts_of(config: Config, source: ImageSource) -> dict[str, object]:
+def facts_of(config: Config, images: Fingerprint) -> dict[str, object]:
     """What must be the same wherever a process of this run was started, by the name a user knows it by."""
-    some = source.read(torch.linspace(0, len(source) - 1, min(len(source), PROBED)).long())
-    images = {"the number of images": len(source), "the checksum of some images": checksums({"images": some}).item()}
-    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | images
+    of_images = {"the number of images": images.images, "the checksum of some images": images.checksum}
+    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | of_images
 
 
 def build_game(config: Config, cluster: Cluster) -> Game:
