@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command(
         "evaluate",
-        "scores the codes and images of checkpoints on held-out images",
+        "scores the codes and images of checkpoints on test images",
         "infogan-dist evaluate runs/quickstart --name-codes\n"
         "         torchrun --nproc-per-node 2 -m infogan_dist evaluate runs/quickstart --json figures.json\n"
         "several seeds, in one table with their median, range and failures (code error over 8 %):\n"

@@ -21,7 +21,7 @@ from infogan_dist.curves import write_curves
 from infogan_dist.data import Fingerprint
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
-from infogan_dist.evaluation.metrics import evaluate_networks
+from infogan_dist.evaluation.metrics import evaluate_networks, headline
 from infogan_dist.health import new_signs, signs
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.probe import derived
@@ -149,13 +149,13 @@ class Run:
         self._on_main(self._write_curves)
 
     def evaluate(self, step: int) -> None:
-        """Measure the codes on held-out images: a row of metrics.jsonl, and a line for the user. Nothing else sees the figures."""
+        """Measure the codes on the images that `scored_split` says: a row of metrics.jsonl, and a line for the user. Nothing else
+        sees the figures."""
         figures = evaluate_networks(self._game.networks, self._config, self._cluster)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
-        if "code_error" in figures:
-            which = "held-out train" if self._config.data.held_out else "test"
-            self._written["code error"] = f"{figures['code_error']:.2%} of the {which} images, after step {step}"
+        name, text = headline(figures, self._config.data)
+        self._written[name] = f"{text}, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infogan_dist import checkpoints
 from infogan_dist.config import Config
 from infogan_dist.config_reading import parse_config
-from infogan_dist.data import ImageSource
+from infogan_dist.data import Fingerprint, ImageSource
 from infogan_dist.distributed import Group
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec
@@ -27,11 +27,12 @@ FRESH = 10_000  # images that G draws for a figure: as many as the test parts of
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a subject comes from: the checkpoint's path, and how far it was trained."""
+    """Where a subject comes from: the checkpoint's path, how far it was trained, and on which images, where it records them."""
 
     path: Path
     step: int
     images_seen: int
+    images: Fingerprint | None = None
 
     @property
     def run(self) -> Path | None:
@@ -120,7 +121,7 @@ def from_checkpoint(path: Path, group: Group) -> Subject:
     config = parse_config(checkpoint.manifest["config"])
     networks = build_networks(config)
     loaded = {name: _loaded(networks.named()[name], state[name], checkpoint.path, group) for name in state}
-    origin = Origin(checkpoint.path, checkpoint.step, int(checkpoint.manifest["images_seen"]))
+    origin = Origin(checkpoint.path, checkpoint.step, int(checkpoint.manifest["images_seen"]), checkpoint.images)
     return Subject(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
 
 
