@@ -55,7 +55,7 @@ def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
     figures = json.loads((tmp_path / "1.json").read_text())
     assert figures.keys() >= ALWAYS | OF_LABELS
     assert (figures["seed"], figures["step"], figures["images_seen"]) == (3, 6, 72)
-    assert (figures["data"], figures["images"]) == ("mnist-mini", 2000)
+    assert (figures["data"], figures["images"], figures["split"]) == ("mnist-mini", 2000, "test")
     assert set(figures["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
     assert figures["mutual_information_ceiling"]["categorical_0"] == pytest.approx(math.log(10))
     assert sum(figures["usage"]["categorical_1"]) == pytest.approx(1)
@@ -102,6 +102,66 @@ def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: py
     assert figures["images"] == 3
     assert main(["evaluate", str(run), "--data", "folder", "--root", str(tmp_path), "--name-codes"]) == 2
     assert "--name-codes needs" in capsys.readouterr().err
+
+
+@pytest.fixture
+def of_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A run on 12 images of a folder, `images`, evaluated in training."""
+    images_in(tmp_path / "images", first=0)
+    data = f"data={{name: folder, root: {tmp_path / 'images'}}}"
+    train(tiny(tmp_path / "of-folder", data, "train.steps=2", "evaluate.every=2"), ONE_PROCESS)
+    assert "evaluated: the train images of folder, without labels, after step 2" in capsys.readouterr().out
+    return tmp_path / "of-folder"
+
+
+def images_in(folder: Path, first: int) -> None:
+    folder.mkdir()
+    for number in range(first, first + 12):
+        Image.linear_gradient("L").rotate(10 * number).save(folder / f"{number:02}.png")
+
+
+def test_a_folder_is_evaluated_on_its_train_images_and_says_so(
+    of_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = said(capsys, "evaluate", of_folder, "--json", "-")
+    assert json.loads(printed.splitlines()[-1])["split"] == "train"
+    table = "\n".join(printed.splitlines()[:-1])
+    assert "12 train images of folder; it has no test part: data.held_out keeps images from training" in table
+    assert "categorical_0 on train images, %" in table
+    assert "test images" not in table
+
+
+def test_images_of_another_folder_are_test_images_and_the_same_moved_are_not(
+    of_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def split_of(run: Path, folder: str) -> str:
+        printed = said(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path / folder, "--json", "-")
+        split: str = json.loads(printed.splitlines()[-1])["split"]
+        assert f"12 {split} images of folder" in printed
+        return split
+
+    images_in(tmp_path / "others", first=12)
+    assert split_of(of_folder, "others") == "test"
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert split_of(of_folder, "moved") == "train"
+    (manifest,) = of_folder.glob("checkpoints/step-00000002/manifest.json")
+    unrecorded = {key: value for key, value in json.loads(manifest.read_text()).items() if key in EARLIER}
+    manifest.write_text(json.dumps(unrecorded))
+    assert split_of(of_folder, "others") == "train"  # nothing says that it is another folder
+
+
+EARLIER = ("schema", "step", "images_seen", "config", "scaler", "bad_steps", "versions", "files")  # of a manifest
+
+
+def test_held_out_images_of_a_folder_are_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images_in(tmp_path / "images", first=0)
+    data = f"data={{name: folder, root: {tmp_path / 'images'}, held_out: 4}}"
+    train(tiny(tmp_path / "run", data, "train.steps=2", "evaluate.every=2"), ONE_PROCESS)
+    assert "evaluated: the held-out train images of folder, without labels, after step 2" in capsys.readouterr().out
+    printed = said(capsys, "evaluate", tmp_path / "run", "--json", "-")
+    assert "4 held-out train images of folder" in printed
+    assert "categorical_0 on held-out train images, %" in printed
+    assert json.loads(printed.splitlines()[-1])["split"] == "held-out train images"
 
 
 def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 from infogan_dist.files import check_safetensors_header, open_regular, read_regular
 
@@ -63,6 +64,7 @@ class _Facts(BaseModel):
     scaler: dict[str, float] = {}
     bad_steps: dict[str, NonNegativeInt] = {}
     resumed_from: list[_OriginFacts] = []
+    data: Fingerprint | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ class Checkpoint:
     def resumed_from(self) -> list[Origin]:
         """The checkpoints that its run was started from with --resume, oldest first."""
         return list(self.manifest.get("resumed_from", []))
+
+    @property
+    def images(self) -> Fingerprint | None:
+        """The images it was trained on; None where its version did not record them."""
+        recorded = self.manifest.get("data")
+        return Fingerprint.model_validate(recorded) if recorded is not None else None
 
     def load(self, *names: str) -> State:
         """The tensors of the named files, or of all of them, on the CPU. Raises NoUsableCheckpoint where it lacks one."""

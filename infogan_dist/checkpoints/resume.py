@@ -21,8 +21,13 @@ from infogan_dist.checkpoints.run_lock import holder_of
 from infogan_dist.checkpoints.store import Checkpoint, Origin
 from infogan_dist.config.reading import changed_numbers, load_config
 from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import resolve_precision
 from infogan_dist.errors import InfoganError, UserError
+
+REDRAWN = {  # what changed in a data set since checkpoints that do not record their images
+    "mnist-mini": "1,000 train images of each digit then, drawn without labels now",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,10 @@ class Admission:
     resumed_from: tuple[Origin, ...] = ()
 
 
-def admit(config: Config, resume: str, device: torch.device) -> Admission:
+def admit(config: Config, resume: str, device: torch.device, images: Fingerprint | None = None) -> Admission:
     """Hold a command against what its output folder already holds; changes nothing.
+
+    `images` are those that the command would train on; None where they are not known, and not compared.
 
     Raises UserError where the command contradicts the run there or the folder cannot be written, NoUsableCheckpoint where
     none of its checkpoints verifies.
@@ -65,7 +72,24 @@ def admit(config: Config, resume: str, device: torch.device) -> Admission:
     if found is not None and reached > found.step:
         notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
     finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
+    if found is not None and images is not None and not finished:
+        check_images(found, config, images)
     return Admission(config, found, finished, tuple(notices), tuple(resumed_from))
+
+
+def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) -> None:
+    """Raises UserError where `checkpoint` was trained on other images than these. One that does not record its images passes,
+    unless its data set has changed since."""
+    name, recorded = config.data.name, checkpoint.images
+    if recorded is not None:
+        change = recorded.difference(images)
+        remedy = "to go on, train on the same images; to train on these, choose another output"
+    else:
+        change, remedy = REDRAWN.get(name), "choose another output to train on the new images"
+    if change is not None:
+        raise UserError(
+            f"{checkpoint.path} was trained on other images of {name} than there are now ({change}); {remedy}"
+        )
 
 
 def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:

@@ -1,4 +1,4 @@
-"""`evaluate`: scores of codes and images on held-out images."""
+"""`evaluate`: scores of codes and images on test images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from infogan_dist.cli.arguments import add_json, path
 from infogan_dist.distributed.launcher import Launch
 
-HELP = "scores the codes and images of checkpoints on held-out images"
+HELP = "scores the codes and images of checkpoints on test images"
 EXAMPLE = (
     "infogan-dist evaluate runs/quickstart --name-codes\n"
     "         torchrun --nproc-per-node 2 -m infogan_dist evaluate runs/quickstart --json figures.json\n"

@@ -51,7 +51,8 @@ class DataConfig(Section):
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
     held_out: Images = 0
-    """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen."""
+    """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen. With 0 a `folder`,
+    which has no test part, is evaluated on its train images, and `evaluate` says so."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -319,8 +320,8 @@ class SampleConfig(Section):
 
 class EvaluateConfig(Section):
     every: Every = 0
-    """Steps between evaluations of the codes on held-out images, and one after the last step; 0 is off. It only looks: nothing
-    of the training depends on it."""
+    """Steps between evaluations of the codes on test images, and one after the last step; 0 is off. It only looks: nothing of the
+    training depends on it. `data.held_out` says which images stand for the test images."""
 
 
 class CheckpointConfig(Section):

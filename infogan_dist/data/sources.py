@@ -30,6 +30,7 @@ from infogan_dist.randomness import Stream
 
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 HELD_AGAINST_CLASSES = ("mnist-mini", *TORCHVISION)  # what `evaluate` knows the classes of; nothing here does
+WITHOUT_TEST_PART = ("folder",)  # all of their images are train images
 DEFAULT_ROOT = "data"
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # Pillow tries every format it knows by a file's content, and for PostScript runs Ghostscript: only these are tried.
@@ -116,13 +117,28 @@ class PartSource:
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:
     """The images of a data set's `train` or `test` part, without labels; downloads what torchvision can.
 
-    With `data.held_out`, `test` is the train images that `train` leaves out. Raises UserError where the files are missing and
-    cannot be had, or no image is left to train on.
+    With `data.held_out`, `test` is the train images that `train` leaves out; else a data set without a test part gives all its
+    images as both. Raises UserError where the files are missing and cannot be had, or no image is left to train on.
     """
     opener = _OPENERS.get(data.name) or partial(_open_torchvision, TORCHVISION[data.name])
     source = opener(data, file_split(data, split))
     part = part_of(data, split, len(source))
     return source if part is None else PartSource(source, part)
+
+
+def scored_split(data: DataConfig, trained_on: bool = True) -> str:
+    """Which images an evaluation scores: `test`, `held-out train images`, or `train` where there are no others.
+
+    `trained_on`: whether the run was trained on this data set. Images of a folder that it was not trained on are `test`.
+    """
+    if data.held_out:
+        return "held-out train images"
+    return "train" if trained_on and data.name in WITHOUT_TEST_PART else "test"
+
+
+def images_of(split: str) -> str:
+    """A split in words: `test images`."""
+    return split if split.endswith("images") else f"{split} images"
 
 
 def file_split(data: DataConfig, split: str) -> str:

@@ -15,6 +15,7 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.resume import check_writable
 from infogan_dist.checkpoints.run_folder import check_debug_folder
 from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import fingerprint
 from infogan_dist.data.sources import ImageSource, open_images
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
@@ -58,7 +59,7 @@ def debug(config: Config, launch: Launch) -> None:
         repeats = "the first step" if has_deterministic_kernels(config, cluster.device) else "the first D step"
         checked.append(f"{repeats} computed twice gives the same bits")
         game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
-        with Run(config, cluster, game, None, debug=True) as run:
+        with Run(config, cluster, game, None, images=fingerprint(source), debug=True) as run:
             for step in run.remaining_steps():
                 metrics = _checked_step(game, batches.at(step))
                 run.record(step, metrics)

@@ -10,6 +10,7 @@ from torchvision import datasets
 
 from infogan_dist.checkpoints.resume import Admission, admit
 from infogan_dist.config.schema import Config, DataConfig
+from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource, ImageSource, load_torchvision, open_images
 from infogan_dist.diagnostics.memory import measured_step
@@ -19,7 +20,7 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.randomness import DataOrder
 from infogan_dist.training.batches import BatchStream
-from infogan_dist.training.loop import PROBED, build_game, facts_of
+from infogan_dist.training.loop import build_game, facts_of
 
 PATIENCE = 5  # seconds for a download server to answer
 
@@ -40,18 +41,26 @@ class Rehearsal:
 
     def __init__(self, asked: Config, launch: Launch, cluster: Cluster):
         self.asked, self.launch, self.cluster = asked, launch, cluster
-        self.admission = _admission(asked, cluster)
-        self.config = self._resolved()
-        cluster.configure(self.config)
         self.refusal: UserError | None = None
+        images: Fingerprint | None = None
         try:
-            self._read(_open(asked.data))
+            source = _open(asked.data)
+            images = fingerprint(source)
         except UserError as error:
             self.refusal = error
+        self.admission = _admission(asked, cluster, images)
+        self.config = self._resolved()
+        cluster.configure(self.config)
+        if images is not None:
+            try:
+                self._read(source, images)
+            except UserError as error:
+                self.refusal = error
         self.sees_images = not cluster.any(self.refusal is not None)
         if not self.sees_images:
             size, channels = self.config.data.image_size, self.config.data.channels
-            self._read(ArraySource(torch.full((1, channels, size, size), 127, dtype=torch.uint8)))
+            grey = ArraySource(torch.full((1, channels, size, size), 127, dtype=torch.uint8))
+            self._read(grey, fingerprint(grey))
         sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
         self.free = free_bytes(cluster.device) // sharers
         self.game = build_game(self.config, cluster)
@@ -82,18 +91,18 @@ class Rehearsal:
         }
         return self.cluster.on_main(lambda: config.model_copy(update=changes))
 
-    def _read(self, source: ImageSource) -> None:
-        positions = torch.arange(min(self.config.train.global_batch, PROBED))
+    def _read(self, source: ImageSource, images: Fingerprint) -> None:
+        positions = torch.arange(min(self.config.train.global_batch, SAMPLED))
         self.images = len(source)
         self.first = source.read(DataOrder(self.config.seed, self.images).at(positions))
         first = {"the checksum of the first images": checksums({"images": self.first}).item()}
-        self.facts = facts_of(self.asked, source) | first
+        self.facts = facts_of(self.asked, images) | first
         self.batch = BatchStream(self.config, self.cluster, source).at(1)[0]
 
 
-def _admission(asked: Config, cluster: Cluster) -> Admission | InfoganError:
+def _admission(asked: Config, cluster: Cluster, images: Fingerprint | None) -> Admission | InfoganError:
     try:
-        return cluster.on_main(lambda: admit(asked, "auto", cluster.device))
+        return cluster.on_main(lambda: admit(asked, "auto", cluster.device, images))
     except InfoganError as error:
         return error
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from infogan_dist.checkpoints.store import versions
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config, DataConfig, ProcessesConfig
+from infogan_dist.data.fingerprint import fingerprint
+from infogan_dist.data.sources import scored_split
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import NoUsableCheckpoint, UserError
@@ -112,10 +114,20 @@ def facts(subject: Subject, origin: Origin, reals: Reals) -> Figures:
         "images_seen": origin.images_seen,
         "data": reals.data.name,
         "images": len(reals.test),
-        "split": "held-out train images" if reals.data.held_out else "test",
+        "split": scored_split(reals.data, trained_on(subject.config.data, origin, reals)),
         "fresh_images": subject.fresh,
         "versions": versions(),
     }
+
+
+def trained_on(data: DataConfig, origin: Origin, reals: Reals) -> bool:
+    """Whether these are images of the data set `data` that the run was trained on: a folder counts as it if it may be the same,
+    wherever it lies."""
+    if reals.data == data:
+        return True
+    return reals.data.name == data.name and (
+        origin.images is None or origin.images.difference(fingerprint(reals.train)) is None
+    )
 
 
 def _data_for(config: Config, request: Request) -> DataConfig:

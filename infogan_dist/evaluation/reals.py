@@ -14,7 +14,9 @@ from infogan_dist.evaluation.labels import Factors, LabelledImages, known_factor
 
 @dataclass(frozen=True)
 class Reals:
-    """Held-out `test` images, which every figure is of, and `train` images, which a matching is fitted on.
+    """`test` images, which every figure is of, and `train` images, which a matching is fitted on.
+
+    `test` holds what `scored_split` says: train images where the data set has no test part and none are held out.
 
     The labels, int64 [N], and the factors that the test images were made from are None where the data has none.
     """

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
@@ -27,11 +28,12 @@ FRESH = 10_000  # images that G draws for a figure: as many as the test parts of
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a subject comes from: the checkpoint's path, and how far it was trained."""
+    """Where a subject comes from: the checkpoint's path, how far it was trained, and on which images, where it records them."""
 
     path: Path
     step: int
     images_seen: int
+    images: Fingerprint | None = None
 
     @property
     def run(self) -> Path | None:
@@ -119,7 +121,7 @@ def from_checkpoint(path: Path, group: Group) -> Subject:
     state = group.on_main(lambda: checkpoint.load("G_ema", "FE", "Q"))
     config = checkpoint.config
     loaded = {name: _loaded(name, config, state[name], checkpoint.path, group) for name in state}
-    origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen)
+    origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen, checkpoint.images)
     return Subject(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
 
 

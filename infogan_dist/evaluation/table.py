@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from infogan_dist.data.sources import images_of
 from infogan_dist.evaluation.figures import Figures
 
 TOLD_ELSEWHERE = (
@@ -49,7 +50,7 @@ def table(figures: Figures) -> list[str]:
     """Lines for the user on one checkpoint."""
     lines = [
         f"{figures['checkpoint']}: seed {figures['seed']}, {figures['images_seen']} images seen",
-        *(_agreement(figures) if "code_error" in figures else ["no labels: only the figures that need none"]),
+        *(_agreement(figures) if "code_error" in figures else [_without_labels(figures)]),
         *(_information(figures) if "mutual_information" in figures else []),
         *(_usage(figures) if "usage" in figures else []),
         *(_factors(figures) if "factor_scores" in figures else []),
@@ -91,8 +92,14 @@ def _cells(row: Figures) -> dict[str, str]:
     }
 
 
+def _without_labels(figures: Figures) -> str:
+    scored = images_of(figures["split"])
+    remedy = "; it has no test part: data.held_out keeps images from training" if figures["split"] == "train" else ""
+    return f"no labels: only the figures that need none, of {figures['images']} {scored} of {figures['data']}{remedy}"
+
+
 def _agreement(figures: Figures) -> list[str]:
-    matching, images = figures["matching"], f"{figures['images']} test images of {figures['data']}"
+    matching, scored = figures["matching"], images_of(figures["split"])
     named = ", ".join(f"{number} = {label}" for number, label in matching["labels"].items())
     flattering = [
         f"{name.upper() if len(name) == 3 else name} {figures[name]:.3f}"
@@ -100,9 +107,9 @@ def _agreement(figures: Figures) -> list[str]:
         if name in figures
     ]
     return [
-        f"code error       {_percent(figures['code_error'])} of {images}",
+        f"code error       {_percent(figures['code_error'])} of {figures['images']} {scored} of {figures['data']}",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
-        f"                 {_percent(figures['code_error_fitted_on_test'])} where the matching is fitted on the test images themselves",
+        f"                 {_percent(figures['code_error_fitted_on_test'])} where the matching is fitted on the {scored} themselves",
         f"clustering       {', '.join(flattering)} (of 1, without a matching)",
         f"calibration      {_percent(figures['calibration_error'])} between how sure and how right Q is (ECE)",
     ]
@@ -123,7 +130,7 @@ def _usage(figures: Figures) -> list[str]:
         spread, *each = (f"{entropy:.3f}" for entropy in entropies)
         ceiling = f"{figures['mutual_information_ceiling'][name]:.3f}"
         lines += [
-            f"usage            {name} on test images, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
+            f"usage            {name} on {images_of(figures['split'])}, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
             f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; of each, {each[0]}, and on fakes {each[1]}",
         ]
     return lines

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from infogan_dist.checkpoints.resume import admit
@@ -14,8 +13,8 @@ from infogan_dist.checkpoints.run_lock import WAIT, wait_while_stopping
 from infogan_dist.checkpoints.state import check_described
 from infogan_dist.config.reading import dotted
 from infogan_dist.config.schema import Config
-from infogan_dist.data.sources import ImageSource, open_images
-from infogan_dist.distributed.agreement import checksums
+from infogan_dist.data.fingerprint import Fingerprint, fingerprint
+from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_trackers
@@ -34,7 +33,6 @@ from infogan_dist.training.signals import StopRequest
 from infogan_dist.training.step import Game, MicroBatch, build_optimizers, set_rates, train_step
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
-PROBED = 64  # images that the hosts compare
 
 
 def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
@@ -47,9 +45,10 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
     with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
         source = cluster.on_all(lambda: open_images(config.data))
         cluster.on_main(lambda: check_trackers(config.log.trackers))
-        cluster.check_same(facts_of(config, source))
+        images = fingerprint(source)
+        cluster.check_same(facts_of(config, images))
         cluster.on_main(lambda: _wait_while_stopping(config, cluster, stop))
-        admission = cluster.on_main(lambda: admit(config, resume, cluster.device))
+        admission = cluster.on_main(lambda: admit(config, resume, cluster.device, images))
         cluster.announce(*admission.notices)
         if admission.finished:
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
@@ -67,7 +66,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
             raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with (
-            Run(config, cluster, game, admission.checkpoint, batches.images_of, admission.resumed_from) as run,
+            Run(config, cluster, game, admission.checkpoint, batches.images_of, images, admission.resumed_from) as run,
             profiling as step_is_done,
         ):
             cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
@@ -102,11 +101,10 @@ def _wait_while_stopping(config: Config, cluster: Cluster, stop: StopRequest) ->
     wait_while_stopping(Path(config.output), seconds, cluster.announce, lambda: stop.requested)
 
 
-def facts_of(config: Config, source: ImageSource) -> dict[str, object]:
+def facts_of(config: Config, images: Fingerprint) -> dict[str, object]:
     """What must be the same wherever a process of this run was started, by the name a user knows it by."""
-    some = source.read(torch.linspace(0, len(source) - 1, min(len(source), PROBED)).long())
-    images = {"the number of images": len(source), "the checksum of some images": checksums({"images": some}).item()}
-    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | images
+    of_images = {"the number of images": images.images, "the checksum of some images": images.checksum}
+    return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | of_images
 
 
 def build_game(config: Config, cluster: Cluster) -> Game:

@@ -18,17 +18,18 @@ from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
 from infogan_dist.checkpoints.store import Checkpoint, Origin, State
 from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
-from infogan_dist.evaluation.metrics.all import evaluate_networks
+from infogan_dist.evaluation.metrics.all import evaluate_networks, headline
 from infogan_dist.networks.batch_norm import local_buffers
-from infogan_dist.progress import shown
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.collapse import new_signs, signs
 from infogan_dist.training.modules import owned_networks
 from infogan_dist.training.probe import derived
+from infogan_dist.training.progress import shown
 from infogan_dist.training.rollback import NORMS, BadSteps, in_words
 from infogan_dist.training.step import Game
 
@@ -48,6 +49,7 @@ class Run:
         game: Game,
         checkpoint: Checkpoint | None,
         images_of: Callable[[int], list[int]] | None = None,
+        images: Fingerprint | None = None,
         resumed_from: Sequence[Origin] = (),
         debug: bool = False,
     ):
@@ -61,6 +63,7 @@ class Run:
             self._restore(checkpoint)
             saved = checkpoint.manifest.get("bad_steps", {})
         self._images_of = images_of or (lambda step: [])
+        self._data = {"data": images.model_dump()} if images else {}
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         self._resumed_from = list(resumed_from)
         self._bar: tqdm[Any] = tqdm(disable=True)
@@ -163,13 +166,13 @@ class Run:
         self._on_main(self._write_curves)
 
     def evaluate(self, step: int) -> None:
-        """Measure the codes on held-out images: a row of metrics.jsonl, and a line for the user. Nothing else sees the figures."""
+        """Measure the codes on the images that `scored_split` says: a row of metrics.jsonl, and a line for the user. Nothing else
+        sees the figures."""
         figures = evaluate_networks(self._game.networks, self._config, self._cluster)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
-        if "code_error" in figures:
-            which = "held-out train" if self._config.data.held_out else "test"
-            self._written["code error"] = f"{figures['code_error']:.2%} of the {which} images, after step {step}"
+        name, text = headline(figures, self._config.data)
+        self._written[name] = f"{text}, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""
@@ -192,6 +195,7 @@ class Run:
             "scaler": self._cluster.scaler_state(),
             "bad_steps": self._bad_steps.state(),
             "resumed_from": self._resumed_from,
+            **self._data,
         }
         try:
             self._save(facts, wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.faults.harness import Bench, markers, said_once
+from tests.faults.harness import TINY, Bench, markers, said_once, steps_kept
 
 
 def folder_of(bench: Bench, images: int) -> Path:
@@ -76,3 +77,59 @@ def test_an_image_that_becomes_unreadable_is_named_by_the_rank_whose_share_it_li
     ranks = bench.train("run", "data={name: folder, root: images}", "sample.every=0", faults=faults, processes=2)
     assert {rank.ended() for rank in ranks} <= {1, 2}
     assert any("cannot read the image images/" in line for rank in ranks for line in rank.said())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_goes_on_with_the_images_it_was_trained_on_and_refuses_others(bench: Bench, processes: int) -> None:
+    folder = folder_of(bench, 6)
+    of_folder = "data={name: folder, root: images}"
+    for rank in bench.train("run", of_folder, "train.steps=2", processes=processes):
+        assert rank.ended() == 0, rank.err
+    before = contents(bench.folder / "run")
+
+    def refused(said: str) -> None:
+        ranks = bench.train("run", of_folder, "train.steps=4", processes=processes)
+        assert [rank.ended() for rank in ranks] == [2] * processes
+        said_once(ranks[0].err, "run/checkpoints/step-00000002 was trained on other images of folder", said)
+        assert contents(bench.folder / "run") == before
+
+    extra = folder / "extra.png"
+    Image.effect_noise((30, 30), 9.0).save(extra)
+    refused("6 images then, 7 now")
+    extra.unlink()
+    kept = (folder / "3.png").read_bytes()
+    Image.new("L", (30, 30), 255).save(folder / "3.png")
+    refused("1 of 6 sampled images differ")
+    (same,) = bench.train("run", of_folder, "train.steps=2")  # nothing is left to train
+    assert same.ended() == 0, same.err
+    assert contents(bench.folder / "run") == before
+    (folder / "3.png").write_bytes(kept)
+    folder.rename(bench.folder / "moved")
+    for rank in bench.train("run", "data={name: folder, root: moved}", "train.steps=4", processes=3 - processes):
+        assert rank.ended() == 0, rank.err
+    assert steps_kept(bench.folder / "run")[-1] == 4
+
+
+def test_a_run_on_mnist_mini_as_it_was_drawn_by_label_is_refused_and_named(bench: Bench) -> None:
+    (first,) = bench.train("run", "train.steps=2")
+    assert first.ended() == 0, first.err
+    manifest = bench.folder / "run" / "checkpoints" / "step-00000002" / "manifest.json"
+    earlier = ("schema", "step", "images_seen", "config", "scaler", "bad_steps", "versions", "files")
+    found = json.loads(manifest.read_text())
+    assert found["data"]["images"] == 10_000
+    manifest.write_text(json.dumps({key: found[key] for key in earlier}))
+    before = contents(bench.folder / "run")
+    (only,) = bench.train("run", "train.steps=4")
+    assert only.ended() == 2
+    words = ("other images of mnist-mini", "1,000 train images of each digit then, drawn without labels now")
+    said_once(only.err, *words, "choose another output to train on the new images")
+    (examined,) = bench.start("doctor", *TINY, "output=run", "train.steps=4")
+    assert examined.ended() == 2
+    assert "problem output: run/checkpoints/step-00000002 was trained on other images" in examined.out
+    assert contents(bench.folder / "run") == before
+    (new,) = bench.train("another", "train.steps=4")
+    assert new.ended() == 0, new.err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
