@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from infogan_dist.latents import LatentSpec
     from infogan_dist.sampling.generator import Generator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Generator", "LatentSpec", "__version__"]
 
 
