@@ -35,7 +35,8 @@ class Group:
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
         """Joins the process group. A launcher's precision is ignored: the config's counts.
 
-        Raises UserError where this host has fewer GPUs than processes, RankLost where another process does not come.
+        Raises UserError where this host has fewer GPUs than processes or Accelerate refuses its GPUs, RankLost where another
+        process does not come.
         """
         gpus = torch.cuda.device_count()
         if not launch.cpu and 0 < gpus < launch.local_processes:
@@ -52,6 +53,8 @@ class Group:
             raise RankLost(
                 f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
             ) from error
+        except NotImplementedError as error:  # several consumer GPUs whose driver lacks peer-to-peer copies
+            raise UserError(_flat(error)) from error
         self.processes: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.is_main: bool = self._state.is_main_process
