@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.distributed import group
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
 from infogan_dist.errors import UserError
@@ -85,6 +86,17 @@ def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]
     assert said.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
 
 
+def test_gpus_that_accelerate_refuses_end_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so for several RTX 40 with an old driver unless `accelerate launch` set what it names."""
+
+    def refuse(**settings: object) -> None:
+        raise NotImplementedError("Using RTX 4000 series doesn't support P2P.\nPlease set NCCL_P2P_DISABLE")
+
+    monkeypatch.setattr(group, "PartialState", refuse)
+    with pytest.raises(UserError, match=r"support P2P\. Please set NCCL_P2P_DISABLE"):
+        Group(ONE_PROCESS, 1, ProcessesConfig())
+
+
 class Left(NamedTuple):
     """What a group did when it was left: whether it aborted first, and what the watchdog would have said meanwhile."""
 
@@ -96,15 +108,15 @@ class Left(NamedTuple):
 
 def left_with(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> Left:
     """Leave a group of one process that believes it talks to others over NCCL."""
-    group = Group(ONE_PROCESS, 1, ProcessesConfig())
-    watchdog = group._watchdog = Watchdog("rank 0 of 2", 600)
+    left = Group(ONE_PROCESS, 1, ProcessesConfig())
+    watchdog = left._watchdog = Watchdog("rank 0 of 2", 600)
     seen: list[tuple[str, bool]] = []
     aborted: list[bool] = []
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed.distributed_c10d, "_abort_process_group", lambda: aborted.append(True))
-    group._state.backend = "nccl"
-    group._state.destroy_process_group = lambda: seen.append((watchdog.phase, not watchdog._closed.is_set()))
-    with suppress(type(error)) if error is not None else nullcontext(), group:
+    left._state.backend = "nccl"
+    left._state.destroy_process_group = lambda: seen.append((watchdog.phase, not watchdog._closed.is_set()))
+    with suppress(type(error)) if error is not None else nullcontext(), left:
         if error is not None:
             raise error
     ((phase, watched),) = seen

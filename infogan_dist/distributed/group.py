@@ -36,8 +36,8 @@ class Group:
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
         """Joins the process group. A launcher's precision is ignored: the config's counts.
 
-        Raises UserError where two processes would use one GPU or the group is not the one that the launcher described,
-        RankLost where another process does not come.
+        Raises UserError where two processes would use one GPU, Accelerate refuses the GPUs, or the group is not the one that the
+        launcher described; RankLost where another process does not come.
         """
         gpus = torch.cuda.device_count()
         on_cpu = launch.cpu or gpus == 0
@@ -57,6 +57,8 @@ class Group:
             raise RankLost(
                 f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
             ) from error
+        except NotImplementedError as error:  # several consumer GPUs whose driver lacks peer-to-peer copies
+            raise UserError(_flat(error)) from error
         self.processes: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.is_main: bool = self._state.is_main_process
