@@ -121,7 +121,7 @@ class LatentSpec:
                 raise UserError(f"there is no code {name}; this model has {', '.join(self.code_names) or 'none'}")
             try:
                 value = torch.as_tensor(value)
-            except (RuntimeError, OverflowError):  # an integer of more than 64 bits
+            except (RuntimeError, OverflowError, ValueError):  # an integer of more than 64 bits
                 raise UserError(f"{name} does not take {value}") from None
             if name in self.continuous_names:
                 if not value.isfinite().all():

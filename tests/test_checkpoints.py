@@ -102,6 +102,35 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
         checkpoints.verify(path)
 
 
+def test_a_manifest_holds_the_checksum_of_its_content_in_any_layout(tmp_path: Path) -> None:
+    path = save(tmp_path, 3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    assert manifest["sha256"] == hashlib.sha256(canonical).hexdigest()
+    (path / "manifest.json").write_text(json.dumps(dict(reversed(manifest.items())), indent=7))
+    assert checkpoints.verify(path).step == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"images_seen": 71}, {"files": {}}, {"new": None}, {"sha256": "0" * 64}, {"sha256": 7}]
+)
+def test_a_changed_manifest_is_damaged(tmp_path: Path, change: dict[str, object]) -> None:
+    path = save(tmp_path, 3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(Damaged, match="its sha256 is not that of its content"):
+        checkpoints.verify(path)
+
+
+def test_a_manifest_without_its_own_checksum_still_loads(tmp_path: Path) -> None:
+    path = save(tmp_path, 3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoints.verify(path).step == 3
+
+
 def test_numbers_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     save(tmp_path, 2)
     with pytest.raises(Diverged, match=r"G\.w is not finite"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
@@ -97,8 +97,10 @@ class FolderSource:
                 image = ImageOps.exif_transpose(file).convert(self._mode)
                 return pil_to_tensor(ImageOps.fit(image, (self._size, self._size), Image.Resampling.BICUBIC))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            path = self._paths[index]
-            raise UnreadableImage(f"cannot read the image {path}: {error}; mend or remove it") from error
+            path, reason = self._paths[index], str(error)
+            if isinstance(error, UnidentifiedImageError):
+                reason = f"cannot identify it as one of {', '.join(IMAGE_FORMATS)}"
+            raise UnreadableImage(f"cannot read the image {path}: {reason}; mend or remove it") from error
 
 
 class PartSource:
