@@ -11,6 +11,7 @@ from torch import Tensor
 from infogan_dist.augmentation import View, draws_at
 from infogan_dist.config import Config
 from infogan_dist.data import ImageShelf, ImageSource, ImageStream, nearest_neighbours
+from infogan_dist.data.neighbours import PART, WHOLE
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, LatentSpec
@@ -66,11 +67,12 @@ class BatchStream:
 
     @cached_property
     def _neighbours(self) -> Tensor:
-        """Found by rank zero, so that all ranks have the same where their machines round differently."""
+        """Found by all ranks together; all have the same table."""
         if len(self._source) < 2:
             return torch.zeros(1, 1, dtype=torch.int64)
-        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images")
-        return self._cluster.on_main(lambda: nearest_neighbours(self._source))
+        parts = f", each in a random part of at most {PART}" if len(self._source) > WHOLE else ""
+        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images{parts}")
+        return nearest_neighbours(self._source, workers=self._cluster)
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
         reals = self._images.read(self._reals.at(positions))

@@ -31,7 +31,7 @@ RECIPE = (
 def few_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next image is everyone's neighbour: the real search is tested by itself."""
     monkeypatch.setattr(
-        batches, "nearest_neighbours", lambda source: ((torch.arange(len(source)) + 1) % len(source))[:, None]
+        batches, "nearest_neighbours", lambda source, workers: ((torch.arange(len(source)) + 1) % len(source))[:, None]
     )
 
 
