@@ -9,12 +9,14 @@ from torch import Tensor
 
 from infogan_dist.checkpoints.store import find
 from infogan_dist.config.schema import Config
+from infogan_dist.data import stream as data_stream
 from infogan_dist.data.sources import ArraySource, open_images
 from infogan_dist.data.stream import ImageStream
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.training import batches
-from infogan_dist.training.batches import BatchStream
+from infogan_dist.training.batches import BatchStream, images_before
 from infogan_dist.training.loop import train
+from infogan_dist.training.schedule import annealing
 from infogan_dist.training.step import MicroBatch
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
@@ -31,7 +33,7 @@ RECIPE = (
 def few_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next image is everyone's neighbour: the real search is tested by itself."""
     monkeypatch.setattr(
-        batches, "nearest_neighbours", lambda source: ((torch.arange(len(source)) + 1) % len(source))[:, None]
+        batches, "nearest_neighbours", lambda source, workers: ((torch.arange(len(source)) + 1) % len(source))[:, None]
     )
 
 
@@ -100,6 +102,56 @@ def test_one_image_alone_is_its_own_partner() -> None:
         cluster.configure(config)
         stream = BatchStream(config, cluster, ArraySource(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)))
         assert len(stream.at(6)[0].reals) == 12
+
+
+class CountingSource(ArraySource):
+    """Remembers which images were read, in order."""
+
+    def __init__(self, count: int):
+        super().__init__(torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28))
+        self.indexes: list[int] = []
+
+    def read(self, indexes: Tensor) -> Tensor:
+        self.indexes += indexes.tolist()
+        return super().read(indexes)
+
+
+@pytest.mark.usefixtures("few_neighbours")
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches_of(source: ArraySource) -> list[list[MicroBatch]]:
+        """Of three steps, the step before them not counted and what is read ahead for the next one counted."""
+        with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            cluster.configure(config)
+            stream = BatchStream(config, cluster, source)
+            stream.at(5)
+            if isinstance(source, CountingSource):
+                stream._images._reader.submit(lambda: None).result()
+                source.indexes.clear()
+            found = [stream.at(step) for step in (6, 7, 8)]
+            stream._images._reader.submit(lambda: None).result()
+            return found
+
+    config = tiny("x", *RECIPE, f"objective.neighbour_partners={share}", "train.accumulate=2")
+    resident = batches_of(CountingSource(96))
+    monkeypatch.setattr(data_stream, "RESIDENT_SHARE", 0)
+    source = CountingSource(96)
+    streamed = batches_of(source)
+    wanted: list[int] = []
+    for step, micro_batches in zip((6, 7, 8), streamed, strict=True):
+        for ours, theirs in zip(micro_batches, resident[step - 6], strict=True):
+            assert torch.equal(ours.reals, theirs.reals)
+            assert ours.partners is not None
+            assert theirs.partners is not None
+            assert torch.equal(ours.partners.images, theirs.partners.images)
+    order = ImageStream(96, config.seed)
+    for step in (7, 8, 9):  # read in the steps before
+        for positions in torch.arange(12 * (step - 1), 12 * step).chunk(2):
+            annealed = annealing(config.schedule, images_before(config, step))
+            partners = order.partners_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
+            wanted += torch.cat([order.at(positions), partners]).unique().tolist()
+    assert source.indexes == wanted
+    assert len(wanted) == 36 if not share else len(wanted) > 36
 
 
 def test_an_odd_share_cannot_paste(infogan: Command, tmp_path: Path) -> None:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from infogan_dist.data import neighbours
 from infogan_dist.data.neighbours import nearest_neighbours, principal_components, straightened
 from infogan_dist.data.sources import ArraySource
+from tests.conftest import ROOT, clean_environment
 
 
 def bars(count: int, height: int, slant: float = 0.0, shift: float = 0.0) -> Tensor:
@@ -52,3 +60,65 @@ def test_principal_components_keep_the_distances_of_a_plane() -> None:
     kept = principal_components(plane, 2)
     ours, theirs = (torch.cdist(rows.double(), rows.double()) for rows in (kept, plane))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_set_is_searched_in_random_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "WHOLE", 999)
+    monkeypatch.setattr(neighbours, "PART", 400)
+    parts = neighbours._parts(1000)
+    assert [len(part) for part in parts] == [334, 333, 333]
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(1000))
+    assert not torch.equal(torch.cat(parts), torch.arange(1000))
+    # pairs of like images: whoever has its twin in its part finds it, and nobody finds an image of another part
+    images = torch.randint(0, 256, (500, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = nearest_neighbours(ArraySource(images.repeat(2, 1, 1, 1)), count=2)
+    assert found.shape == (1000, 2)
+    part_of = torch.empty(1000, dtype=torch.int64)
+    for number, part in enumerate(parts):
+        part_of[part] = number
+    assert torch.equal(part_of[found], part_of[:, None].expand(-1, 2))
+    twins = (torch.arange(1000) + 500) % 1000
+    together = part_of == part_of[twins]
+    assert together.sum() > 200
+    assert torch.equal(found[together, 0], twins[together])
+    assert (found != torch.arange(1000)[:, None]).all()
+
+
+def test_the_largest_set_that_is_searched_whole_takes_more_than_mnist() -> None:
+    assert len(neighbours._parts(200_000)) == 1
+    assert max(map(len, neighbours._parts(200_001))) <= neighbours.PART
+
+
+class Counted(ArraySource):
+    """Remembers how many images were read at once."""
+
+    most = 0
+
+    def read(self, indexes: Tensor) -> Tensor:
+        self.most = max(self.most, len(indexes))
+        return super().read(indexes)
+
+
+def test_few_images_of_full_size_are_held_at_once() -> None:
+    source = Counted(torch.zeros(5000, 1, 8, 8, dtype=torch.uint8))
+    nearest_neighbours(source)
+    assert source.most <= 256
+
+
+def test_any_number_of_processes_finds_the_same_neighbours(tmp_path: Path) -> None:
+    found: dict[int, list[dict[str, Tensor]]] = {}
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tests.neighbours_worker", str(out)]
+        result = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        found[processes] = [load_file(out / f"rank{rank}.safetensors") for rank in range(processes)]
+    one = found[1][0]
+    assert not torch.equal(one["whole"], one["parts"])
+    first, second = found[2]
+    assert torch.equal(first["whole"], one["whole"])
+    assert torch.equal(first["parts"], one["parts"])
+    assert not torch.equal(first["machines that differ"], one["parts"])
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,29 +11,70 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur, resize, rgb_to_grayscale
 
 from infogan_dist.data.sources import ImageSource
+from infogan_dist.randomness import Stream
 
 COUNT = 4  # neighbours of an image
 SIDE = 28  # pixels at which images are compared
 BLUR = 1.0  # standard deviation of the blur, pixels
 COMPONENTS = 80  # of the principal component analysis
+WHOLE = 200_000  # images: each is compared with all others in a set of up to so many
+PART = 50_000  # images of a part of a larger set: about MNIST's size, on which the recipe was tuned
+_READ = 256  # images held at their own size
 _CHUNK = 4096  # images straightened at a time
 _ROWS = 1024  # images compared with all others at a time
 
+Result = TypeVar("Result")
+Chunk = TypeVar("Chunk")
 
-def nearest_neighbours(source: ImageSource, count: int = COUNT) -> Tensor:
+
+class Workers(Protocol):
+    """Who shares the search: `distributed.Group`, or this process alone."""
+
+    is_main: bool
+
+    def on_main(self, action: Callable[[], Result]) -> Result:
+        """What `action` returns on one worker, for all."""
+
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
+        """`compute` of each number below `count` in order, for all; all results have one shape."""
+
+
+class _Alone:
+    is_main = True
+
+    def on_main(self, action: Callable[[], Result]) -> Result:
+        return action()
+
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
+        return map(compute, range(count))
+
+
+def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers | None = None) -> Tensor:
     """The `count` images nearest to each, int64 [N, count] on the CPU, the nearest first; at most all the others.
 
-    Compared deskewed, centred, blurred and by their principal components. O(N²): a minute for MNIST's 60,000 on two cores.
+    Compared deskewed, centred, blurred and by their principal components. O(N²) up to WHOLE images: a minute for MNIST's 60,000
+    on two cores. A larger set is split at random into parts of at most PART images, and neighbours lie in the same part: O(N),
+    and the same for every seed. Every worker calls it and gets the same table, on any number of workers.
     """
-    features = principal_components(torch.cat(list(_straightened(source))), COMPONENTS)
+    workers = workers or _Alone()
+    features = _features(source, workers)
     squares = features.square().sum(1)
-    found = []
-    for start in range(0, len(features), _ROWS):
-        rows = features[start : start + _ROWS]
-        distances = torch.addmm(squares.expand(len(rows), -1), rows, features.T, alpha=-2)
-        distances[torch.arange(len(rows)), start + torch.arange(len(rows))] = torch.inf  # not itself
-        found.append(distances.topk(min(count, len(features) - 1), largest=False).indices)
-    return torch.cat(found)
+    parts = _parts(len(source))
+    count = min(count, min(map(len, parts)) - 1)
+    chunks = [(part, rows) for part in parts for rows in torch.arange(len(part)).split(_ROWS)]
+
+    def nearest(chunk: tuple[Tensor, Tensor]) -> Tensor:
+        part, rows = chunk
+        others = features[part]
+        distances = torch.addmm(squares[part].expand(len(rows), -1), others[rows], others.T, alpha=-2)
+        distances[torch.arange(len(rows)), rows] = torch.inf  # not itself
+        return distances.topk(count, largest=False).indices
+
+    table = torch.empty(len(source), count, dtype=torch.int64)
+    found = _map(workers, nearest, chunks, [len(rows) for _, rows in chunks], "comparing images")
+    for (part, rows), indexes in zip(chunks, found, strict=True):
+        table[part[rows]] = part[indexes]
+    return table
 
 
 def straightened(images: Tensor) -> Tensor:
@@ -54,18 +96,63 @@ def straightened(images: Tensor) -> Tensor:
 
 def principal_components(rows: Tensor, count: int) -> Tensor:
     """The rows [N, D] in their `count` directions of largest variance, float32 [N, min(count, D)]."""
-    centred = rows - rows.mean(0)
+    mean, directions = principal_directions(rows, count)
+    return (rows - mean) @ directions
+
+
+def principal_directions(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The mean [D] of the rows [N, D] and their `count` directions of largest variance, [D, min(count, D)]."""
+    mean = rows.mean(0)
+    centred = rows - mean
     covariance = (centred.T @ centred).double() / len(rows)
     _, directions = torch.linalg.eigh(covariance)  # the smallest variance first
-    components: Tensor = centred @ directions[:, -count:].to(rows)
-    return components
+    return mean, directions[:, -count:].to(rows)
 
 
-def _straightened(source: ImageSource) -> Iterator[Tensor]:
-    """The images as rows to compare, float32 [n, SIDE²], a chunk at a time."""
-    for indexes in torch.arange(len(source)).split(_CHUNK):
-        images = source.read(indexes)
-        if images.shape[1] == 3:
-            images = rgb_to_grayscale(images)
-        ink = resize(images.float() / 255, [SIDE, SIDE], antialias=True)
-        yield gaussian_blur(straightened(ink), [7, 7], [BLUR, BLUR]).flatten(1)
+def _features(source: ImageSource, workers: Workers) -> Tensor:
+    """What the images are compared by, float32 [N, COMPONENTS]: the same bits for every worker, for one computes the directions."""
+
+    def rows_of(indexes: Tensor) -> Iterator[Tensor]:
+        chunks = indexes.split(_CHUNK)
+        doing = "reading images to find their neighbours"
+        return _map(
+            workers, lambda chunk: _straightened(source, chunk), chunks, [len(chunk) for chunk in chunks], doing
+        )
+
+    fitted = torch.arange(len(source)) if len(source) <= WHOLE else _parts(len(source))[0]
+    kept = [rows for rows in rows_of(fitted) if workers.is_main]  # 627 MB of WHOLE images, for one worker alone
+    if len(source) <= WHOLE:
+        return workers.on_main(lambda: principal_components(torch.cat(kept), COMPONENTS))
+    mean, directions = workers.on_main(lambda: principal_directions(torch.cat(kept), COMPONENTS))
+    return torch.cat([(rows - mean) @ directions for rows in rows_of(torch.arange(len(source)))])
+
+
+def _parts(size: int) -> list[Tensor]:
+    """The indexes below `size` that are searched together, each once: all in order, or random parts of nearly one size."""
+    if size <= WHOLE:
+        return [torch.arange(size)]
+    return list(Stream(0, "neighbours").permutation(0, size).tensor_split(-(-size // PART)))
+
+
+def _map(
+    workers: Workers, compute: Callable[[Chunk], Tensor], chunks: Sequence[Chunk], sizes: Sequence[int], doing: str
+) -> Iterator[Tensor]:
+    """`compute` of each chunk in order, a tensor of so many rows; what workers hand to each other is padded to one shape."""
+    most = max(sizes)
+    found = workers.map_chunks(
+        len(chunks), lambda number: F.pad(compute(chunks[number]), (0, 0, 0, most - sizes[number])), doing
+    )
+    return (rows[:size] for rows, size in zip(found, sizes, strict=True))
+
+
+def _straightened(source: ImageSource, indexes: Tensor) -> Tensor:
+    """The images at `indexes` as rows to compare, float32 [n, SIDE²]."""
+    ink = torch.cat([_ink(source.read(some)) for some in indexes.split(_READ)])
+    return gaussian_blur(straightened(ink), [7, 7], [BLUR, BLUR]).flatten(1)
+
+
+def _ink(images: Tensor) -> Tensor:
+    """uint8 [n, C, H, W] as grey images in [0, 1], float32 [n, 1, SIDE, SIDE]."""
+    if images.shape[1] == 3:
+        images = rgb_to_grayscale(images)
+    return resize(images.float() / 255, [SIDE, SIDE], antialias=True)

@@ -35,19 +35,32 @@ class ImageShelf:
 
     def read(self, indexes: Tensor) -> Tensor:
         """The images at `indexes`, int64 [B] on the CPU."""
-        if self._resident is not None:
-            if self._device.type == "cuda":  # a copy from pinned memory: the host does not wait for the device
-                indexes = indexes.pin_memory().to(self._device, non_blocking=True)
-            images = self._resident[indexes]
-        else:
-            future = self._ahead.pop(tuple(indexes.tolist()), None) or self._submit(indexes)
-            images = future.result().to(self._device, non_blocking=True)
-        return images.to(self._dtype).div_(127.5).sub_(1)
+        (images,) = self.read_together(indexes)
+        return images
 
-    def prefetch(self, indexes: Tensor) -> None:
-        """Start reading what `read` will be asked for next."""
+    def read_together(self, *index_sets: Tensor) -> list[Tensor]:
+        """The images of each of these sets of indexes; one that occurs more than once is read once."""
+        if self._resident is not None:
+            return [self._scaled(self._resident[self._on_device(indexes)]) for indexes in index_sets]
+        distinct, places = torch.cat(index_sets).unique(return_inverse=True)
+        future = self._ahead.pop(tuple(distinct.tolist()), None) or self._submit(distinct)
+        images = future.result().to(self._device, non_blocking=True)
+        return [self._scaled(images[self._on_device(place)]) for place in places.split([*map(len, index_sets)])]
+
+    def prefetch(self, *index_sets: Tensor) -> None:
+        """Start reading what `read_together` will be asked for next."""
         if self._resident is None:
-            self._ahead[tuple(indexes.tolist())] = self._submit(indexes)
+            distinct = torch.cat(index_sets).unique()
+            key = tuple(distinct.tolist())
+            if key not in self._ahead:
+                self._ahead[key] = self._submit(distinct)
+
+    def _on_device(self, indexes: Tensor) -> Tensor:
+        """A copy from pinned memory: the host does not wait for the device."""
+        return indexes.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else indexes
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        return images.to(self._dtype).div_(127.5).sub_(1)
 
     def _submit(self, indexes: Tensor) -> Future[Tensor]:
         pin = self._device.type == "cuda"

@@ -6,7 +6,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import timedelta
 from types import NoneType, TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -271,6 +271,18 @@ class Group:
         ours = [batches[(self.rank * share + number) % len(batches)] for number in range(share)]
         drawn: Tensor = gather(torch.cat([draw(batch) for batch in ours]).to(self.device))
         return drawn[: sum(map(len, batches))]
+
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
+        """`compute` of each number below `count` in order, on the CPU: each rank computes a share, every rank gets all.
+
+        All results have one shape. The ranks meet after each round of one chunk a rank, which is a heartbeat: the watchdog waits
+        for one chunk, not for all. Every rank must take every result.
+        """
+        for first in range(0, count, self.processes):
+            self.enters(f"{doing}, {first} of {count} chunks done")
+            ours = compute(min(first + self.rank, count - 1))[None]
+            everyones: Tensor = gather(ours.to(self.device)).cpu() if self.processes > 1 else ours
+            yield from everyones[: count - first]
 
 
 def _flat(error: BaseException) -> str:

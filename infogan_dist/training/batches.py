@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import View, draws_at
-from infogan_dist.data.neighbours import nearest_neighbours
+from infogan_dist.data.neighbours import PART, WHOLE, nearest_neighbours
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.data.stream import ImageShelf, ImageStream
 from infogan_dist.distributed.cluster import Cluster
@@ -56,9 +56,7 @@ class BatchStream:
         shares = self._positions(step)
         batches = [self._batch(step, *share) for share in zip(shares, self._drawn[step], strict=True)]
         for positions in self._positions(step + 1):
-            self._images.prefetch(self._reals.at(positions))
-            if self._clusters(step + 1):
-                self._images.prefetch(self._partner_indexes(step + 1, positions))
+            self._images.prefetch(*self._indexes(step + 1, positions))
         return batches
 
     def images_of(self, step: int) -> list[int]:
@@ -68,22 +66,22 @@ class BatchStream:
 
     @cached_property
     def _neighbours(self) -> Tensor:
-        """Found by rank zero, so that all ranks have the same where their machines round differently."""
+        """Found by all ranks together; all have the same table."""
         if len(self._source) < 2:
             return torch.zeros(1, 1, dtype=torch.int64)
-        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images")
-        return self._cluster.on_main(lambda: nearest_neighbours(self._source))
+        parts = f", each in a random part of at most {PART}" if len(self._source) > WHOLE else ""
+        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images{parts}")
+        return nearest_neighbours(self._source, workers=self._cluster)
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
-        reals = self._images.read(self._reals.at(positions))
+        reals, *partner_images = self._images.read_together(*self._indexes(step, positions))
         annealed = annealing(self._config.schedule, images_before(self._config, step))
         strength = torch.full((), annealed, device=reals.device)  # a kernel, not a copy that the host waits for
         views = {
             name: View(self._config.views, drawn[name], strength) for name in ("D", "G", "partner") if name in drawn
         }
         partners = None
-        if self._clusters(step):
-            images = self._images.read(self._partner_indexes(step, positions))
+        for images in partner_images:
             weight = clustering_weight(self._config.objective, images_before(self._config, step))
             partners = Partners(views["partner"](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
@@ -91,6 +89,11 @@ class BatchStream:
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config.objective, images_before(self._config, step)) > 0
+
+    def _indexes(self, step: int, positions: Tensor) -> list[Tensor]:
+        """Of the reals at `positions` and, where `step` clusters, of their partners."""
+        reals = self._reals.at(positions)
+        return [reals, self._partner_indexes(step, positions)] if self._clusters(step) else [reals]
 
     def _partner_indexes(self, step: int, positions: Tensor) -> Tensor:
         annealed = annealing(self._config.schedule, images_before(self._config, step))

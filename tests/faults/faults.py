@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.data import stream
+from infogan_dist.data import neighbours, stream
 from infogan_dist.sampling import grids as sampling
 from infogan_dist.training import loop as training
 from infogan_dist.training import run
@@ -26,6 +26,7 @@ from infogan_dist.training import step as steps
 from infogan_dist.training.signals import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
+SLOW_CHUNK = 0.6  # seconds of each of the twenty parts of a slow search for neighbours
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
 PATIENCE = 60.0  # seconds that a process waits for another; only a failure takes so long
@@ -234,6 +235,12 @@ def _draw_nothing(value: str) -> None:
     run.Run.save_pictures = lambda self, step: None  # type: ignore[method-assign]
 
 
+def _search_slowly(value: str) -> None:
+    """`slow-neighbours`: a search in twenty parts, together longer than any one of them by far."""
+    neighbours._CHUNK = 500
+    _before(neighbours, "straightened")(lambda *_: time.sleep(SLOW_CHUNK))
+
+
 ALWAYS: dict[str, Callable[[str], None]] = {
     "crash": _crash_at_event,
     "events": _list_events,
@@ -244,6 +251,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "sigterm-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGTERM)),
     "slow-disk": lambda value: _before(checkpoints, "sync")(lambda *_: time.sleep(SLOW_DISK)),
     "no-pictures": _draw_nothing,
+    "slow-neighbours": _search_slowly,
 }
 
 if __name__ == "__main__":
