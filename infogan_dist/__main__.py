@@ -92,14 +92,20 @@ def _parser() -> argparse.ArgumentParser:
     sample = command(
         "sample",
         "draws images with the averaged generator",
-        "infogan-dist sample runs/quickstart --out sevens.png --count 64 --set categorical_0=7",
+        "infogan-dist sample runs/quickstart --out class7.png --count 64 --set categorical_0=7\n"
+        "a digit rather than a class, once the classes have names:\n"
+        "         infogan-dist evaluate runs/quickstart --name-codes\n"
+        "         infogan-dist sample runs/quickstart --out sevens.png --digit 7",
         _sample,
     )
     sample.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
     )
     sample.add_argument(
-        "--out", required=True, type=Path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
+        "--out",
+        required=True,
+        type=Path,
+        help="FILE.png, .jpg or .webp (a grid), FILE.npz (uint8, NHWC) or a name without an ending (a folder of PNGs)",
     )
     sample.add_argument("--count", type=_count, default=100, help="how many images (100)")
     sample.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
@@ -231,9 +237,11 @@ def _train(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from infogan_dist.generator import Generator
-    from infogan_dist.sampling import batches_of, to_uint8, write_images
+    from infogan_dist.sampling import batches_of, check_out, to_uint8, write_images
 
     launch = Launch.from_environment(os.environ)
+    if launch.processes == 1:
+        check_out(options.out)
     G = Generator.from_pretrained(options.checkpoint)
     codes, names = _held(options, G)
     if launch.processes == 1:
@@ -245,6 +253,7 @@ def _sample(options: argparse.Namespace) -> None:
     from infogan_dist.distributed import Group
 
     with Group(launch, "auto", ProcessesConfig()) as group:
+        group.on_main(lambda: check_out(options.out))
         G.network.to(group.device)
         drawn = group.map_batches(
             batches_of(options.count), lambda ours: to_uint8(G.images_at(ours, options.seed, **codes))
@@ -256,7 +265,9 @@ def _sample(options: argparse.Namespace) -> None:
 def _held(options: argparse.Namespace, G: Generator) -> tuple[dict[str, float], list[str]]:
     """The codes that `sample` holds; and the digit of each image of a grid, where the codes have names."""
     codes = dict(_code(setting) for setting in options.set)
-    if options.digit is None and options.out.suffix != ".png":
+    from infogan_dist.sampling import is_grid
+
+    if options.digit is None and not is_grid(options.out):
         return codes, []
 
     import torch
@@ -319,10 +330,14 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from infogan_dist.checkpoints import holder
     from infogan_dist.generator import Generator
 
     if options.out.suffix != ".safetensors":
         raise UserError(f"--out {options.out} does not end in .safetensors")
+    run = holder(options.out)
+    if run is not None:
+        raise UserError(f"--out {options.out} lies in the run {run}; choose a path outside it")
     G = Generator.from_pretrained(options.checkpoint)
     _write(lambda: G.save(options.out), options.out)
 
