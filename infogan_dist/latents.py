@@ -74,9 +74,12 @@ class LatentSpec:
         return self.categorical_names + self.continuous_names
 
     def entropies(self) -> dict[str, float]:
-        """H(c) in nats by code: the ceiling of L_I. ln K for K classes; ln 2, the differential entropy of U(-1, 1)."""
-        ceilings = [math.log(width) for width in self.categorical] + [math.log(2)] * self.continuous
-        return dict(zip(self.code_names, ceilings, strict=True))
+        """H(c) in nats by code: ln K for K classes; ln 2, the differential entropy of U(-1, 1), which L_I may exceed."""
+        return self.ceilings() | dict.fromkeys(self.continuous_names, math.log(2))
+
+    def ceilings(self) -> dict[str, float]:
+        """The largest L_I in nats by categorical code, ln K. A continuous code has none."""
+        return {name: math.log(width) for name, width in zip(self.categorical_names, self.categorical, strict=True)}
 
     def draw(self, stream: Stream, positions: Tensor) -> Latents:
         """z and c of the images at global `positions`, int64 [B]; on their device, float32."""

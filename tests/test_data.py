@@ -80,6 +80,34 @@ def test_a_missing_data_set_that_cannot_be_downloaded_is_one_clear_error(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, OSError, KeyboardInterrupt])
+def test_a_failed_download_leaves_the_folders_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def no_network(self: object) -> None:
+        (tmp_path / "mine" / "data" / "MNIST" / "raw").mkdir(parents=True)
+        raise error
+
+    monkeypatch.setattr(datasets.MNIST, "download", no_network)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else UserError):
+        open_images(DataConfig(name="mnist", root=str(tmp_path / "mine" / "data")))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_failed_download_keeps_what_is_in_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(self: object) -> None:
+        raw = tmp_path / "data" / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        (raw / "half").touch()
+        raise RuntimeError
+
+    monkeypatch.setattr(datasets.MNIST, "download", torn)
+    with pytest.raises(UserError):
+        open_images(DataConfig(name="mnist", root=str(tmp_path / "data")))
+    assert (tmp_path / "data" / "MNIST" / "raw" / "half").exists()
+
+
 def test_a_folder_of_images_of_any_kind(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     Image.new("RGB", (50, 40), (255, 0, 0)).save(tmp_path / "a.PNG")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,12 @@ def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
     assert (figures["seed"], figures["step"], figures["images_seen"]) == (3, 6, 72)
     assert (figures["data"], figures["images"], figures["split"]) == ("mnist-mini", 2000, "test")
     assert set(figures["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
-    assert figures["mutual_information_ceiling"]["categorical_0"] == pytest.approx(math.log(10))
+    ceilings = {"categorical_0": math.log(10), "categorical_1": math.log(2)}
+    assert figures["mutual_information_ceiling"] == pytest.approx(ceilings)
+    (said_of_codes,) = (line for line in result.stdout.splitlines() if line.startswith("information"))
+    assert re.search(
+        r"categorical_0 \S+ of 2\.303, categorical_1 \S+ of 0\.693, continuous_0 \S+, continuous_1 \S+$", said_of_codes
+    )
     assert sum(figures["usage"]["categorical_1"]) == pytest.approx(1)
 
 
@@ -83,6 +89,15 @@ def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
     assert 0.87 < errors["random codes"] < 0.91
     for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
         assert word in printed
+
+
+def test_a_model_of_continuous_codes_alone_has_no_ceiling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tiny(tmp_path / "run", "latents={categorical: [], continuous: 1}", "train.steps=2"), ONE_PROCESS)
+    capsys.readouterr()
+    *lines, last = said(capsys, "evaluate", tmp_path / "run", "--json", "-").splitlines()
+    assert set(json.loads(last)["mutual_information"]) == {"continuous_0"}
+    assert "mutual_information_ceiling" not in json.loads(last)
+    assert any(re.search(r"fresh images: continuous_0 \S+$", line) for line in lines)
 
 
 def test_controls_stand_beside_a_single_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,11 @@ def test_the_bound_of_a_class_is_held_against_its_entropy() -> None:
         assert found(with_(**{f"mi/categorical_{number}": 0.06 * math.log(width)})) == []
 
 
+def test_a_continuous_code_has_no_ceiling_to_be_held_against() -> None:
+    (sign,) = found(with_(**{"mi/continuous_0": 0.01}))
+    assert "L_I is at most 0.01 nats in the 3 newest logged rows" in sign.message
+
+
 def test_a_code_that_nothing_trains_is_not_missed() -> None:
     untrained = OBJECTIVE.model_copy(update={"lambda_continuous": 0.0})
     assert found(with_(**{"mi/continuous_0": -2.0}), objective=untrained) == []

@@ -21,6 +21,7 @@ def test_widths_names_and_entropies() -> None:
     assert SPEC.code_names == ("categorical_0", "categorical_1", "continuous_0", "continuous_1")
     expected = [math.log(10), math.log(4), math.log(2), math.log(2)]
     assert list(SPEC.entropies().values()) == pytest.approx(expected)
+    assert SPEC.ceilings() == pytest.approx({"categorical_0": math.log(10), "categorical_1": math.log(4)})
 
 
 def test_sources_are_drawn_each_from_its_distribution() -> None:

@@ -47,6 +47,7 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         (("train", *TINY, "--resume", "elsewhere"), ["there is no elsewhere"]),
         (("sample", "nowhere", "--out", "a.png"), ["there is no nowhere"]),
         (("sample", "nowhere"), ["--out"]),
+        (("sample", "nowhere", "--out", "a.gif"), ["--out a.gif ends in .gif", ".png"]),
         (("sample", "nowhere", "--out", "a.png", "--digit", "x"), ["--digit"]),
         (("evaluate",), ["CHECKPOINT"]),
         (("evaluate", "nowhere"), ["there is no nowhere"]),
@@ -91,6 +92,11 @@ def test_train_sample_and_convert_one_after_the_other(infogan: Command, tmp_path
     assert np.load(tmp_path / "a.npz")["images"].shape == (5, 28, 28, 1)
     refused(infogan("sample", "run", "--out", "b.png", "--set", "digit=7"), "there is no code digit")
     refused(infogan("sample", "run", "--out", "b.png", "--set", "categorical_0=x"), "CODE=NUMBER")
+    before = sorted(tmp_path.rglob("*"))
+    refused(infogan("sample", "run", "--out", "run"), "into the run")
+    inside = "run/checkpoints/step-00000004/G_ema.safetensors"
+    refused(infogan("convert", "run", "--to", "safetensors", "--out", inside), "lies in the checkpoint")
+    assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "run/checkpoints/step-00000004/D.safetensors").unlink()
     refused(infogan("train", *TINY), "D.safetensors is missing", code=4)
 

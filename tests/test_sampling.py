@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from PIL import Image
 
 from infogan_dist.config.schema import NoiseConfig
+from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
-from infogan_dist.sampling.grids import fixed_grids, to_uint8, write_grid, write_images
+from infogan_dist.sampling.grids import check_out, fixed_grids, to_uint8, write_grid, write_images
 
 NOISE = (NoiseConfig(dim=5),)
 
@@ -68,6 +70,88 @@ def test_each_ending_has_its_format(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [f"0000{i}.png" for i in range(5)]
     read = np.asarray(Image.open(tmp_path / "folder" / "00003.png"))
     assert np.array_equal(read, images[3].permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.PNG", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")]
+)
+def test_a_grid_has_the_format_of_its_ending(tmp_path: Path, name: str, kind: str) -> None:
+    images = torch.full((4, 1, 8, 8), 80, dtype=torch.uint8)
+    check_out(tmp_path / name)
+    write_images(images, tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == kind
+        assert picture.size == (22, 22)
+        assert abs(np.asarray(picture.convert("L"))[6, 6].item() - 80) < 8
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_an_array_may_have_an_ending_in_capitals(tmp_path: Path) -> None:
+    write_images(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), tmp_path / "a.NPZ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.NPZ"]
+    assert np.load(tmp_path / "a.NPZ")["images"].shape == (2, 4, 4, 1)
+
+
+def test_a_picture_too_large_for_its_format_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="16402 x 6 pixels"):
+        write_grid(torch.zeros(4100, 1, 2, 2, dtype=torch.uint8), 4100, tmp_path / "wide.webp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def a_run(folder: Path) -> Path:
+    """What tells a run folder with a checkpoint from others."""
+    checkpoint = folder / "checkpoints" / "step-00000002"
+    checkpoint.mkdir(parents=True)
+    for file in (folder / "config.yaml", checkpoint / "manifest.json", checkpoint / "G.safetensors"):
+        file.touch()
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("x.gif", r"ends in \.gif.*\.png, \.jpg, \.jpeg, \.webp.*\.npz"),
+        ("v1.5", r"ends in \.5"),
+        ("run", "into the run"),
+        ("run/sevens", "into the run"),
+        ("run/samples/deep/er", "into the run"),
+        ("link", "into the run"),
+        ("link/sevens", "into the run"),
+        ("run/checkpoints/step-00000002", "into the run"),
+        ("run/checkpoints/step-00000002/grid.png", "lies in the checkpoint"),
+        ("run/checkpoints/step-00000002/a.npz", "lies in the checkpoint"),
+        ("copied/sevens", "into the run"),
+        ("new", "into the run"),
+        ("full", "not empty"),
+        ("file", "not a folder"),
+        ("folder.png", "is a folder"),
+    ],
+)
+def test_where_images_cannot_go_is_refused(tmp_path: Path, out: str, words: str) -> None:
+    checkpoint = a_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    shutil.copytree(checkpoint, tmp_path / "copied")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "config.yaml").touch()
+    (tmp_path / "new" / ".lock").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "00000.png").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=words):
+        check_out(tmp_path / out)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("out", ["a", "deep/a", "empty", "empty.v2", "run/grid.png", "beside"])
+def test_where_images_can_go(tmp_path: Path, out: str) -> None:
+    a_run(tmp_path / "run")
+    for name in ("empty", "empty.v2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config.yaml").touch()  # of no run
+    (tmp_path / "manifest.json").touch()  # of no checkpoint
+    check_out(tmp_path / out)
 
 
 def test_names_stand_beside_the_rows_of_a_grid(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from infogan_dist.cli.main import parse as _parse
+from infogan_dist import cli
+from infogan_dist.cli.main import parse
 from infogan_dist.config.reading import load_config
 from tests.conftest import ROOT, clean_environment
 
@@ -52,7 +53,7 @@ def test_every_command_of_the_pages_parses(command: str, monkeypatch: pytest.Mon
         words = parsed.training_script_args
     else:
         words = words[words.index("infogan-dist" if "infogan-dist" in words else "infogan_dist") + 1 :]
-    options = _parse(words)
+    options = parse(words)
     if words[0] == "train":
         load_config(options.config, options.overrides)
 
@@ -60,6 +61,17 @@ def test_every_command_of_the_pages_parses(command: str, monkeypatch: pytest.Mon
 def test_the_pages_hold_commands() -> None:
     assert len(commands()) >= 10
     assert commands()[0] == "pip install -e . && accelerate launch -m infogan_dist train configs/quickstart.yaml"
+
+
+def test_no_example_takes_a_class_for_a_digit() -> None:
+    """Which digit a class draws is known once it has a name."""
+    examples = [
+        *commands(),
+        *(line for path in Path(cli.__file__).parent.glob("*.py") for line in path.read_text().splitlines()),
+    ]
+    by_class = [example for example in examples if "--set categorical_0=7" in example and "--out" in example]
+    assert len(by_class) >= 2
+    assert all("--out class7.png" in example for example in by_class)
 
 
 def test_quickstart_trains_from_the_wheel_alone(tmp_path: Path) -> None:

@@ -179,6 +179,21 @@ def find(path: Path) -> Checkpoint:
     )
 
 
+def holder(path: Path) -> Path | None:
+    """The run folder or checkpoint folder that `path` is or lies in; None where there is none."""
+    absolute = path.resolve()
+    return next((folder for folder in (absolute, *absolute.parents) if _is_run(folder) or is_checkpoint(folder)), None)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether `folder` looks like a checkpoint, sound or not."""
+    return (folder / MANIFEST).is_file() and any(folder.glob("*.safetensors"))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and ((folder / "checkpoints").is_dir() or (folder / ".lock").is_file())
+
+
 @cache
 def _warn(message: str) -> None:
     """Say it on one process of a host, once: a command may look for a checkpoint several times."""

@@ -18,9 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from infogan_dist.checkpoints import store
     from infogan_dist.sampling.generator import Generator
 
     if options.out.suffix != ".safetensors":
         raise UserError(f"--out {options.out} does not end in .safetensors")
+    holder = store.holder(options.out)
+    if holder is not None and store.is_checkpoint(holder):
+        raise UserError(f"--out {options.out} lies in the checkpoint {holder}; choose a path outside it")
     G = Generator.from_pretrained(options.checkpoint)
     write_result(lambda: G.save(options.out), options.out)

@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from infogan_dist.sampling.generator import Generator
 
 HELP = "draws images with the averaged generator"
-EXAMPLE = "infogan-dist sample runs/quickstart --out sevens.png --count 64 --set categorical_0=7"
+EXAMPLE = (
+    "infogan-dist sample runs/quickstart --out class7.png --count 64 --set categorical_0=7\n"
+    "a digit rather than a class, once the classes have names:\n"
+    "         infogan-dist evaluate runs/quickstart --name-codes\n"
+    "         infogan-dist sample runs/quickstart --out sevens.png --digit 7"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument(
-        "--out", required=True, type=path, help="FILE.png (a grid), FILE.npz (uint8, NHWC) or a folder of PNGs"
+        "--out",
+        required=True,
+        type=path,
+        help="FILE.png, .jpg or .webp (a grid), FILE.npz (uint8, NHWC) or a name without an ending (a folder of PNGs)",
     )
     parser.add_argument("--count", type=count, default=100, help="how many images (100)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
@@ -35,9 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from infogan_dist.sampling.generator import Generator
-    from infogan_dist.sampling.grids import batches_of, to_uint8, write_images
+    from infogan_dist.sampling.grids import batches_of, check_out, to_uint8, write_images
 
     launch = Launch.from_environment(os.environ)
+    if launch.processes == 1:
+        check_out(options.out)
     G = Generator.from_pretrained(options.checkpoint)
     codes, names = _held(options, G)
     if launch.processes == 1:
@@ -49,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from infogan_dist.distributed.group import Group
 
     with Group(launch, "auto", ProcessesConfig()) as group:
+        group.on_main(lambda: check_out(options.out))
         G.network.to(group.device)
         drawn = group.map_batches(
             batches_of(options.count), lambda ours: to_uint8(G.images_at(ours, options.seed, **codes))
@@ -59,8 +70,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _held(options: argparse.Namespace, G: Generator) -> tuple[dict[str, float], list[str]]:
     """The codes that `sample` holds; and the digit of each image of a grid, where the codes have names."""
+    from infogan_dist.sampling.grids import is_grid
+
     codes = dict(_code(setting) for setting in options.set)
-    if options.digit is None and options.out.suffix != ".png":
+    if options.digit is None and not is_grid(options.out):
         return codes, []
 
     import torch

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+KIBIBYTE = 1024  # Linux's unit in /proc/meminfo and getrusage; macOS gives bytes
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 NEVER = 2**31 - 1
 
@@ -25,14 +31,38 @@ def keep_freed_memory() -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device`; on the CPU at most what a container or a batch job may still take."""
+    """Memory that is free on `device`; on the CPU at most what a container or a batch job may still take.
+
+    Where the system does not say what is free, as macOS, all of its memory.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    ours = CGROUPS / Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip().lstrip("/")
-    left = [_left_in(group) for group in (ours, *ours.parents) if group.is_relative_to(CGROUPS)]
-    return min([available, *(each for each in left if each is not None)])
+    ours = _control_group()
+    groups = [group for group in (ours, *ours.parents) if group.is_relative_to(CGROUPS)] if ours else []
+    left = [_left_in(group) for group in groups]
+    return min([_available(), *(each for each in left if each is not None)])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held so far, the code of its libraries included."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * KIBIBYTE
+
+
+def _available() -> int:
+    with suppress(OSError):
+        for line in (PROC / "meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return KIBIBYTE * int(line.split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _control_group() -> Path | None:
+    """The one (v2) that this process is in; None on systems without them."""
+    try:
+        return CGROUPS / (PROC / "self/cgroup").read_text().rpartition("0::")[2].strip().lstrip("/")
+    except OSError:
+        return None
 
 
 def _left_in(group: Path) -> int | None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -168,10 +168,9 @@ def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
     if found is not None:
         return found
     try:
-        with _one_process_at_a_time(root):
+        with _one_process_at_a_time(root), _no_empty_folders(Path(root) / dataset.__name__ / "raw"):
             return dataset(root, train=split == "train", download=True)
     except (RuntimeError, OSError) as error:
-        _remove_empty(Path(root) / dataset.__name__ / "raw")
         raise UserError(
             f"data.root = {root} holds no {data.name}, and it cannot be downloaded ({' '.join(str(error).split())}); "
             f"set data.root to a folder that holds {dataset.__name__}/raw, or use data.name=mnist-mini"
@@ -243,8 +242,14 @@ def _one_process_at_a_time(root: str) -> Iterator[None]:
         yield
 
 
-def _remove_empty(folder: Path) -> None:
+@contextmanager
+def _no_empty_folders(folder: Path) -> Iterator[None]:
+    """On a failure, remove `folder` and those above it again, where they are empty and did not exist before."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        os.removedirs(folder)
-    except OSError:
-        return
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in missing:
+                path.rmdir()
+        raise

@@ -116,9 +116,9 @@ def _agreement(figures: Figures) -> list[str]:
 
 
 def _information(figures: Figures) -> list[str]:
+    ceilings = {name: f" of {ceiling:.3f}" for name, ceiling in figures.get("mutual_information_ceiling", {}).items()}
     said = ", ".join(
-        f"{name} {bound:.3f} of {figures['mutual_information_ceiling'][name]:.3f}"
-        for name, bound in figures["mutual_information"].items()
+        f"{name} {bound:.3f}{ceilings.get(name, '')}" for name, bound in figures["mutual_information"].items()
     )
     return [f"information      L_I in nats on {figures['fresh_images']} fresh images: {said}"]
 

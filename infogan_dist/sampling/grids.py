@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,18 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from infogan_dist.checkpoints import store as checkpoints
+from infogan_dist.errors import UserError
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.randomness import Stream
 
+GRID_FORMATS: dict[str, dict[str, Any]] = {  # what Pillow is given, by the ending of the file
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 95},
+    ".jpeg": {"format": "JPEG", "quality": 95},
+    ".webp": {"format": "WEBP", "lossless": True},
+}
+ARRAY_ENDING = ".npz"
 BATCH = 64  # images drawn at once
 GRID_COLUMNS = 10
 PADDING = 2  # pixels between the images of a grid
@@ -66,12 +76,15 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def write_grid(images: Tensor, columns: int, path: Path, names: Sequence[str] = ()) -> Image.Image:
-    """One PNG of uint8 images [N, C, H, W], row by row; the names of the images, if any, stand beside each row. Returns it."""
+    """One picture of uint8 images [N, C, H, W], row by row; the names of the images, if any, stand beside each row. Returns it.
+
+    Its format goes by the ending of `path`, one of GRID_FORMATS.
+    """
     picture = make_grid(images, nrow=columns, padding=PADDING, pad_value=255)  # repeats a grey channel three times
     image = to_pil_image(picture if images.shape[1] == 3 else picture[:1])
     rows = [names[start : start + columns] for start in range(0, len(names), columns)]
     image = _beside(image, [_row_name(row) for row in rows]) if rows else image
-    _save_png(image, path)
+    _save(image, path)
     return image
 
 
@@ -92,21 +105,58 @@ def _beside(picture: Image.Image, names: list[str]) -> Image.Image:
     return wider
 
 
+def is_grid(out: Path) -> bool:
+    """Whether `write_images` writes one grid there."""
+    return out.suffix.lower() in GRID_FORMATS
+
+
+def check_out(out: Path) -> None:
+    """Raises UserError where `write_images` could not write to `out`, or would mix with what lies there; writes nothing."""
+    holder = checkpoints.holder(out)
+    if is_grid(out) or out.suffix.lower() == ARRAY_ENDING:
+        if out.is_dir():
+            raise UserError(f"--out {out} is a folder; choose another name")
+        if holder is not None and checkpoints.is_checkpoint(holder):
+            raise UserError(f"--out {out} lies in the checkpoint {holder}; choose a path outside it")
+    elif out.suffix and not out.is_dir():
+        raise UserError(
+            f"--out {out} ends in {out.suffix}, which is not a known format; use {', '.join(GRID_FORMATS)} for a grid, "
+            f"{ARRAY_ENDING} for an array, or no ending for a folder of PNGs"
+        )
+    elif out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} exists and is not a folder; choose another name")
+    elif holder is not None:
+        raise UserError(f"--out {out} would write a folder of PNGs into the run {holder}; choose a path outside it")
+    elif out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out} is a folder that is not empty; choose another or empty it")
+
+
 def write_images(images: Tensor, out: Path, names: Sequence[str] = ()) -> None:
-    """uint8 images [N, C, H, W] as `out` asks: one `.png` grid, with their names if they have any, one `.npz` (uint8, NHWC),
-    else a folder of PNGs."""
-    if out.suffix == ".png":
+    """uint8 images [N, C, H, W] as the ending of `out` asks: one grid, with their names if they have any, one `.npz` (uint8,
+    NHWC), else a folder of PNGs."""
+    if is_grid(out):
         write_grid(images, math.ceil(math.sqrt(len(images))), out, names)
-    elif out.suffix == ".npz":
-        np.savez_compressed(out, images=images.permute(0, 2, 3, 1).numpy())
+    elif out.suffix.lower() == ARRAY_ENDING:
+        partial = _partial(out)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, images=images.permute(0, 2, 3, 1).numpy())
+        partial.replace(out)
     else:
         out.mkdir(exist_ok=True)
         digits = max(5, len(str(len(images) - 1)))
         for number, image in enumerate(images):
-            _save_png(to_pil_image(image), out / f"{number:0{digits}d}.png")
+            _save(to_pil_image(image), out / f"{number:0{digits}d}.png")
 
 
-def _save_png(image: Image.Image, path: Path) -> None:
-    partial = path.with_name(f".tmp-{path.name}")
-    image.save(partial, format="PNG")
+def _save(image: Image.Image, path: Path) -> None:
+    partial = _partial(path)
+    try:
+        image.save(partial, **GRID_FORMATS[path.suffix.lower()])
+    except ValueError as error:  # WebP holds no more than 16383 pixels a side
+        partial.unlink(missing_ok=True)
+        raise OSError(f"a picture of {image.width} x {image.height} pixels: {error}") from error
     partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".tmp-{path.name}")

@@ -59,19 +59,17 @@ def _saturation(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple
 def _ignored_codes(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> Iterator[tuple[str, str]]:
-    """L_I near zero: Q reads nothing of the code from G's images. A level has no ceiling as a class has; 1 nat counts as one."""
-    reachable = {
-        name: (math.log(width), "categorical")
-        for name, width in zip(spec.categorical_names, spec.categorical, strict=True)
-    }
-    reachable |= dict.fromkeys(spec.continuous_names, (1.0, "continuous"))
-    for name, (most, kind) in reachable.items():
+    """L_I near zero: Q reads nothing of the code from G's images. A continuous code has no ceiling and is measured against 1 nat."""
+    ceilings = spec.ceilings()
+    for name in spec.code_names:
+        kind = "categorical" if name in ceilings else "continuous"
         weight: float = getattr(objective, f"lambda_{kind}")
         bounds = _all(rows, f"mi/{name}")
-        if weight and bounds and max(bounds) < collapse.information * most:
+        if weight and bounds and max(bounds) < collapse.information * ceilings.get(name, 1.0):
+            ceiling = f" of {ceilings[name]:.2f}" if name in ceilings else ""
             yield (
                 f"{name} ignored",
-                f"G ignores {name}: L_I is at most {max(bounds):.2f} nats of {most:.2f} {{since}}; raise "
+                f"G ignores {name}: L_I is at most {max(bounds):.2f} nats{ceiling} {{since}}; raise "
                 f"objective.lambda_{kind} = {weight:g} or optimizer.Q.lr",
             )
 

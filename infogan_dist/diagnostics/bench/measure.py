@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from infogan_dist.checkpoints.store import versions
 from infogan_dist.config.schema import Config
+from infogan_dist.data.host_memory import peak_bytes
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.diagnostics.bench.against import Opponent, compete
 from infogan_dist.diagnostics.bench.limits import Limits, measure_limits
@@ -24,7 +24,6 @@ from infogan_dist.distributed.reductions import Traffic, exchanges_of
 from infogan_dist.training.modules import owned_networks
 
 BUCKET = 25 * 2**20  # bytes of a DDP bucket by default
-KIBIBYTE = 1024  # getrusage's unit on Linux
 
 
 def first_step(subject: Subject, started: float) -> float:
@@ -92,7 +91,7 @@ def peak_memory(device: torch.device) -> int:
     """The most bytes that this process held so far: tensors on a GPU, everything on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
+    return peak_bytes()
 
 
 def _rates(together: Timing, without: Timing, config: Config) -> dict[str, Any]:

@@ -17,12 +17,10 @@ def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str
 
 
 def information(subject: Subject, reals: Reals, group: Group) -> Figures:
-    """`mutual_information` and `mutual_information_ceiling`, nats by code. The latter is ln K for K classes; for a continuous
-    code its differential entropy, which a precise Q may exceed."""
+    """`mutual_information` by code and `mutual_information_ceiling` by categorical code, nats."""
     if not subject.spec.code_names:
         return {}
     posterior, codes = subject.fakes(group)
-    return {
-        "mutual_information": bounds(posterior, codes, subject.spec),
-        "mutual_information_ceiling": subject.spec.entropies(),
-    }
+    figures: Figures = {"mutual_information": bounds(posterior, codes, subject.spec)}
+    ceilings = subject.spec.ceilings()
+    return figures | ({"mutual_information_ceiling": ceilings} if ceilings else {})
