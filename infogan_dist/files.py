@@ -1,4 +1,4 @@
-"""Reads files that anyone may have made: regular files only, and no more bytes than the reader expects.
+"""Reads files that anyone may have made: regular files only, and no more bytes than the reader expects. Writes files whole.
 
 A FIFO blocks its reader and a device may have no end, so a name in a run folder is opened only through here. Importing this
 module does not import torch.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -38,6 +40,34 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     if size > limit or len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
     return content
+
+
+@contextmanager
+def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Within, write to the path that this yields: afterwards it takes the place of `path`, whole, and `durable` on the disk.
+
+    Where writing fails, `path` is as it was. Two processes may write to one `path`; the last one stands.
+    """
+    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    partial.unlink(missing_ok=True)  # of a dead process of this number: a FIFO, or a link to a file of someone else
+    try:
+        yield partial
+        if durable:  # else a power cut may leave the new name with nothing in it
+            sync(partial)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def sync(path: Path) -> None:
+    """Make what was written to a file, or named in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_safetensors_header(path: Path) -> None:

@@ -24,7 +24,7 @@ from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.reading import dump_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
-from infogan_dist.files import read_regular
+from infogan_dist.files import atomic_write, read_regular
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
 MEASURED = ("train", "evaluate")  # the kinds of rows whose values are numbers
@@ -238,8 +238,5 @@ def _parsed(line: str) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".tmp-{path.name}")
-    partial.unlink(missing_ok=True)  # it may be a FIFO, or a link to a file of someone else
-    partial.write_text(text, encoding="utf-8")
-    checkpoints.sync(partial)  # else a power cut may leave the new name with nothing in it
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -33,7 +33,7 @@ from infogan_dist.checkpoints.manifest import (
 )
 from infogan_dist.distributed.launcher import speaks
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
-from infogan_dist.files import path_problem
+from infogan_dist.files import path_problem, sync
 
 __all__ = [
     "Checkpoint",
@@ -215,12 +215,3 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
     except SafetensorError as error:  # how the library tells that it could not write
         raise OSError(f"{path}: {error}") from error
-
-
-def sync(path: Path) -> None:
-    """Make what was written to a file, or named in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

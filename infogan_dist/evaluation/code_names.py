@@ -14,7 +14,7 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.figures import Figures
 from infogan_dist.evaluation.subject import Origin
-from infogan_dist.files import read_regular
+from infogan_dist.files import atomic_write, read_regular
 
 FILE = "code_names.json"
 LIMIT = 2**20  # bytes of that file: ours have some hundred
@@ -68,10 +68,9 @@ def name_codes(figures: Figures, origin: Origin | None) -> CodeNames:
         step=origin.step,
     )
     path = origin.run / FILE
-    partial = path.with_name(f".tmp-{path.name}")
     try:
-        partial.write_text(names.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_text(names.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
     return names

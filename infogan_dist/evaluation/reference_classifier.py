@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from infogan_dist.evaluation.subject import scaled
-from infogan_dist.files import check_safetensors_header, read_regular
+from infogan_dist.files import atomic_write, check_safetensors_header, read_regular
 from infogan_dist.networks.loading import first_misfit
 from infogan_dist.randomness import DataOrder, Stream
 
@@ -116,14 +116,10 @@ def judge_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEP
         judge = train_judge(images, labels, steps)
     tensors = {name: tensor.contiguous() for name, tensor in judge.state_dict().items()}
     written = save(tensors, metadata={_DIGEST: _digest(tensors)})
-    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(written)
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
+        with atomic_write(path) as partial:
+            partial.write_bytes(written)
     return written
 
 

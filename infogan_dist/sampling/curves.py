@@ -10,6 +10,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
+from infogan_dist.files import atomic_write
+
 PANELS = (("loss/", "loss (nats)"), ("score/", "score, mean D(.)"), ("mi/", "L_I (nats)"))
 
 
@@ -29,6 +31,5 @@ def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("step")
-    partial = path.with_name(f".tmp-{path.name}")
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -16,7 +16,7 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
-from infogan_dist.files import check_safetensors_header, path_problem
+from infogan_dist.files import atomic_write, check_safetensors_header, path_problem
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
@@ -84,9 +84,8 @@ class Generator:
     def save(self, path: Path) -> None:
         """Write one .safetensors file that `from_pretrained` reads: the weights, and the config in the header."""
         tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        partial = path.with_name(f".tmp-{path.name}")
-        save_file(tensors, partial, metadata={HEADER: self.config.model_dump_json()})
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            save_file(tensors, partial, metadata={HEADER: self.config.model_dump_json()})
 
 
 def _read_exported(path: Path) -> tuple[Config, dict[str, Tensor]]:

@@ -17,6 +17,7 @@ from torchvision.utils import make_grid
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
+from infogan_dist.files import atomic_write
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.randomness import Stream
 
@@ -137,10 +138,8 @@ def write_images(images: Tensor, out: Path, names: Sequence[str] = ()) -> None:
     if is_grid(out):
         write_grid(images, math.ceil(math.sqrt(len(images))), out, names)
     elif out.suffix.lower() == ARRAY_ENDING:
-        partial = _partial(out)
-        with partial.open("wb") as file:
+        with atomic_write(out) as partial, partial.open("wb") as file:
             np.savez_compressed(file, images=images.permute(0, 2, 3, 1).numpy())
-        partial.replace(out)
     else:
         out.mkdir(exist_ok=True)
         digits = max(5, len(str(len(images) - 1)))
@@ -149,14 +148,8 @@ def write_images(images: Tensor, out: Path, names: Sequence[str] = ()) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    partial = _partial(path)
     try:
-        image.save(partial, **GRID_FORMATS[path.suffix.lower()])
+        with atomic_write(path, durable=False) as partial:
+            image.save(partial, **GRID_FORMATS[path.suffix.lower()])
     except ValueError as error:  # WebP holds no more than 16383 pixels a side
-        partial.unlink(missing_ok=True)
         raise OSError(f"a picture of {image.width} x {image.height} pixels: {error}") from error
-    partial.replace(path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".tmp-{path.name}")
