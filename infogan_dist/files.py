@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 HEADER_LIMIT = 2**20  # bytes of a safetensors header: ours have about ten thousand
 NAME_LIMIT = 255  # bytes of a file name, on every common file system
 PATH_LIMIT = 3000  # bytes of a path: Linux takes 4096, and we add names to it
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """The file at `path`, opened for reading. Raises OSError where it is missing or is no regular file; never blocks."""
     if os.path.exists(path):
         _check_regular(os.stat(path), path)  # opening a device may already act on it
