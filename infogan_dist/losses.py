@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from infogan_dist.config.schema import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 SMALLEST_JOINT = 1e-6  # of a joint probability whose logarithm is taken
 
@@ -32,17 +33,66 @@ class CodePosterior:
         return cls(tuple(logits), mean, log_variance)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
-    """`standard`: -E[log D(x)] - E[log(1 - D(G(z, c)))], cross-entropy with reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1).
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """The losses of D and G as functions of logits [B, 1] in float32 at least, each a scalar.
 
-    `relativistic`: -E[log σ(l(x) - l(G(z, c)))] of the logits l of pairs (Jolicoeur-Martineau 2019, Eq. 3; Huang et al. 2024).
+    `discriminator` takes those of reals and fakes, `generator` those of fakes and, where it `compares_with_reals`, of reals
+    (else None).
     """
-    real_logits, fake_logits = _exact(real_logits), _exact(fake_logits)
-    if objective.adversarial == "relativistic":
-        return softplus(fake_logits - real_logits).mean()
-    if objective.adversarial == "none":
-        return nothing_of(real_logits, fake_logits)
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor | None], Tensor]
+    compares_with_reals: bool = False
+
+
+def adversarial_loss(objective: ObjectiveConfig) -> AdversarialLoss:
+    """The loss that `objective.adversarial` names. Raises UserError where a plugin's is broken."""
+    loss: AdversarialLoss = ADVERSARIAL_LOSSES.load(objective.adversarial, "implementation", AdversarialLoss)
+    return loss
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
+    """D's adversarial loss."""
+    return adversarial_loss(objective).discriminator(_exact(real_logits), _exact(fake_logits))
+
+
+def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
+    """G's adversarial loss. `real_logits` is None unless the loss compares with reals."""
+    return adversarial_loss(objective).generator(
+        _exact(fake_logits), None if real_logits is None else _exact(real_logits)
+    )
+
+
+def _cross_entropy_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z, c)))], reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1)."""
     return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+
+def _cross_entropy_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """-E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3)."""
+    return softplus(-fake_logits).mean()
+
+
+def _relativistic_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-E[log σ(l(x) - l(G(z, c)))] of the logits l of pairs (Jolicoeur-Martineau 2019, Eq. 3; Huang et al. 2024)."""
+    return softplus(fake_logits - real_logits).mean()
+
+
+def _relativistic_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """-E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4)."""
+    assert real_logits is not None
+    return softplus(-(fake_logits - real_logits)).mean()
+
+
+def nothing_of(*logits: Tensor) -> Tensor:
+    """0, with a gradient of 0 for every network that made the logits: DDP finds every parameter used."""
+    return 0 * torch.cat(logits).sum()
+
+
+STANDARD = AdversarialLoss(_cross_entropy_D, _cross_entropy_G)
+RELATIVISTIC = AdversarialLoss(_relativistic_D, _relativistic_G, compares_with_reals=True)
+NONE = AdversarialLoss(nothing_of, lambda fake_logits, _: nothing_of(fake_logits))
 
 
 def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
@@ -56,22 +106,6 @@ def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: Objective
     weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
     terms = [gamma / 2 * slopes.mean() for gamma, slopes in weighted if slopes is not None]
     return torch.stack(terms).sum() if terms else None
-
-
-def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
-    """`standard`: -E[log D(G(z, c))], the non-saturating form (Goodfellow et al. 2014, section 3).
-
-    `relativistic`, which alone needs reals: -E[log σ(l(G(z, c)) - l(x))] (Jolicoeur-Martineau 2019, Eq. 4).
-    """
-    fake_logits = _exact(fake_logits)
-    if objective.adversarial == "none":
-        return nothing_of(fake_logits)
-    return softplus(-(fake_logits if real_logits is None else fake_logits - _exact(real_logits))).mean()
-
-
-def nothing_of(*logits: Tensor) -> Tensor:
-    """0, with a gradient of 0 for all that made the logits: a wrapper still finds every parameter used."""
-    return 0 * torch.cat(logits).sum()
 
 
 def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:

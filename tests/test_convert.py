@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from infogan_dist.config.reading import load_config
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
-from infogan_dist.networks import FAMILIES, build_networks, converted_networks, initialise
+from infogan_dist.networks import build_networks, converted_networks, family_of, initialise
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
 from infogan_dist.networks.convert import Converted, convert, plain_tensors
 from infogan_dist.networks.convolutions import Doubling, FromMap, Halving, ToMap
@@ -32,7 +32,7 @@ def test_a_converted_network_computes_what_its_plain_form_does(family: str, norm
     config = tiny("x", keys, f"data.image_size={size}", "latents={noise: [{dim: 5}], categorical: [3], continuous: 1}")
     networks, spec = build_networks(config).named(), LatentSpec.from_config(config.latents)
     maps = {name: each.maps for name, each in converted_networks(config).items()}
-    module, keys_ = FAMILIES[family], config.networks
+    module, keys_ = family_of(config), config.networks
     plain = {
         "G": module.generator(keys_, spec.dim, 1, size),
         "FE": module.front_end(keys_, 1, size),

@@ -17,7 +17,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.evaluation.controls import k_means, nearest
 from infogan_dist.evaluation.figures import flat
 from infogan_dist.evaluation.labels import open_labelled
-from infogan_dist.evaluation.metrics.all import evaluate_networks
+from infogan_dist.evaluation.measure import evaluate_networks
 from infogan_dist.evaluation.metrics.calibration import expected_calibration_error, mean_entropy
 from infogan_dist.evaluation.metrics.clustering import agreement, purity
 from infogan_dist.evaluation.metrics.code_error import UNMATCHED, error, fit_matching, matched_code
@@ -77,9 +77,10 @@ def test_classes_without_a_label_are_errors_and_labels_without_a_class_too() -> 
 
 def test_the_code_as_wide_as_the_labels_is_matched() -> None:
     noise = (NoiseConfig(dim=2),)
-    assert matched_code(LatentSpec(noise, (10, 10), 0)) == "categorical_0"
-    assert matched_code(LatentSpec(noise, (2, 10), 0)) == "categorical_1"
-    assert matched_code(LatentSpec(noise, (), 3)) is None
+    assert matched_code(LatentSpec(noise, (10, 10), 0), 10) == "categorical_0"
+    assert matched_code(LatentSpec(noise, (2, 10), 0), 10) == "categorical_1"
+    assert matched_code(LatentSpec(noise, (2, 10), 0), 3) == "categorical_0"
+    assert matched_code(LatentSpec(noise, (), 3), 10) is None
 
 
 def test_nmi_and_ari_are_1_for_permuted_classes_0_for_one_class_and_absent_without_scikit_learn(

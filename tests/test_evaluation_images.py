@@ -18,7 +18,6 @@ from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation import reference_classifier as judging
 from infogan_dist.evaluation.metrics import image_figures
-from infogan_dist.evaluation.metrics.all import METRICS
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
 from infogan_dist.evaluation.metrics.image_figures import Readings, scores
@@ -30,6 +29,7 @@ from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, judge_file
 from infogan_dist.evaluation.subject import Subject
 from infogan_dist.randomness import Stream
+from infogan_dist.registry.metrics import METRICS
 from tests.conftest import ONE_PROCESS, tiny
 
 
@@ -266,5 +266,5 @@ def test_figures_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> N
     for reals in (unlabelled, clothes):
         assert image_figures.image_figures(subject, reals, group) == {}
     assert image_figures.continuous_effect(subject, clothes, group) == {}
-    assert image_figures.image_figures in METRICS
-    assert image_figures.continuous_effect in METRICS
+    for metric in (image_figures.image_figures, image_figures.continuous_effect):
+        assert METRICS.load(metric.__name__, "implementation") is metric

@@ -9,11 +9,12 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from infogan_dist.checkpoints.resume import REDRAWN, admit
+from infogan_dist.checkpoints.resume import admit
 from infogan_dist.config.schema import DataConfig
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.sources import ArraySource, open_images
 from infogan_dist.errors import UserError
+from infogan_dist.registry.data_sets import DATA_SETS
 from tests.conftest import tiny
 from tests.test_run_folder import CPU, with_checkpoints
 
@@ -95,7 +96,7 @@ def test_checkpoints_without_a_fingerprint_pass_but_for_the_data_set_that_was_re
     assert checkpoint.step == 2
     with pytest.raises(UserError, match="trained on other images of mnist-mini") as caught:
         admit(mini, "auto", CPU, fingerprint(open_images(mini.data)))
-    assert REDRAWN["mnist-mini"] in str(caught.value)
+    assert DATA_SETS["mnist-mini"].redrawn in str(caught.value)
     assert "choose another output" in str(caught.value)
     assert "\n" not in str(caught.value)
 

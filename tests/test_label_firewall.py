@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import infogan_dist
 from infogan_dist.checkpoints.store import verify
 from infogan_dist.data import mnist_mini, sources
+from infogan_dist.evaluation import labels
 from infogan_dist.training.loop import train
 from infogan_dist.training.step import MicroBatch
 from tests.conftest import ONE_PROCESS, tiny
@@ -23,8 +25,14 @@ MAKERS = {
     "infogan_dist.data.mnist_mini",
     "infogan_dist.data.sprites",
 }  # write the shipped file; draw images of their factors
+READERS = ("test_labels", "train_labels", "read_labels", "read_factors")
 LABEL_WORDS = ("label", "target", "digit")
 MAY_BE_ASKED = {"evaluate_networks"}  # by what trains: it hands back numbers for the metrics
+
+
+RECORDS = "infogan_dist.registry.data_sets"  # names who reads labels, in strings; imports nothing that could read them
+METRIC_RECORDS = "infogan_dist.registry.metrics"
+NAMED = re.compile(r"infogan_dist(\.\w+)+(:[\w.]+)?")  # a module, and what of it, as records name it
 
 
 def modules() -> dict[str, ast.Module]:
@@ -37,23 +45,30 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The dotted names that a module imports, wherever in it."""
+    """The dotted names that a module imports, wherever in it, or names in a string, as records do."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and NAMED.fullmatch(node.value):
+            yield node.value.replace(":", ".")
 
 
 def label_reads(tree: ast.AST) -> list[str]:
-    """Where a module gets at labels: the room that hands them out, torchvision's attributes, or those of mnist-mini."""
-    found = [name for name in imported(tree) if name.startswith("infogan_dist.evaluation.labels")]
+    """Where a module gets at labels: the module that hands them out, a record's readers, torchvision's attributes, mnist-mini's."""
+    rooms = ("infogan_dist.evaluation.labels", METRIC_RECORDS)
+    found = [name for name in imported(tree) if name.startswith(rooms)]
     digits_of_mini: set[ast.AST] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in ("targets", "labels", "test_labels", "train_labels"):
+        if isinstance(node, ast.Attribute) and node.attr in ("targets", "labels", *READERS):
             found.append(f".{node.attr} in line {node.lineno}")
         if "factors_at" in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", "")):
             found.append("factors_at")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DATA_SETS.load") and not _opens(node):
+            found.append(f"{ast.unparse(node)} in line {node.lineno}")
+        if isinstance(node, ast.Constant) and node.value in READERS:
+            found.append(f"{node.value} in line {node.lineno}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith("_labels"):
             found.append(f"{node.value} in line {node.lineno}")
         if isinstance(node, ast.Subscript) and _loads_mini(node.value) and ast.unparse(node.slice) == "0":
@@ -65,6 +80,11 @@ def label_reads(tree: ast.AST) -> list[str]:
 
 def _loads_mini(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mnist_mini.load")
+
+
+def _opens(call: ast.Call) -> bool:
+    """Whether a record's function is loaded that opens images, and no other."""
+    return len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value == "open"
 
 
 def what_trains() -> set[str]:
@@ -81,14 +101,25 @@ def what_trains() -> set[str]:
 
 def test_only_the_room_that_evaluates_reads_labels() -> None:
     for name, tree in modules().items():
-        if not name.startswith("infogan_dist.evaluation") and name not in MAKERS:
+        if not name.startswith("infogan_dist.evaluation") and name not in {*MAKERS, RECORDS, METRIC_RECORDS}:
             assert not label_reads(tree), f"{name} reads labels: {label_reads(tree)}"
+
+
+def test_the_records_of_data_sets_only_name_who_reads_labels() -> None:
+    tree = modules()[RECORDS]
+    needed = {name.rpartition(".")[0] for name in imported(tree) if not name.startswith("infogan_dist.")}
+    assert needed == {"__future__", "dataclasses", "typing"}
+    ours = {name for node in tree.body if isinstance(node, ast.ImportFrom) for name in imported(node)}
+    assert {name for name in ours if name.startswith("infogan_dist.")} == {"infogan_dist.registry.lookup.Registry"}
+    assert not any(isinstance(node, ast.Attribute) and node.attr == "load" for node in ast.walk(tree))
 
 
 def test_what_trains_asks_that_room_for_numbers_alone() -> None:
     reached = what_trains()
     assert {"infogan_dist.training.step", "infogan_dist.data.sources", "infogan_dist.losses"} <= reached
-    for name in reached:
+    assert {"infogan_dist.networks.paper28", "infogan_dist.data.sprites", RECORDS} <= reached  # records name them
+    assert METRIC_RECORDS not in reached
+    for name in reached - {RECORDS}:
         asked = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
         beyond = {each for each in asked if each.rpartition(".")[2] not in MAY_BE_ASKED}
         assert not beyond, f"{name} imports {beyond}"
@@ -111,11 +142,18 @@ def test_a_micro_batch_has_no_field_for_labels() -> None:
         "digits = arrays['train_labels']",
         "factors = sprites.factors_at('train', indexes)",
         "from infogan_dist.data.sprites import factors_at as seen",
+        "digits = DATA_SETS.load(data.name, 'read_labels')(data, split)",
+        "digits = DATA_SETS.load(data.name, field)(data, split)",
+        "digits = import_module(DATA_SETS[data.name].read_labels)",
+        "factors = getattr(record, 'read_factors')",
+        "digits = import_module('infogan_dist.evaluation.labels')",
+        "from infogan_dist.registry.metrics import METRICS",
     ],
 )
 def test_the_check_sees_each_way_to_a_label(code: str) -> None:
     assert label_reads(ast.parse(code))
     assert not label_reads(ast.parse("images = mnist_mini.load('train')[0]\nimages = dataset(root).data"))
+    assert not label_reads(ast.parse("images = DATA_SETS.load(data.name, 'open')(data, split)"))
 
 
 class Forbidden:
@@ -167,7 +205,12 @@ def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
     def guarded(split: str) -> tuple[Any, Any]:
         return load(split)[0], Forbidden()
 
-    monkeypatch.setitem(sources.TORCHVISION, "mnist", GuardedDataset)
+    def read(*_: object) -> NoReturn:
+        raise AssertionError("labels were asked for in training")
+
+    for reader in ("mnist_mini_labels", "torchvision_labels"):
+        monkeypatch.setattr(labels, reader, read)
+    monkeypatch.setattr(sources.datasets, "MNIST", GuardedDataset)
     assert weights(tmp_path / "torchvision", "data={name: mnist, root: nowhere}", *recipe) == expected
     monkeypatch.setattr(mnist_mini, "load", guarded)
     assert weights(tmp_path / "without", *recipe) == expected

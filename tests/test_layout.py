@@ -12,7 +12,8 @@ import infogan_dist
 
 PACKAGE = Path(infogan_dist.__file__).parent
 FLOORS = (  # from the ground up; the parts of one floor do not import each other
-    ("errors", "files", "randomness", "registry"),
+    ("errors", "files", "randomness"),
+    ("registry",),
     ("config",),
     ("latents",),
     ("losses",),

@@ -8,13 +8,19 @@ from torch import Tensor
 
 from infogan_dist.config.schema import DataConfig
 from infogan_dist.data.sources import open_images
-from infogan_dist.data.sprites import FACTORS, PLACES, ROTATIONS, SCALES, SHAPES, draw, factors_at
+from infogan_dist.data.sprites import PLACES, ROTATIONS, SCALES, SHAPES, draw, factors_at
+from infogan_dist.registry.data_sets import DATA_SETS
 
 
 def ink_of(**factors: float) -> Tensor:
     """One sprite as float64 [64, 64] in [0, 1], in the middle where nothing else is said."""
     middle = {"shape": 0.0, "scale": 0.2, "rotation": 0.0, "x": 0.5, "y": 0.5} | factors
-    return draw(torch.tensor([[middle[name] for name in FACTORS]], dtype=torch.float64), 64)[0, 0].double() / 255
+    return (
+        draw(torch.tensor([[middle[name] for name in DATA_SETS["sprites"].factors]], dtype=torch.float64), 64)[
+            0, 0
+        ].double()
+        / 255
+    )
 
 
 def centre(ink: Tensor) -> tuple[float, float]:

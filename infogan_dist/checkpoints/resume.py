@@ -24,10 +24,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import resolve_precision
 from infogan_dist.errors import InfoganError, UserError
-
-REDRAWN = {  # what changed in a data set since checkpoints that do not record their images
-    "mnist-mini": "1,000 train images of each digit then, drawn without labels now",
-}
+from infogan_dist.registry.data_sets import DATA_SETS
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) ->
         change = recorded.difference(images)
         remedy = "to go on, train on the same images; to train on these, choose another output"
     else:
-        change, remedy = REDRAWN.get(name), "choose another output to train on the new images"
+        change, remedy = DATA_SETS[name].redrawn or None, "choose another output to train on the new images"
     if change is not None:
         raise UserError(
             f"{checkpoint.path} was trained on other images of {name} than there are now ({change}); {remedy}"

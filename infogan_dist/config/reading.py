@@ -107,7 +107,8 @@ def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> 
 def _one_line(error: ValidationError, places: dict[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     if first["type"] == "value_error":  # a check of ours: it names its keys itself
-        return str(first["ctx"]["error"])
+        where = places.get(".".join(map(str, first["loc"]))) if isinstance(first["input"], str) else None
+        return f"{first['ctx']['error']}" + (f" ({where})" if where else "")
     known = list(_known_keys(Config.model_json_schema()))
     if not first["loc"]:
         return "the config should be a mapping of keys"

@@ -7,11 +7,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from infogan_dist.files import NAME_LIMIT, path_problem
+from infogan_dist.registry.data_sets import DATA_SETS
+from infogan_dist.registry.families import FAMILIES, check_image_size
+from infogan_dist.registry.lookup import Registry
+from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 # Upper bounds keep a number within what torch, the system and memory take. No real run comes near.
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -34,6 +39,16 @@ def _check_path(key: str, path: str | None, name_limit: int = NAME_LIMIT) -> Non
         raise ValueError(f"{key} {problem}; choose another path")
 
 
+def _check_name(registry: Registry[Any]) -> AfterValidator:
+    """That the registry, or an installed plugin, has a record of this name."""
+    return AfterValidator(lambda name: registry[name].name)
+
+
+def _open_names(built_in: Iterable[str]) -> WithJsonSchema:
+    """Any string; editors complete the built-in names."""
+    return WithJsonSchema({"anyOf": [{"enum": list(built_in), "type": "string"}, {"type": "string"}]})
+
+
 class Section(BaseModel):
     """Strict and immutable: no key that is not named here, no silent conversion of one type to another."""
 
@@ -41,9 +56,9 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    name: Literal["mnist-mini", "mnist", "fashion-mnist", "kmnist", "sprites", "folder"] = "mnist-mini"
+    name: Annotated[str, _check_name(DATA_SETS), _open_names(DATA_SETS.built_in)] = "mnist-mini"
     """`mnist-mini` ships with the package; `sprites` are drawn, from factors that `evaluate` knows; `folder` is any tree of image
-    files below data.root."""
+    files below data.root. Plugins add names."""
     root: str | None = None
     """Where the files lie or are downloaded to (torchvision's layout). `mnist-mini` and `sprites` need none."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
@@ -57,8 +72,12 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         _check_path("data.root", self.root)
-        if self.name == "folder" and self.root is None:
-            raise ValueError("data.root is required when data.name = folder; set it to the folder of images")
+        record = DATA_SETS[self.name]
+        if record.needs_root and self.root is None:
+            raise ValueError(f"data.root is required when data.name = {self.name}; set it to the folder of images")
+        if self.channels not in record.channels:
+            has = " or ".join(map(str, record.channels))
+            raise ValueError(f"data.channels = {self.channels} does not fit data.name = {self.name}; use {has}")
         return self
 
 
@@ -97,8 +116,8 @@ class LatentsConfig(Section):
 
 
 class NetworksConfig(Section):
-    family: Literal["paper28", "dcgan"] = "paper28"
-    """`paper28`: the InfoGAN appendix for MNIST (28 pixels). `dcgan`: the report's, 32 to 256 pixels."""
+    family: Annotated[str, _check_name(FAMILIES), _open_names(FAMILIES.built_in)] = "paper28"
+    """`paper28`: the InfoGAN appendix for MNIST (28 pixels). `dcgan`: the report's, 32 to 256 pixels. Plugins add names."""
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the convolution nearest the image; every other layer scales with it. 64 is the papers'."""
     norm_G: Norm = "batch"
@@ -110,9 +129,10 @@ class NetworksConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    adversarial: Literal["standard", "relativistic", "none"] = "standard"
+    adversarial: Annotated[str, _check_name(ADVERSARIAL_LOSSES), _open_names(ADVERSARIAL_LOSSES.built_in)] = "standard"
     """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: a real and a fake are compared in pairs
-    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma. `none` is a control: no game is played."""
+    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma. `none` is a control without an
+    adversarial loss. Plugins add names."""
     lambda_categorical: Weight = 1.0
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
     lambda_continuous: Weight = 0.1
@@ -370,15 +390,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         _check_path("output", self.output, OUTPUT_NAME_LIMIT)
-        size, family = self.data.image_size, self.networks.family
-        if family == "paper28" and size != 28:
-            raise ValueError(
-                f"data.image_size = {size} does not fit networks.family = paper28; use 28, or family dcgan"
-            )
-        if family == "dcgan" and size not in (32, 64, 128, 256):
-            raise ValueError(f"data.image_size = {size} does not fit networks.family = dcgan; use 32, 64, 128 or 256")
-        if self.data.name != "folder" and self.data.channels != 1:
-            raise ValueError(f"data.channels = {self.data.channels}, but data.name = {self.data.name} is grey; use 1")
+        check_image_size(self.networks.family, self.data.image_size)
         if self.train.global_batch % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"

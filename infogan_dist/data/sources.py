@@ -1,6 +1,6 @@
 """Where images come from: each source answers for any image by its index, as uint8, and knows no labels.
 
-A new data set is one entry here: in `TORCHVISION`, or a function in `_OPENERS` and its name in the config.
+Which data set is opened by which function: registry/data_sets.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,14 +24,12 @@ from torchvision import datasets
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from infogan_dist.config.schema import DataConfig
-from infogan_dist.data import mnist_mini, sprites
+from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
 from infogan_dist.files import open_regular
 from infogan_dist.randomness import Stream
+from infogan_dist.registry.data_sets import DATA_SETS
 
-TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
-HELD_AGAINST_CLASSES = ("mnist-mini", *TORCHVISION)  # what `evaluate` knows the classes of; nothing here does
-WITHOUT_TEST_PART = ("folder",)  # all of their images are train images
 DEFAULT_ROOT = "data"
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # Pillow tries every format it knows by a file's content, and for PostScript runs Ghostscript: only these are tried.
@@ -122,8 +121,7 @@ def open_images(data: DataConfig, split: str = "train") -> ImageSource:
     With `data.held_out`, `test` is the train images that `train` leaves out; else a data set without a test part gives all its
     images as both. Raises UserError where the files are missing and cannot be had, or no image is left to train on.
     """
-    opener = _OPENERS.get(data.name) or partial(_open_torchvision, TORCHVISION[data.name])
-    source = opener(data, file_split(data, split))
+    source: ImageSource = DATA_SETS.load(data.name, "open", Callable)(data, file_split(data, split))
     part = part_of(data, split, len(source))
     return source if part is None else PartSource(source, part)
 
@@ -135,7 +133,7 @@ def scored_split(data: DataConfig, trained_on: bool = True) -> str:
     """
     if data.held_out:
         return "held-out train images"
-    return "train" if trained_on and data.name in WITHOUT_TEST_PART else "test"
+    return "test" if DATA_SETS[data.name].has_test_part or not trained_on else "train"
 
 
 def images_of(split: str) -> str:
@@ -161,9 +159,16 @@ def part_of(data: DataConfig, split: str, size: int) -> Tensor | None:
     return (order[: data.held_out] if split == "test" else order[data.held_out :]).sort().values
 
 
-def open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
+def torchvision_class(data: DataConfig) -> type[Any] | None:
+    """The class of torchvision that downloads a data set; None where torchvision does not."""
+    name = DATA_SETS[data.name].torchvision
+    return getattr(datasets, name) if name else None
+
+
+def open_torchvision(data: DataConfig, split: str) -> Any:
     """A torchvision data set below data.root, downloaded first where it is missing, by one process of a host at a time."""
-    root = data.root or DEFAULT_ROOT
+    dataset, root = torchvision_class(data), data.root or DEFAULT_ROOT
+    assert dataset is not None
     found = load_torchvision(dataset, data, split)
     if found is not None:
         return found
@@ -201,15 +206,15 @@ def _is_complete(dataset: type[Any], raw: Path) -> bool:
     return all((raw / Path(url).stem).is_file() for url, _checksum in dataset.resources)
 
 
-def _open_torchvision(dataset: type[Any], data: DataConfig, split: str) -> ImageSource:
-    return _resized(open_torchvision(dataset, data, split).data, data)
+def open_from_torchvision(data: DataConfig, split: str) -> ImageSource:
+    return _resized(open_torchvision(data, split).data, data)
 
 
-def _open_mnist_mini(data: DataConfig, split: str) -> ImageSource:
+def open_mnist_mini(data: DataConfig, split: str) -> ImageSource:
     return _resized(torch.from_numpy(mnist_mini.load(split)[0]), data)
 
 
-def _open_folder(data: DataConfig, split: str) -> ImageSource:
+def open_folder(data: DataConfig, split: str) -> ImageSource:
     root = Path(data.root or DEFAULT_ROOT)
     if not root.is_dir():
         raise UserError(f"data.root = {root} is not a folder; set it to the folder of images")
@@ -217,13 +222,6 @@ def _open_folder(data: DataConfig, split: str) -> ImageSource:
     if not below:
         raise UserError(f"data.root = {root} holds no images ({', '.join(sorted(IMAGE_ENDINGS))})")
     return FolderSource(below, data.channels, data.image_size)
-
-
-_OPENERS: dict[str, Callable[[DataConfig, str], ImageSource]] = {
-    "mnist-mini": _open_mnist_mini,
-    "sprites": lambda data, split: sprites.SpriteSource(split, data.image_size),
-    "folder": _open_folder,
-}
 
 
 def _resized(images: Tensor, data: DataConfig) -> ImageSource:

@@ -11,15 +11,19 @@ import math
 import torch
 from torch import Tensor
 
+from infogan_dist.config.schema import DataConfig
 from infogan_dist.randomness import Stream
 
-FACTORS = ("shape", "scale", "rotation", "x", "y")
 SHAPES = ("square", "ellipse", "triangle")
 COUNT = {"train": 50_000, "test": 10_000}
 SCALES = (0.12, 0.22)  # in sides of the image, as are the places; the largest shape stays within it everywhere
 ROTATIONS = (-math.pi / 4, math.pi / 4)
 PLACES = (0.3, 0.7)
 _CHUNK = 1024  # images drawn at a time, to bound the float64 maps
+
+
+def open_sprites(data: DataConfig, split: str) -> SpriteSource:
+    return SpriteSource(split, data.image_size)
 
 
 class SpriteSource:
@@ -37,8 +41,8 @@ class SpriteSource:
 
 
 def factors_at(split: str, indexes: Tensor) -> Tensor:
-    """The `FACTORS` of the images at `indexes`, float64 [N, 5]: number of the shape, then scale, radians, and the centre's place
-    from the left and from the top. What trains is never told them."""
+    """The factors of the images at `indexes`, float64 [N, 5]: number of the shape, then scale, radians, and the centre's place
+    from the left and from the top. Training never reads them."""
     stream = Stream(0, f"sprites/{split}")
     shapes = stream.derived("shape").integers(indexes, 1, below=len(SHAPES)).double()
     ranges = torch.tensor([SCALES, ROTATIONS, PLACES, PLACES], dtype=torch.float64)

@@ -12,7 +12,14 @@ from infogan_dist.checkpoints.resume import Admission, admit
 from infogan_dist.config.schema import Config, DataConfig
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
-from infogan_dist.data.sources import DEFAULT_ROOT, TORCHVISION, ArraySource, ImageSource, load_torchvision, open_images
+from infogan_dist.data.sources import (
+    DEFAULT_ROOT,
+    ArraySource,
+    ImageSource,
+    load_torchvision,
+    open_images,
+    torchvision_class,
+)
 from infogan_dist.diagnostics.memory import measured_step
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
@@ -113,7 +120,7 @@ class NotYetHere(UserError):
 
 def _open(data: DataConfig) -> ImageSource:
     """The images, without the download that `open_images` may make. Raises UserError, NotYetHere where it would work."""
-    dataset, root = TORCHVISION.get(data.name), data.root or DEFAULT_ROOT
+    dataset, root = torchvision_class(data), data.root or DEFAULT_ROOT
     if dataset is not None and load_torchvision(dataset, data, "train") is None:
         missing = f"data.root = {root} holds no {data.name}"
         if _can_download(dataset):

@@ -22,7 +22,7 @@ from infogan_dist.evaluation import json_file as figures_file
 from infogan_dist.evaluation.code_names import name_codes
 from infogan_dist.evaluation.controls import controls
 from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.metrics.all import measured
+from infogan_dist.evaluation.measure import measure
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
 from infogan_dist.evaluation.subject import Origin, Subject, from_checkpoint
@@ -77,7 +77,7 @@ def _examined(path: Path, request: Request, group: Group, data: dict[DataConfig,
         return {"checkpoint": str(path), "failed": str(error)}
     assert subject.origin is not None
     reals = _reals(_data_for(subject.config, request), group, data)
-    figures = facts(subject, subject.origin, reals) | measured(subject, reals, group)
+    figures = facts(subject, subject.origin, reals) | measure(subject, reals, group)
     reason = group.on_main(lambda: failure(path, figures))
     figures |= {"failed": reason} if reason else {}
     if request.name_codes:

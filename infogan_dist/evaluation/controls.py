@@ -9,7 +9,6 @@ from torch import Tensor
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.labels import CLASSES
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
 from infogan_dist.evaluation.reals import Reals
@@ -28,29 +27,32 @@ def controls(reals: Reals, group: Group) -> list[Figures]:
     predicted = {
         "k-means on pixels": group.on_main(lambda: by_k_means(reals, stream.derived("k-means"))),
         "random codes": (
-            random(len(labels[0]), stream.derived("train")),
-            random(len(labels[1]), stream.derived("test")),
+            random(len(labels[0]), reals.classes, stream.derived("train")),
+            random(len(labels[1]), reals.classes, stream.derived("test")),
         ),
         "one class for all": (torch.zeros_like(labels[0]), torch.zeros_like(labels[1])),
     }
-    return [{"control": name, "data": reals.data.name, **scored(each, labels)} for name, each in predicted.items()]
+    return [
+        {"control": name, "data": reals.data.name, **scored(each, labels, reals.classes)}
+        for name, each in predicted.items()
+    ]
 
 
-def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> Figures:
+def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Figures:
     """`code_error`, `purity`, ... of classes predicted for train and test images, int64 each."""
-    matching = fit_matching(predicted[0], labels[0], (CLASSES, CLASSES))
+    matching = fit_matching(predicted[0], labels[0], (classes, classes))
     return {"code_error": error(predicted[1], labels[1], matching), **agreement(predicted[1], labels[1])}
 
 
-def random(count: int, stream: Stream) -> Tensor:
+def random(count: int, classes: int, stream: Stream) -> Tensor:
     """A class at random for each of `count` images, int64."""
-    return stream.integers(torch.arange(count), 1, CLASSES)[:, 0]
+    return stream.integers(torch.arange(count), 1, classes)[:, 0]
 
 
 def by_k_means(reals: Reals, stream: Stream) -> tuple[Tensor, Tensor]:
     """The nearest of the centres of the train images, for train and test images."""
     train, test = pixels(reals.train), pixels(reals.test)
-    centres = k_means(train, CLASSES, stream)
+    centres = k_means(train, reals.classes, stream)
     return nearest(train, centres)[0], nearest(test, centres)[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,24 +10,15 @@ from torch import Tensor
 
 from infogan_dist.config.schema import DataConfig
 from infogan_dist.data import mnist_mini, sprites
-from infogan_dist.data.sources import (
-    HELD_AGAINST_CLASSES,
-    TORCHVISION,
-    ImageSource,
-    file_split,
-    open_images,
-    open_torchvision,
-    part_of,
-)
+from infogan_dist.data.sources import ImageSource, file_split, open_images, open_torchvision, part_of
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.metrics.disentanglement import Variables
-
-CLASSES = 10  # of every data set in HELD_AGAINST_CLASSES
+from infogan_dist.registry.data_sets import DATA_SETS
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images and the class of each, int64 [N] in 0..CLASSES-1, in the order of `source`."""
+    """Images and the label of each, int64 [N], the number of one of the data set's classes, in the order of `source`."""
 
     source: ImageSource
     labels: Tensor
@@ -34,21 +26,27 @@ class LabelledImages:
 
 def open_labelled(data: DataConfig, split: str) -> LabelledImages:
     """The `train` or `test` images of the config's size, with their labels. Raises UserError for data without labels."""
-    if data.name not in HELD_AGAINST_CLASSES:
-        raise UserError(f"data.name = {data.name} has no labels; use one of {', '.join(HELD_AGAINST_CLASSES)}")
-    files = file_split(data, split)
-    if data.name == "mnist-mini":
-        labels = torch.from_numpy(mnist_mini.load(files)[1])
-    else:
-        labels = open_torchvision(TORCHVISION[data.name], data, files).targets
+    classes = len(DATA_SETS[data.name].classes)
+    if not classes:
+        names = ", ".join(name for name, record in DATA_SETS.built_in.items() if record.classes)
+        raise UserError(f"data.name = {data.name} has no labels; use one of {names}")
+    labels: Tensor = DATA_SETS.load(data.name, "read_labels", Callable)(data, file_split(data, split))
     source, part = open_images(data, split), part_of(data, split, len(labels))
     if len(source) != (len(labels) if part is None else len(part)) or not bool(
-        ((labels >= 0) & (labels < CLASSES)).all()
+        ((labels >= 0) & (labels < classes)).all()
     ):
-        raise UserError(
-            f"the labels of {data.name} do not fit its images; remove its files, and they are downloaded again"
-        )
+        remedy = "remove its files, and they are downloaded again" if DATA_SETS[data.name].torchvision else "mend them"
+        raise UserError(f"the labels of {data.name} do not fit its images; {remedy}")
     return LabelledImages(source, (labels if part is None else labels[part]).long())
+
+
+def mnist_mini_labels(data: DataConfig, split: str) -> Tensor:
+    return torch.from_numpy(mnist_mini.load(split)[1])
+
+
+def torchvision_labels(data: DataConfig, split: str) -> Tensor:
+    labels: Tensor = open_torchvision(data, split).targets
+    return labels
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,14 @@ class Factors:
 
 def known_factors(data: DataConfig, split: str, indexes: Tensor) -> Factors | None:
     """The factors of the `train` or `test` images at `indexes`; None where they are not known."""
-    if data.name != "sprites":
+    names = DATA_SETS[data.name].factors
+    if not names:
         return None
-    files = file_split(data, split)
-    part = part_of(data, split, sprites.COUNT[files])
-    values = sprites.factors_at(files, indexes if part is None else part[indexes])
-    return Factors(sprites.FACTORS, Variables(values, tuple(name == "shape" for name in sprites.FACTORS)))
+    every: Variables = DATA_SETS.load(data.name, "read_factors", Callable)(data, file_split(data, split))
+    part = part_of(data, split, len(every.values))
+    return Factors(names, Variables(every.values[indexes if part is None else part[indexes]], every.discrete))
+
+
+def sprite_factors(data: DataConfig, split: str) -> Variables:
+    values = sprites.factors_at(split, torch.arange(sprites.COUNT[split]))
+    return Variables(values, tuple(name == "shape" for name in DATA_SETS["sprites"].factors))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.schema import DataConfig
-from infogan_dist.data.sources import HELD_AGAINST_CLASSES, ArraySource, ImageSource, open_images
-from infogan_dist.evaluation.labels import Factors, LabelledImages, known_factors, open_labelled
+from infogan_dist.data.sources import ArraySource, ImageSource, open_images
+from infogan_dist.evaluation.labels import Factors, known_factors, open_labelled
+from infogan_dist.registry.data_sets import DATA_SETS
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,21 @@ class Reals:
     @classmethod
     def open(cls, data: DataConfig, most_train: int | None = None, most_test: int | None = None) -> Reals:
         """The data set, or at most so many images of each part, evenly spaced in it. Raises UserError where it is missing."""
-        if data.name not in HELD_AGAINST_CLASSES:
-            train, test = (open_images(data, split) for split in ("train", "test"))
-            test, indexes = _spaced(test, most_test)
-            factors = known_factors(data, "test", indexes)
-            return cls(data, _spaced(train, most_train)[0], test, None, None, factors)
-        fit, scored = (open_labelled(data, split) for split in ("train", "test"))
-        train, train_labels = _labelled(fit, most_train)
-        test, test_labels = _labelled(scored, most_test)
-        return cls(data, train, test, train_labels, test_labels)
+        if DATA_SETS[data.name].classes:
+            fit, scored = (open_labelled(data, split) for split in ("train", "test"))
+            train, train_indexes = _spaced(fit.source, most_train)
+            test, indexes = _spaced(scored.source, most_test)
+            labels = fit.labels[train_indexes], scored.labels[indexes]
+        else:
+            train, _ = _spaced(open_images(data, "train"), most_train)
+            test, indexes = _spaced(open_images(data, "test"), most_test)
+            labels = None, None
+        return cls(data, train, test, *labels, known_factors(data, "test", indexes))
 
-
-def _labelled(images: LabelledImages, most: int | None) -> tuple[ImageSource, Tensor]:
-    source, indexes = _spaced(images.source, most)
-    return source, images.labels[indexes]
+    @property
+    def classes(self) -> int:
+        """How many classes the labels tell apart; 0 without labels."""
+        return len(DATA_SETS[self.data.name].classes)
 
 
 def _spaced(source: ImageSource, most: int | None) -> tuple[ImageSource, Tensor]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from types import ModuleType
 
 import torch
 from torch import nn
 
 from infogan_dist.config.schema import Config
 from infogan_dist.latents import LatentSpec
-from infogan_dist.networks import dcgan, paper28
 from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.networks.convert import Converted, convert
 from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
+from infogan_dist.registry.families import FAMILIES
 
-FAMILIES = {"paper28": paper28, "dcgan": dcgan}
 COMPILED_VARIANTS = 64  # of all networks together; a run has about a dozen
 INITIAL_DEVIATION = 0.02  # Radford et al. 2016, section 4
+FUNCTIONS = ("generator", "front_end", "discriminator", "recognition")  # of a family
 
 
 @dataclass
@@ -59,9 +60,19 @@ def networks_on_meta(config: Config) -> dict[str, nn.Module]:
         return {**trained, "G_ema": copy.deepcopy(trained["G"])}
 
 
+def family_of(config: Config) -> ModuleType:
+    """The module of `networks.family`. Raises UserError where a plugin's is broken."""
+    name = config.networks.family
+    module: ModuleType = FAMILIES.load(name, "module", ModuleType)
+    for function in FUNCTIONS:
+        if not callable(getattr(module, function, None)):
+            raise FAMILIES.broken(name, f"{module.__name__} has no function {function}")
+    return module
+
+
 def converted_networks(config: Config) -> dict[str, Converted]:
     """G, FE, D and Q of a config on the meta device, converted, without spectral norms."""
-    family, networks, data = FAMILIES[config.networks.family], config.networks, config.data
+    family, networks, data = family_of(config), config.networks, config.data
     spec, size = LatentSpec.from_config(config.latents), data.image_size
     norm_Q = networks.norm_D if networks.norm_Q == "family" else networks.norm_Q
 

@@ -17,6 +17,7 @@ from infogan_dist.distributed.masked import masked
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import (
     CodePosterior,
+    adversarial_loss,
     clustering_loss,
     discriminator_loss,
     generator_loss,
@@ -171,7 +172,7 @@ def discriminator_step(
 ) -> dict[str, Tensor]:
     """Train FE and D on reals and on `fakes`, or those of a G left frozen; and Q, where the trunk learns.
 
-    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|², or its relativistic form;
+    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|², or as `objective.adversarial` has it;
     with Q, - λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the views and x' the partners, where there are any.
     """
     engine, share = game.engine, 1 / len(micro_batches)
@@ -218,7 +219,7 @@ def generator_step(
     metrics = []
     with frozen(*others.values()):
         for number, batch in enumerate(micro_batches, 1):
-            compared = batch.reals if objective.adversarial == "relativistic" else None
+            compared = batch.reals if adversarial_loss(objective).compares_with_reals else None
             with engine.gradients_of(game.generator_side, last=number == len(micro_batches)):
                 drawn = draw(game, batch) if fakes is None else fakes
                 views = batch.view_G(drawn) if batch.view_G is not None else None

@@ -15,10 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan_dist.config.schema import Config
-from infogan_dist.data.sources import HELD_AGAINST_CLASSES
 from infogan_dist.diagnostics.bench.subject import Subject
 from infogan_dist.errors import Diverged, UserError
-from infogan_dist.evaluation.metrics.all import evaluate_networks
+from infogan_dist.evaluation.measure import evaluate_networks
+from infogan_dist.registry.data_sets import DATA_SETS
 
 CODES = "mi/categorical_"  # as the steps name what `mi` is the mean of
 ROWS = 5  # logged rows that `mi` is the mean of, so that one lucky batch does not count
@@ -75,7 +75,7 @@ def _check_bound(value: float, config: Config) -> None:
 
 
 def _check_error(value: float, config: Config) -> None:
-    if config.data.name not in HELD_AGAINST_CLASSES:
+    if not DATA_SETS[config.data.name].classes:
         raise UserError(f"--until code_error needs known classes, and data.name = {config.data.name} has none; use mi")
     if not 0 <= value < 1:
         raise UserError(f"--until code_error={value:g} is not a share of the images; give one from 0 to 1")

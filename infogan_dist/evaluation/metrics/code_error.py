@@ -15,7 +15,6 @@ from torch import Tensor
 
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.labels import CLASSES
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
@@ -57,21 +56,21 @@ class MatchedCode:
     test_predicted: Tensor
 
 
-def matched_code(spec: LatentSpec) -> str | None:
-    """The code that is held against the labels: the categorical one with the width nearest to the number of labels, the first
+def matched_code(spec: LatentSpec, labels: int) -> str | None:
+    """The code that is held against the labels: the categorical one with the width nearest to the number of `labels`, the first
     of several alike. That is categorical_0 in every shipped config. None where there is no categorical code."""
     widths = dict(zip(spec.categorical_names, spec.categorical, strict=True))
-    return min(widths, key=lambda name: abs(widths[name] - CLASSES), default=None)
+    return min(widths, key=lambda name: abs(widths[name] - labels), default=None)
 
 
 def match(subject: Subject, reals: Reals, group: Group) -> MatchedCode | None:
     """The matching of a subject's code to the labels; None where there are no labels or no categorical code."""
-    name = matched_code(subject.spec)
+    name = matched_code(subject.spec, reals.classes)
     if name is None or reals.train_labels is None:
         return None
     position = subject.spec.categorical_names.index(name)
     train, test = (subject.posteriors(source, group).logits[position].argmax(1) for source in (reals.train, reals.test))
-    widths = (subject.spec.categorical[position], CLASSES)
+    widths = (subject.spec.categorical[position], reals.classes)
     return MatchedCode(name, fit_matching(train, reals.train_labels, widths), train, test)
 
 
@@ -81,7 +80,7 @@ def code_error(subject: Subject, reals: Reals, group: Group) -> Figures:
     if matched is None or reals.test_labels is None:
         return {}
     predicted, labels = matched.test_predicted, reals.test_labels
-    flattering = fit_matching(predicted, labels, (len(matched.matching), CLASSES))
+    flattering = fit_matching(predicted, labels, (len(matched.matching), reals.classes))
     named = {str(number): label for number, label in enumerate(matched.matching.tolist()) if label != UNMATCHED}
     return {
         "code_error": error(predicted, labels, matched.matching),

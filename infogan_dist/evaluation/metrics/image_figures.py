@@ -25,9 +25,9 @@ from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.reference_classifier import DIGITS, Judge, Reading, reading
 from infogan_dist.evaluation.subject import Subject, scaled
 from infogan_dist.randomness import Stream
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.grids import batches_of, to_uint8
 
-DIGIT_DATA = ("mnist-mini", "mnist")
 SWEEPS = 256  # z that each continuous code is swept for
 LEVELS = 9  # of a sweep, from -1 to 1
 
@@ -43,7 +43,8 @@ class Readings:
 
 def image_figures(subject: Subject, reals: Reals, group: Group) -> Figures:
     """Consistency, non-digits, modes, distances with their floors, neighbourhoods, and which judge found them."""
-    if reals.data.name not in DIGIT_DATA or reals.train_labels is None or reals.test_labels is None:
+    of_digits = DATA_SETS[reals.data.name].handwritten_digits
+    if not of_digits or reals.train_labels is None or reals.test_labels is None:
         return {}
     file = group.on_main(lambda: _judge_file(reals))
     judge = judging.judge_from(file).to(group.device)
@@ -78,7 +79,7 @@ def scores(read: Readings) -> Figures:
 def continuous_effect(subject: Subject, reals: Reals, group: Group) -> Figures:
     """`continuous_effect`: by code and attribute of the pen, its `Effect` with z and the other codes held."""
     spec = subject.spec
-    if reals.data.name not in DIGIT_DATA or not spec.continuous:
+    if not DATA_SETS[reals.data.name].handwritten_digits or not spec.continuous:
         return {}
     found = {}
     for name in spec.continuous_names:

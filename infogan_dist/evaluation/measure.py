@@ -1,40 +1,38 @@
-"""Every metric of a subject, in the order of the report. A new metric is one file and one entry here."""
+"""Runs the metrics of registry/metrics.py, and those of plugins, on a subject."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 from infogan_dist.config.schema import Config, DataConfig
 from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures, flat
-from infogan_dist.evaluation.metrics.calibration import calibration
-from infogan_dist.evaluation.metrics.clustering import clustering
-from infogan_dist.evaluation.metrics.code_error import code_error
-from infogan_dist.evaluation.metrics.factor_scores import factor_scores
-from infogan_dist.evaluation.metrics.image_figures import continuous_effect, image_figures
-from infogan_dist.evaluation.metrics.information import information
-from infogan_dist.evaluation.metrics.usage import usage
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject, in_training
 from infogan_dist.networks import Networks
+from infogan_dist.registry.metrics import METRICS
 
 Metric = Callable[[Subject, Reals, Group], Figures]
-
-CODES: tuple[Metric, ...] = (code_error, clustering, information, usage, calibration)
-IMAGES: tuple[Metric, ...] = (image_figures, continuous_effect)
-METRICS = (*CODES, factor_scores, *IMAGES)
 
 LIVE = 2000  # train images that a matching is fitted on, and images that G draws, during training
 LIVE_TEST = 10_000  # test images during training: all of MNIST's
 
 
-def measured(subject: Subject, reals: Reals, group: Group, metrics: Sequence[Metric] = METRICS) -> Figures:
-    """The figures of all metrics. Every rank calls it and gets the same."""
+def measure(subject: Subject, reals: Reals, group: Group, during_training: bool = False) -> Figures:
+    """The figures of all metrics, or of those that run during training. Every rank calls it and gets the same.
+
+    Raises UserError where a plugin's metric is broken or gives a figure that another metric gives.
+    """
+    names = [record.name for record in METRICS if record.during_training or not during_training]
+    metrics: dict[str, Metric] = {name: METRICS.load(name, "implementation", Callable) for name in names}
     figures: Figures = {}
-    for metric in metrics:
-        figures |= metric(subject, reals, group)
+    for name, metric in metrics.items():
+        found = metric(subject, reals, group)
+        for taken in figures.keys() & found.keys():
+            raise METRICS.broken(name, f"it gives {taken}, which another metric gives")
+        figures |= found
     return figures
 
 
@@ -46,7 +44,7 @@ def evaluate_networks(networks: Networks, config: Config, group: Group) -> dict[
     """
     reals = group.on_all(lambda: _opened_once(config.data))
     with in_training(networks, config, fresh=LIVE) as subject:
-        figures = measured(subject, reals, group, CODES)
+        figures = measure(subject, reals, group, during_training=True)
     figures.pop("mutual_information_ceiling", None)  # the same in every row
     return flat(figures)
 

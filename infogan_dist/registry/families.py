@@ -1,0 +1,44 @@
+"""The network families, one record each. A new one is a file of plain torch in networks/ and a record here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infogan_dist.registry.lookup import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyRecord:
+    """G, FE, D and Q of one architecture."""
+
+    name: str
+    module: str
+    """The module with `generator`, `front_end`, `discriminator` and `recognition`, as in networks/paper28.py."""
+    image_sizes: tuple[int, ...] = ()
+    """The values of data.image_size that it takes; empty for any."""
+
+    def takes(self, image_size: int) -> bool:
+        return not self.image_sizes or image_size in self.image_sizes
+
+
+FAMILIES = Registry(
+    "network family",
+    "networks.family",
+    "infogan_dist.networks",
+    [
+        FamilyRecord(name="paper28", module="infogan_dist.networks.paper28", image_sizes=(28,)),
+        FamilyRecord(name="dcgan", module="infogan_dist.networks.dcgan", image_sizes=(32, 64, 128, 256)),
+    ],
+)
+
+
+def check_image_size(family: str, image_size: int) -> None:
+    """Raises ValueError where the family does not take images of this size; the message names the sizes and families that fit."""
+    record = FAMILIES[family]
+    if record.takes(image_size):
+        return
+    *sizes, last = map(str, record.image_sizes)
+    said = f"{', '.join(sizes)} or {last}" if sizes else last
+    others = [name for name, each in FAMILIES.built_in.items() if each.takes(image_size)]
+    remedy = f", or networks.family = {others[0]}" if others else ""
+    raise ValueError(f"data.image_size = {image_size} does not fit networks.family = {family}; use {said}{remedy}")

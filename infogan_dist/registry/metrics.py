@@ -1,0 +1,35 @@
+"""The metrics in the order of the report, one record each. A new one is a file in evaluation/metrics/ and a record here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infogan_dist.registry.lookup import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRecord:
+    name: str
+    implementation: str
+    """`module:function` of (Subject, Reals, Group), which gives Figures. Every rank calls it; what does not apply is absent."""
+    during_training: bool = False
+    """Whether evaluations during training include it, on few images."""
+
+
+_HERE = "infogan_dist.evaluation.metrics"
+
+METRICS = Registry(
+    "metric",
+    "the metric",
+    "infogan_dist.metrics",
+    [
+        MetricRecord(name="code_error", implementation=f"{_HERE}.code_error:code_error", during_training=True),
+        MetricRecord(name="clustering", implementation=f"{_HERE}.clustering:clustering", during_training=True),
+        MetricRecord(name="information", implementation=f"{_HERE}.information:information", during_training=True),
+        MetricRecord(name="usage", implementation=f"{_HERE}.usage:usage", during_training=True),
+        MetricRecord(name="calibration", implementation=f"{_HERE}.calibration:calibration", during_training=True),
+        MetricRecord(name="factor_scores", implementation=f"{_HERE}.factor_scores:factor_scores"),
+        MetricRecord(name="image_figures", implementation=f"{_HERE}.image_figures:image_figures"),
+        MetricRecord(name="continuous_effect", implementation=f"{_HERE}.image_figures:continuous_effect"),
+    ],
+)
