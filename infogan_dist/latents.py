@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infogan_dist.config.schema import LatentsConfig, NoiseConfig
+from infogan_dist.config.model import LatentsConfig, NoiseConfig
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
-from infogan_dist.config.schema import ObjectiveConfig
+from infogan_dist.config.model import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from infogan_dist.config.schema import Config, ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch

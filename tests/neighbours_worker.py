@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from infogan_dist.config.schema import DataConfig, ProcessesConfig
+from infogan_dist.config.model import DataConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import neighbours
 from infogan_dist.data.sources import PartSource, open_images
 from infogan_dist.distributed.group import Group

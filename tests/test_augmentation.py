@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import ViewsConfig
+from infogan_dist.config.model import ViewsConfig
 from infogan_dist.data.augmentation import NORMALS, RECTANGLE, UNIFORMS, WARP, View, draws_at
 from infogan_dist.randomness import Stream
 

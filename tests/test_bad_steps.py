@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from infogan_dist.config.schema import BadStepsConfig
+from infogan_dist.config.running import BadStepsConfig
 from infogan_dist.training.rollback import BadSteps, SkippedStep, in_words
 
 CPU = torch.device("cpu")

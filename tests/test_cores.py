@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed.cores import Cores, share_of
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch

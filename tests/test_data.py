@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, stream
 from infogan_dist.data.sources import ArraySource, open_images
 from infogan_dist.data.stream import ImageShelf, ImageStream

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infogan_dist.config.schema import TrainConfig
+from infogan_dist.config.running import TrainConfig
 from infogan_dist.networks import build_networks
 from infogan_dist.training.ema import ema_decay, update_average
 from tests.conftest import tiny

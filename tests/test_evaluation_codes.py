@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from infogan_dist.config.schema import DataConfig, NoiseConfig
+from infogan_dist.config.model import DataConfig, NoiseConfig
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.controls import k_means, nearest

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infogan_dist.config.schema import DataConfig, LatentsConfig, NoiseConfig, ProcessesConfig
+from infogan_dist.config.model import DataConfig, LatentsConfig, NoiseConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import sprites
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.command import Request, evaluate

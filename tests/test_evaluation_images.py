@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from infogan_dist.config.schema import DataConfig, ProcessesConfig
+from infogan_dist.config.model import DataConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from infogan_dist.checkpoints.resume import admit
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.sources import ArraySource, open_images
 from infogan_dist.errors import UserError

@@ -29,7 +29,8 @@ from infogan_dist.checkpoints.resume import admit, who_writes_in
 from infogan_dist.checkpoints.run_folder import finite, read_metrics
 from infogan_dist.checkpoints.store import Damaged
 from infogan_dist.config.reading import dotted, dump_config, load_config
-from infogan_dist.config.schema import Config, ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
 from infogan_dist.evaluation import reference_classifier as judge

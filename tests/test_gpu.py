@@ -183,7 +183,7 @@ def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
 def test_a_rank_that_fails_alone_leaves_nccl_at_once() -> None:
     code = """
 import os
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
@@ -274,7 +274,7 @@ def test_the_gradients_of_a_penalty_are_in_full_precision() -> None:
 JOINS = """
 import os
 import torch
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config.schema import CollapseConfig, ObjectiveConfig
+from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.training.collapse import Sign, new_signs, signs
 from tests.conftest import tiny

@@ -12,7 +12,7 @@ import torch
 from PIL import EpsImagePlugin, Image
 from torchvision import datasets
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import open_images
 from infogan_dist.diagnostics import preflight as rehearsal
 from infogan_dist.errors import UserError

@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from infogan_dist import Generator
 from infogan_dist.checkpoints.manifest import sealed, sha256, verify
 from infogan_dist.checkpoints.state import check_described
-from infogan_dist.config.schema import Config, ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
 from infogan_dist.evaluation.subject import from_checkpoint

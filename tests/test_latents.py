@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from infogan_dist.config.schema import NoiseConfig
+from infogan_dist.config.model import NoiseConfig
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
 from infogan_dist.randomness import Stream

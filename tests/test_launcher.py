@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import PartialState
 
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed import group
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import OTHERS, SHARE_GPUS, TORCH, Launch, Names, has_parent_launcher, speaks

@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from infogan_dist.config.schema import NoiseConfig, ObjectiveConfig
+from infogan_dist.config.model import NoiseConfig, ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import (
     CodePosterior,

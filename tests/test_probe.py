@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from infogan_dist.config.schema import NoiseConfig
+from infogan_dist.config.model import NoiseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.training.probe import Probe, derived
 from tests.conftest import tensors_of, tiny

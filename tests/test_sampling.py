@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from infogan_dist.config.schema import NoiseConfig
+from infogan_dist.config.model import NoiseConfig
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
 from infogan_dist.sampling.grids import check_out, fixed_grids, to_uint8, write_grid, write_images

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from infogan_dist.config.model import ObjectiveConfig, ScheduleConfig
 from infogan_dist.config.reading import load_config
-from infogan_dist.config.schema import ObjectiveConfig, ScheduleConfig
 from infogan_dist.training.schedule import annealing, clustering_weight, unfinished
 from tests.conftest import ROOT
 

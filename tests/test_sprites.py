@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import open_images
 from infogan_dist.data.sprites import PLACES, ROTATIONS, SCALES, SHAPES, draw, factors_at
 from infogan_dist.registry.data_sets import DATA_SETS

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan_dist.config.schema import Config, ViewsConfig
+from infogan_dist.config.model import ViewsConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import View, draws_at
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster

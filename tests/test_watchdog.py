@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed import group
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.watchdog import RankLost, Watchdog

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         write_result(lambda: write_images(images, options.out, names), options.out)
         return
 
-    from infogan_dist.config.schema import ProcessesConfig
+    from infogan_dist.config.running import ProcessesConfig
     from infogan_dist.distributed.group import Group
 
     with Group(launch, "auto", ProcessesConfig()) as group:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infogan_dist.config.schema import ViewsConfig
+from infogan_dist.config.model import ViewsConfig
 from infogan_dist.randomness import Stream
 
 GRID = 5  # points a side of the elastic field

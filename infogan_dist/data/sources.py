@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +21,7 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
 from infogan_dist.files import open_regular

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.randomness import Stream
 
 SHAPES = ("square", "ellipse", "triangle")

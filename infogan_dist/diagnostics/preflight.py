@@ -9,7 +9,8 @@ import torch
 from torchvision import datasets
 
 from infogan_dist.checkpoints.resume import Admission, admit
-from infogan_dist.config.schema import Config, DataConfig
+from infogan_dist.config.model import DataConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.data.sources import (

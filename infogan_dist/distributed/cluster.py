@@ -14,7 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from infogan_dist.config.schema import Config, Precision, ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.config.schema import Config
+from infogan_dist.config.section import Precision
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.masked import masked

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
 from torch import Tensor
 
-from infogan_dist.config.schema import ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data.host_memory import keep_freed_memory
 from infogan_dist.distributed.agreement import checksums, first_difference, in_words
 from infogan_dist.distributed.cores import Cores

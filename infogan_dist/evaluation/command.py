@@ -11,8 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from infogan_dist.checkpoints.store import versions
+from infogan_dist.config.model import DataConfig
 from infogan_dist.config.reading import parse_config
-from infogan_dist.config.schema import Config, DataConfig, ProcessesConfig
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import fingerprint
 from infogan_dist.data.sources import scored_split
 from infogan_dist.distributed.group import Group

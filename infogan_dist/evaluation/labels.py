@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, sprites
 from infogan_dist.data.sources import ImageSource, file_split, open_images, open_torchvision, part_of
 from infogan_dist.errors import UserError

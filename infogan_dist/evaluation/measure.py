@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from infogan_dist.config.schema import Config, DataConfig
+from infogan_dist.config.model import DataConfig
+from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures, flat

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import DataConfig
+from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
 from infogan_dist.evaluation.labels import Factors, known_factors, open_labelled
 from infogan_dist.registry.data_sets import DATA_SETS

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from infogan_dist.config.schema import NetworksConfig
+from infogan_dist.config.model import NetworksConfig
 from infogan_dist.networks.norms import needs_bias, norm_1d, norm_2d
 
 LEAK = 0.2

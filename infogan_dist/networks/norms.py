@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from infogan_dist.config.schema import NormD
+from infogan_dist.config.section import NormD
 
 BATCH_NORMS = ("batch", "batch_local")
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from infogan_dist.config.schema import CollapseConfig, ObjectiveConfig
+from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
 
 Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl

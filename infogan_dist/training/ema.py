@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import TrainConfig
+from infogan_dist.config.running import TrainConfig
 from infogan_dist.networks import Networks
 
 RAMP = 0.05  # the half-life is at most this share of the images seen (Karras et al. 2020, stylegan2-ada)

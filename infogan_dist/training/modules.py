@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from infogan_dist.config.schema import ObjectiveConfig
+from infogan_dist.config.model import ObjectiveConfig
 from infogan_dist.losses import squared_slopes
 from infogan_dist.networks import Networks
 from infogan_dist.networks.batch_norm import separate_batch_statistics

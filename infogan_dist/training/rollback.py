@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.config.schema import BadStepsConfig
+from infogan_dist.config.running import BadStepsConfig
 
 NORMS = ("gradient/D", "gradient/G")  # what `train_step` measures of each side's update
 REMEMBERED = 100  # norms that a post-mortem shows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from infogan_dist.config.schema import Config, ObjectiveConfig, ScheduleConfig
+from infogan_dist.config.model import ObjectiveConfig, ScheduleConfig
+from infogan_dist.config.schema import Config
 
 
 def annealing(schedule: ScheduleConfig, images_seen: int) -> float:

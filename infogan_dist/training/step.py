@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from infogan_dist.config.schema import AdamConfig, ObjectiveConfig, OptimizerConfig
+from infogan_dist.config.model import AdamConfig, ObjectiveConfig, OptimizerConfig
 from infogan_dist.data.augmentation import View
 from infogan_dist.distributed.masked import masked
 from infogan_dist.latents import Codes, LatentSpec

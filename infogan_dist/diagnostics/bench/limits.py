@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from infogan_dist.config.schema import Precision
+from infogan_dist.config.section import Precision
 from infogan_dist.diagnostics.bench.timing import seconds_of
 from infogan_dist.diagnostics.bench.work import Product, Work, operations_of
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
