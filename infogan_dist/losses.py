@@ -95,16 +95,16 @@ RELATIVISTIC = AdversarialLoss(_relativistic_D, _relativistic_G, compares_with_r
 NONE = AdversarialLoss(nothing_of, lambda fake_logits, _: nothing_of(fake_logits))
 
 
-def squared_slopes(logits: Tensor, images: Tensor) -> Tensor:
+def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
     """|∇D(x)|² of each image, [B]: what R1 and R2 penalise (Mescheder et al. 2018). Differentiable once more."""
-    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return slopes.square().flatten(1).sum(1)
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients.square().flatten(1).sum(1)
 
 
-def slope_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
-    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² of squared slopes [B] (Mescheder et al. 2018, Eqs. 9 and 10); None without any."""
+def gradient_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² of squared gradients [B] (Mescheder et al. 2018, Eqs. 9 and 10); None without any."""
     weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
-    terms = [gamma / 2 * slopes.mean() for gamma, slopes in weighted if slopes is not None]
+    terms = [gamma / 2 * gradients.mean() for gamma, gradients in weighted if gradients is not None]
     return torch.stack(terms).sum() if terms else None
 
 
@@ -136,16 +136,16 @@ def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[
 
 def clustering_loss(
     posterior: CodePosterior,
-    partners: CodePosterior,
+    positives: CodePosterior,
     evenness: float = 1.0,
     mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint,
 ) -> Tensor:
-    """-I(c, c') of the classes that Q gives an image and its partner, summed over the categorical codes (Ji et al. 2019, Eq. 3).
+    """-I(c, c') of the classes that Q gives the two images of a positive pair, summed over the categorical codes (Ji et al. 2019, Eq. 3).
 
     I = H(c) + H(c') - H(c, c'); the first two, which want all classes used alike, count `evenness` times (their entropy
     coefficient). `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
     """
-    of_codes = zip(posterior.logits, partners.logits, strict=True)
+    of_codes = zip(posterior.logits, positives.logits, strict=True)
     joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
     start = torch.zeros((), device=posterior.mean.device)
     return -sum((mutual_information(joint, evenness) for joint in joints), start=start)

@@ -23,10 +23,8 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
-from infogan_dist.training.loop import build_game
-from infogan_dist.training.modules import owned_networks
-from infogan_dist.training.run import game_state, restore_game
-from infogan_dist.training.step import Game, discriminator_step, generator_step, train_step
+from infogan_dist.training.step import discriminator_step, generator_step, train_step
+from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import tiny
 
 RESUMED = 5  # the last so many steps are done once more, from a copy of the state before them
@@ -60,15 +58,15 @@ def config_of(name: str, *overrides: str) -> Config:
     return tiny("x", "train.global_batch=48", *COMBINATIONS[name], *overrides)
 
 
-def ready(config: Config, cluster: Cluster) -> tuple[Game, BatchStream]:
+def ready(config: Config, cluster: Cluster) -> tuple[TrainState, BatchStream]:
     """As `training.train` builds them, before the first step."""
     cluster.configure(config)
-    game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
-    cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
+    game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    cluster.warm_up_ddp(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
     return game, batches
 
 
-def train(game: Game, batches: BatchStream, config: Config, steps: range) -> None:
+def train(game: TrainState, batches: BatchStream, config: Config, steps: range) -> None:
     for step in steps:
         metrics = train_step(game, batches.at(step))
         update_average(game.networks, config.train, step, metrics["gradient/G"])
@@ -87,9 +85,9 @@ def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]
     return found
 
 
-def flat(game: Game) -> dict[str, torch.Tensor]:
+def flat(game: TrainState) -> dict[str, torch.Tensor]:
     """Everything a checkpoint holds, in one mapping."""
-    state = game_state(game)
+    state = game.state_dict()
     return {f"{stem}/{name}": t.clone().contiguous() for stem, tensors in state.items() for name, t in tensors.items()}
 
 
@@ -99,18 +97,18 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
     game, batches = ready(config, cluster)
     last = range(steps - RESUMED + 1, steps + 1)
     train(game, batches, config, range(1, last.start))
-    before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in game_state(game).items()}
+    before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in game.state_dict().items()}
     train(game, batches, config, last)
     final, traffic = flat(game), cluster.traffic
-    owned = owned_networks(game.networks, game.objective)
+    owned = game.owned_by_D, game.owned_by_G
     sizes = [sum(p.numel() for n in networks.values() for p in n.parameters()) for networks in owned]
     facts = {
-        "owned": dict(zip(("DiscriminatorSide", "GeneratorSide"), sizes, strict=True)),
+        "owned": dict(zip(("DiscriminatorModule", "GeneratorModule"), sizes, strict=True)),
         "elements": dict(traffic.elements),
         "calls": dict(traffic.calls),
     }
     resumed, batches = ready(config, cluster)
-    restore_game(resumed, before)
+    resumed.load_state_dict(before)
     train(resumed, batches, config, last)
     facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
     Path(f"{base}.json").write_text(json.dumps(facts))

@@ -47,7 +47,7 @@ def in_stream(config: Config, use: Callable[[BatchStream], None]) -> None:
 def test_partners_come_once_clustering_sets_in_and_its_weight_rises() -> None:
     def check(stream: BatchStream) -> None:
         weights = [
-            batch.partners.weight.item() if batch.partners else None
+            batch.positives.weight.item() if batch.positives else None
             for step in range(1, 7)
             for batch in stream.at(step)
         ]
@@ -61,13 +61,13 @@ def test_a_stream_that_starts_later_gives_the_same_batches() -> None:
     def tensors(batch: MicroBatch) -> list[Tensor]:
         assert batch.view_D is not None
         assert batch.view_G is not None
-        assert batch.partners is not None
+        assert batch.positives is not None
         return [
             batch.reals,
             batch.latent,
             batch.view_D.draws,
             batch.view_G.draws,
-            batch.partners.images,
+            batch.positives.images,
             batch.view_D.strength,
         ]
 
@@ -141,9 +141,9 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
     for step, micro_batches in zip((6, 7, 8), streamed, strict=True):
         for ours, theirs in zip(micro_batches, resident[step - 6], strict=True):
             assert torch.equal(ours.reals, theirs.reals)
-            assert ours.partners is not None
-            assert theirs.partners is not None
-            assert torch.equal(ours.partners.images, theirs.partners.images)
+            assert ours.positives is not None
+            assert theirs.positives is not None
+            assert torch.equal(ours.positives.images, theirs.positives.images)
     order = ImageStream(96, config.seed)
     for step in (7, 8, 9):  # read in the steps before
         for positions in torch.arange(12 * (step - 1), 12 * step).chunk(2):

@@ -208,7 +208,7 @@ def test_a_step_passes_through_every_phase_in_order(cluster: Cluster, accumulate
     entered: list[str] = []
     enter = clock.enter
     clock.enter = lambda phase: (entered.append(phase), enter(phase))[1]  # type: ignore[method-assign, func-returns-value]
-    train_step(timed(subject.game, clock), subject.next_batch())
+    train_step(timed(subject.trainer.state, clock), subject.trainer.begin(subject.next_number()))
     named = [phase for phase, _ in itertools.groupby(phase for phase in entered if phase != "other")]
     player = ["D_forward", "D_backward", "D_update", "G_forward", "G_backward", "G_update"]
     if accumulate == 1:
@@ -229,9 +229,9 @@ def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: C
     assert sum(phases.values()) * 3 <= elapsed
     for _ in range(3):
         plain.step()
-    for name, network in plain.game.networks.named().items():
+    for name, network in plain.trainer.state.networks.named().items():
         for key, tensor in tensors_of(network).items():
-            assert torch.equal(tensor, watched.game.networks.named()[name].state_dict()[key]), (name, key)
+            assert torch.equal(tensor, watched.trainer.state.networks.named()[name].state_dict()[key]), (name, key)
 
 
 # Work and limits
@@ -252,7 +252,7 @@ def paper28_multiplications(owner: str) -> int:
 @pytest.mark.parametrize("owner", ["heads", "trunk"])
 def test_the_operations_of_a_step_are_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
     subject = subject_of(cluster, f"objective.information_trains={owner}")
-    work = work_of(subject.plain_step, subject.game.networks.named().values())
+    work = work_of(subject.plain_step, subject.trainer.state.networks.named().values())
     assert work.operations == 2 * 12 * paper28_multiplications(owner)
     assert work.products[0] == (24 * 196, 16, 1) == max(work.products, key=math.prod)
     assert (12, 16, 98) in work.products

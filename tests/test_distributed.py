@@ -20,9 +20,8 @@ from infogan_dist.distributed.cluster import Cluster, resolve_precision, shares
 from infogan_dist.distributed.trackers import check_trackers
 from infogan_dist.errors import UserError
 from infogan_dist.training.batches import BatchStream
-from infogan_dist.training.loop import build_game
-from infogan_dist.training.run import game_state
 from infogan_dist.training.step import train_step
+from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
 from tests.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
 
@@ -181,7 +180,7 @@ def scaled_training(scale: float | None, overrides: tuple[str, ...] = ()):  # ty
     cluster.configure(config)
     if scale is not None:
         cluster._accelerate.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
-    game = build_game(config, cluster)
+    game = build_train_state(config, cluster)
     return cluster, game, BatchStream(config, cluster, open_images(config.data))
 
 
@@ -192,7 +191,7 @@ def test_a_scaled_loss_trains_the_same_and_the_scale_grows_once_a_step(overrides
         cluster, game, batches = scaled_training(scale, overrides)
         for step in range(1, 4):
             train_step(game, batches.at(step))
-        final.append(game_state(game))
+        final.append(game.state_dict())
         assert cluster.scaler_state().get("scale") == (None if scale is None else 2 * scale)
         cluster.close()
     for stem, tensors in final[0].items():

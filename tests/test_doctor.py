@@ -28,9 +28,10 @@ from infogan_dist.distributed.agreement import in_words
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
 from infogan_dist.networks import Networks
-from infogan_dist.training import loop as training
+from infogan_dist.training import train_state
 from infogan_dist.training.loop import train
-from infogan_dist.training.step import Game, MicroBatch
+from infogan_dist.training.step import MicroBatch
+from infogan_dist.training.train_state import TrainState
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refused, tiny
 
 TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
@@ -142,14 +143,14 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], None]) -> None:
     """Have every game built with networks that were changed."""
-    real = training.build_networks
+    real = train_state.build_networks
 
     def build_networks(config: Config) -> Networks:
         networks = real(config)
         change(networks)
         return networks
 
-    monkeypatch.setattr(training, "build_networks", build_networks)
+    monkeypatch.setattr(train_state, "build_networks", build_networks)
 
 
 def test_a_parameter_that_nothing_uses_is_found(
@@ -297,7 +298,7 @@ def test_a_first_step_that_is_not_finite_is_a_problem(
 ) -> None:
     real = rehearsal.measured_step
 
-    def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
+    def measured_step(game: TrainState, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
         metrics, activations = real(game, batch)
         return metrics | {"loss/G": metrics["loss/G"] * float("nan")}, activations
 
@@ -362,13 +363,13 @@ def test_two_processes_that_differ_are_told_who_does(tmp_path: Path) -> None:
 DIFFERENT = """
 import os, sys, torch
 from infogan_dist import __main__
-from infogan_dist.training import loop as training
-real = training.build_networks
+from infogan_dist.training import train_state
+real = train_state.build_networks
 def build_networks(config):
     networks = real(config)
     networks.FE.register_parameter("spare", torch.nn.Parameter(torch.zeros(3)))
     return networks
-training.build_networks = build_networks
+train_state.build_networks = build_networks
 sys.exit(__main__.main(["doctor", "debug", "data.name=folder", f"data.root=images{os.environ['RANK']}"]))
 """
 

@@ -23,9 +23,10 @@ from infogan_dist.distributed.launcher import SHARE_GPUS
 from infogan_dist.distributed.reductions import exchanges_of
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
-from infogan_dist.training.loop import build_game, stepper, train
-from infogan_dist.training.run import game_state
+from infogan_dist.training.loop import train
 from infogan_dist.training.step import train_step
+from infogan_dist.training.train_state import build_train_state
+from infogan_dist.training.trainer import update_of
 from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
 from tests.faults.harness import free_port, of_torchrun
 from tests.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
@@ -43,7 +44,7 @@ def first_gradients(precision: str, launch=ONE_GPU, *overrides: str) -> dict[str
     config = tiny("x", f"train.precision={precision}", "optimizer.D.clip_norm=1e9", *overrides)
     with Cluster(launch, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         train_step(game, batches.at(1))
         named = game.networks.FE.named_parameters()
         return {name: parameter.grad.float().cpu() for name, parameter in named if parameter.grad is not None}
@@ -62,7 +63,7 @@ def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest
     config = tiny("x", "train.precision=fp16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         scaler = cluster._accelerate.scaler
         scaler.set_growth_interval(3)
         scaler.load_state_dict(scaler.state_dict() | {"scale": 1024.0})
@@ -76,10 +77,10 @@ def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest
             real(optimizer)
 
         monkeypatch.setattr(cluster, "unscale", overflow)
-        before = {name: t.clone() for name, t in game_state(game)["G"].items() if not name.endswith(("mean", "var"))}
+        before = {name: t.clone() for name, t in game.state_dict()["G"].items() if not name.endswith(("mean", "var"))}
         train_step(game, batches.at(4))
         assert cluster.scaler_state()["scale"] == 1024
-        assert all(torch.equal(game_state(game)["G"][name], tensor) for name, tensor in before.items())
+        assert all(torch.equal(game.state_dict()["G"][name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -100,11 +101,11 @@ def test_a_graph_of_the_step_trains_as_the_plain_step(precision: str, compiled: 
         config = tiny("x", f"train.precision={precision}", f"train.cuda_graph={graph}", f"train.compile={compiled}")
         with Cluster(ONE_GPU, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
-            take_step = stepper(config, cluster, game)
+            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            take_step = update_of(config, cluster, game)
             for step in range(1, 11):
                 metrics = take_step(batches.at(step))
-            states.append({name: value.clone() for name, value in (game_state(game)["G"] | metrics).items()})
+            states.append({name: value.clone() for name, value in (game.state_dict()["G"] | metrics).items()})
     for name, plain in states[0].items():
         torch.testing.assert_close(states[1][name], plain, rtol=1e-2, atol=1e-3)
 
@@ -114,7 +115,7 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
     config = tiny("x", "train.precision=bf16", "train.steps=9")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         for step in (1, 2, 3):
             train_step(game, batches.at(step))
         torch.cuda.set_sync_debug_mode("error")
@@ -174,7 +175,7 @@ def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", "train.precision=bf16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         traffic = exchanges_of(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
     assert traffic.calls["batch norm"] > 0
     assert all(parameter.isfinite().all() for parameter in game.networks.FE.parameters())
@@ -256,7 +257,7 @@ def test_a_penalty_is_taken_in_full_precision(precision: str) -> None:
         config = tiny("x", f"train.precision={precision}", "objective.r1_gamma=1", "networks.width=32")
         with Cluster(launch, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
             return train_step(game, batches.at(1))["loss/penalty"].item()
 
     assert penalty(ONE_GPU, precision) == pytest.approx(penalty(ONE_PROCESS, "fp64"), rel=1e-5)

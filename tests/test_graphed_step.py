@@ -15,9 +15,9 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.cuda_graph import WARM_UP, GraphedStep, Recorder
-from infogan_dist.training.loop import build_game, train
-from infogan_dist.training.run import game_state
-from infogan_dist.training.step import Game, MicroBatch, train_step
+from infogan_dist.training.loop import train
+from infogan_dist.training.step import MicroBatch, train_step
+from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import ONE_PROCESS, tiny
 
 
@@ -40,13 +40,15 @@ class Script(Recorder):
         return replay
 
 
-def state_after(config: Config, take_step: Callable[[Game, list[MicroBatch]], dict[str, Tensor]]) -> dict[str, Tensor]:
+def state_after(
+    config: Config, take_step: Callable[[TrainState, list[MicroBatch]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
     with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         for step in range(1, config.train.steps + 1):
             metrics = take_step(game, batches.at(step))
-        state = {f"{stem}.{name}": t for stem, tensors in game_state(game).items() for name, t in tensors.items()}
+        state = {f"{stem}.{name}": t for stem, tensors in game.state_dict().items() for name, t in tensors.items()}
         return {name: tensor.clone() for name, tensor in (state | metrics).items()}
 
 
@@ -55,7 +57,7 @@ def test_a_graphed_run_is_the_plain_run_bit_for_bit(accumulate: int) -> None:
     config = tiny("x", f"train.accumulate={accumulate}", "objective.r1_gamma=1")
     script, graphed = Script(), {}
 
-    def take_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
+    def take_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
         step = graphed.setdefault("step", GraphedStep(game, script))
         return step(batch)
 
@@ -69,7 +71,7 @@ def test_it_reads_its_own_tensors_and_leaves_the_callers_alone() -> None:
     config = tiny("x")
     seen: list[int] = []
 
-    def take_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
+    def take_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
         step = GraphedStep(game, Script())
         for number in range(3):
             before = batch[0].reals.clone()

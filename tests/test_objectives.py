@@ -15,12 +15,12 @@ from infogan_dist.losses import (
     clustering_loss,
     discriminator_loss,
     generator_loss,
+    gradient_penalty,
     information_bound,
     information_loss,
     mutual_information,
     negative_log_likelihoods,
-    slope_penalty,
-    squared_slopes,
+    squared_gradients,
 )
 
 SPEC = LatentSpec((NoiseConfig(dim=1),), categorical=(10, 3), continuous=2)
@@ -101,14 +101,14 @@ def test_slopes_of_a_known_function_and_their_penalty() -> None:
     """D(x) = a · x + b |x|² has ∇D = a + 2 b x."""
     x = torch.randn(4, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     a, b = torch.randn(1, 2, 2, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    slopes = squared_slopes((a * x + b * x.square()).sum((1, 2, 3))[:, None], x)
+    slopes = squared_gradients((a * x + b * x.square()).sum((1, 2, 3))[:, None], x)
     torch.testing.assert_close(slopes, (a + 2 * b * x).square().sum((1, 2, 3)))
     objective = ObjectiveConfig(r1_gamma=3.0, r2_gamma=0.5)
-    penalty = slope_penalty(slopes, 2 * slopes, objective)
+    penalty = gradient_penalty(slopes, 2 * slopes, objective)
     torch.testing.assert_close(penalty, 1.5 * slopes.mean() + 0.25 * (2 * slopes).mean())
     (by_b,) = torch.autograd.grad(penalty, b)
     torch.testing.assert_close(by_b, (2.0 * 2 * (a + 2 * b * x) * 2 * x).sum((1, 2, 3)).mean())
-    assert slope_penalty(None, None, objective) is None
+    assert gradient_penalty(None, None, objective) is None
 
 
 def test_the_relativistic_losses_compare_pairs() -> None:

@@ -8,17 +8,17 @@ from torch import nn
 
 from infogan_dist.distributed.masked import masked
 from infogan_dist.networks.batch_norm import BatchNorm
-from infogan_dist.training.nonfinite import Statistics, gradient_norm, telling
+from infogan_dist.training.nonfinite import Statistics, gradient_norm, poison_nonfinite
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_loss_that_is_not_finite_tells_of_itself_in_every_gradient(value: float) -> None:
     weight = torch.ones(3, requires_grad=True)
-    telling(weight.sum() * 2).backward()
+    poison_nonfinite(weight.sum() * 2).backward()
     assert torch.equal(weight.grad, torch.full((3,), 2.0))  # type: ignore[arg-type]
     weight.grad = None
     loss = weight.sum() * 0 + torch.tensor(value)  # its own gradient is 0: nothing would show
-    telling(loss).backward()
+    poison_nonfinite(loss).backward()
     assert weight.grad is not None
     assert weight.grad.isnan().all()
 

@@ -19,34 +19,34 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
 from infogan_dist.training.batches import BatchStream
-from infogan_dist.training.loop import build_game
-from infogan_dist.training.modules import build_sides, owned_networks
+from infogan_dist.training.engine import PlainEngine
+from infogan_dist.training.modules import build_modules, owned_networks
+from infogan_dist.training.optimizers import build_optimizers, set_rates
 from infogan_dist.training.probe import Probe
-from infogan_dist.training.run import game_state
 from infogan_dist.training.step import (
-    Game,
     MicroBatch,
-    Partners,
-    PlainEngine,
-    build_optimizers,
+    Positives,
     discriminator_step,
     fake_score,
     generator_step,
-    set_rates,
     train_step,
 )
+from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
 
 TRACE = Path(__file__).with_name("loss_trace.json")
 
 
-def plain_game(config: Config) -> Game:
-    """A game in plain PyTorch: no Accelerate."""
+def plain_game(config: Config) -> TrainState:
+    """A state in plain PyTorch: no Accelerate."""
     networks = build_networks(config).to(torch.device("cpu"), torch.float64)
-    optimizer_D, optimizer_G = build_optimizers(networks, config.objective, config.optimizer)
-    spec = LatentSpec.from_config(config.latents)
-    sides = build_sides(networks, config.objective)
-    return Game(networks, *sides, optimizer_D, optimizer_G, spec, config.objective, config.optimizer, PlainEngine())
+    owned = owned_networks(networks, config.objective)
+    optimizers, modules = (
+        build_optimizers(*owned, config.optimizer),
+        build_modules(networks, owned[0], config.objective),
+    )
+    spec, objective = LatentSpec.from_config(config.latents), config.objective
+    return TrainState(networks, *owned, *modules, *optimizers, spec, objective, config.optimizer, PlainEngine())
 
 
 def batch_of(config: Config, count: int = 6) -> MicroBatch:
@@ -180,7 +180,7 @@ def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.M
         config = tiny("x", f"train.compile={mode}", f"objective.r1_gamma={gamma}")
         cluster = Cluster(ONE_PROCESS, 1, config.processes)
         cluster.configure(config)
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         metrics = [train_step(game, batches.at(step)) for step in (1, 2, 3)]
         results.append({key: value.item() for key, value in metrics[-1].items()})
         names = {name for name, network in game.networks.named().items() if any(network is each for each in compiled)}
@@ -213,7 +213,7 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
         )
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
             probe = Probe(game, config.seed)
             for step in range(1, 7):
                 batch = batches.at(step)
@@ -243,7 +243,7 @@ def test_q_has_its_own_rate_in_the_optimizer_that_owns_it() -> None:
     for learner, owner in (("heads", 1), ("trunk", 0)):
         config = tiny("x", f"objective.information_trains={learner}", "optimizer.Q.lr=0.5")
         networks = build_networks(config)
-        optimizer = build_optimizers(networks, config.objective, config.optimizer)[owner]
+        optimizer = build_optimizers(*owned_networks(networks, config.objective), config.optimizer)[owner]
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
         assert rates[id(networks.Q.posterior.weight)] == 0.5
 
@@ -253,7 +253,7 @@ def losses() -> list[dict[str, float]]:
     config = tiny("x", "train.steps=20")
     cluster = Cluster(ONE_PROCESS, 1, config.processes)
     cluster.configure(config)
-    game, batches = build_game(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
     trace = []
     for step in range(1, 21):
         metrics = discriminator_step(game, batches.at(step)) | generator_step(game, batches.at(step))
@@ -292,8 +292,8 @@ def test_clustering_trains_fe_and_q_by_its_weight() -> None:
     gradients = []
     for weight in (0.0, 1.0, 2.0):
         game, batch = plain_game(config), batch_of(config)
-        partners = Partners(batch.reals.flip(3), torch.tensor(weight))
-        metrics = discriminator_step(game, [with_views(batch, partners=partners)])
+        positives = Positives(batch.reals.flip(3), torch.tensor(weight))
+        metrics = discriminator_step(game, [with_views(batch, positives=positives)])
         gradients.append(
             torch.cat([p.grad.flatten() for n in (game.networks.FE, game.networks.Q) for p in n.parameters()])
         )
@@ -319,7 +319,7 @@ def test_rates_follow_the_schedule_and_q_keeps_its_own() -> None:
     config = tiny("x", "objective.information_trains=trunk", "optimizer={D: {lr: 2e-4}, G: {lr: 1e-3}, Q: {lr: 5e-4}}")
     game = plain_game(config)
     for share in (0.5, 0.5, 1.0):
-        set_rates(game, share)
+        set_rates((game.optimizer_D, game.optimizer_G), share)
         rates = [group["lr"] for group in (*game.optimizer_D.param_groups, *game.optimizer_G.param_groups)]
         assert rates == pytest.approx([2e-4 * share, 2e-4 * share, 5e-4 * share, 1e-3 * share])
 
@@ -342,22 +342,22 @@ def test_a_step_that_is_not_finite_leaves_every_bit_of_its_side_and_the_next_one
     config = tiny("x", f"objective.information_trains={learner}", f"networks.norm_D={norm_D}")
     game, batch = plain_game(config), batch_of(config)
     train_step(game, [batch])
-    before = game_state(game)
+    before = game.state_dict()
     broken = (
         replace(batch, reals=batch.reals * math.nan) if side == "D" else replace(batch, latent=batch.latent * math.nan)
     )
     kept = {stem: {name: tensor.clone() for name, tensor in tensors.items()} for stem, tensors in before.items()}
     norms = train_step(game, [broken])
     assert not norms[f"gradient/{side}"].isfinite()
-    of_D, of_G = owned_networks(game.networks, game.objective)
+    of_D, of_G = game.owned_by_D, game.owned_by_G
     skipped = (
         [*of_D, "optimizer_D"] if side == "D" else [*of_G, "optimizer_G", *of_D, "optimizer_D"]
     )  # broken fakes break D too
     for stem in skipped:
-        for name, tensor in game_state(game)[stem].items():
+        for name, tensor in game.state_dict()[stem].items():
             assert torch.equal(tensor, kept[stem][name]), (stem, name)
     assert norms["gradient/G"].isfinite() == (side == "D")
     good = train_step(game, [batch])
     assert good["gradient/D"].isfinite()
     assert good["gradient/G"].isfinite()
-    assert all(tensor.isfinite().all() for tensors in game_state(game).values() for tensor in tensors.values())
+    assert all(tensor.isfinite().all() for tensors in game.state_dict().values() for tensor in tensors.values())

@@ -18,7 +18,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.doctor import doctor
 from infogan_dist.distributed import trackers
 from infogan_dist.errors import UserError
-from infogan_dist.training import loop as training
+from infogan_dist.training import trainer
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, tiny
 
@@ -81,7 +81,7 @@ def tensorboard(run: Path) -> Any:
 
 
 def broken_after(last: int) -> Callable[..., None]:
-    real = training.update_average
+    real = trainer.update_average
 
     def update_average(networks: Any, config: Any, step: int, skip: Any) -> None:
         if step > last:
@@ -94,7 +94,7 @@ def broken_after(last: int) -> Callable[..., None]:
 def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train to step 5, of which steps after the checkpoint of step 4 are lost, and then to the end."""
     with monkeypatch.context() as patch:
-        patch.setattr(training, "update_average", broken_after(5))
+        patch.setattr(trainer, "update_average", broken_after(5))
         with pytest.raises(RuntimeError, match="broken"):
             train(config, ONE_PROCESS)
     train(config, ONE_PROCESS)

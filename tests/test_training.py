@@ -21,9 +21,10 @@ from infogan_dist.diagnostics.debug import debug, debug_config, has_deterministi
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.sampling.curves import write_curves
-from infogan_dist.training import loop as training
+from infogan_dist.training import trainer
 from infogan_dist.training.loop import train
-from infogan_dist.training.step import Game, MicroBatch
+from infogan_dist.training.step import MicroBatch
+from infogan_dist.training.train_state import TrainState
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 
@@ -76,16 +77,18 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 ) -> None:
     learns = f"objective.information_trains={learner}"
     train(tiny(tmp_path / "whole", learns), ONE_PROCESS)
-    real_step = training.train_step
+    real_step = trainer.train_step
     for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
 
-        def broken(game: Game, batch: list[MicroBatch], left: list[int] = [stop_after]) -> dict[str, torch.Tensor]:  # noqa: B006
+        def broken(
+            game: TrainState, batch: list[MicroBatch], left: list[int] = [stop_after]
+        ) -> dict[str, torch.Tensor]:  # noqa: B006
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
             return real_step(game, batch)
 
-        monkeypatch.setattr(training, "train_step", broken)
+        monkeypatch.setattr(trainer, "train_step", broken)
         with pytest.raises(KeyboardInterrupt):
             train(
                 tiny(tmp_path / "broken", learns, "train.steps=9" if stop_after == 5 else "train.steps=6"), ONE_PROCESS
@@ -99,16 +102,16 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 
 def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(tmp_path / "whole"), ONE_PROCESS)
-    real_step = training.train_step
+    real_step = trainer.train_step
     calls = []
 
-    def signalled(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def signalled(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return real_step(game, batch)
 
-    monkeypatch.setattr(training, "train_step", signalled)
+    monkeypatch.setattr(trainer, "train_step", signalled)
     with pytest.raises(StoppedBySignal, match="after step 3"):
         train(tiny(tmp_path / "stopped"), ONE_PROCESS)
     assert (tmp_path / "stopped" / "PREEMPTED").exists()
@@ -149,7 +152,7 @@ def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.M
     origin, fork = str(tmp_path / "run/checkpoints/step-00000002"), tmp_path / "fork"
     for fails_after, kept in ((3, []), (5, [4])):  # before its first checkpoint, and after it
         with monkeypatch.context() as patch:
-            patch.setattr(training, "update_average", failing_after(fails_after))
+            patch.setattr(trainer, "update_average", failing_after(fails_after))
             with pytest.raises(RuntimeError, match="broken"):
                 train(tiny(fork), ONE_PROCESS, resume=origin)
         assert [step_of(path) for path in folders(fork / "checkpoints")] == kept
@@ -163,7 +166,7 @@ def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.M
 
 
 def failing_after(last: int) -> Callable[..., None]:
-    real = training.update_average
+    real = trainer.update_average
 
     def update_average(networks: Any, config: Any, step: int, skip: Any) -> None:
         if step > last:
@@ -236,7 +239,7 @@ def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
     warns = []
     real_step = debugging.generator_step
 
-    def generator_step(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def generator_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
         warns.append(torch.is_deterministic_algorithms_warn_only_enabled())
         metrics = real_step(game, batch)
         with torch.no_grad():
@@ -253,7 +256,7 @@ def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
 def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_step = debugging.discriminator_step
 
-    def discriminator_step(game: Game, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def discriminator_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             next(game.networks.G.parameters()).add_(1e-9)
         return real_step(game, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -20,18 +20,17 @@ from infogan_dist.data.sources import ImageSource, open_images
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import Diverged, InfoganError, UserError
-from infogan_dist.training.batches import BatchStream
-from infogan_dist.training.ema import update_average
-from infogan_dist.training.loop import build_game
-from infogan_dist.training.modules import owned_networks, without_gradient
+from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.probe import Probe
-from infogan_dist.training.run import Run, game_state
-from infogan_dist.training.step import Game, MicroBatch, discriminator_step, generator_step
+from infogan_dist.training.run import Run
+from infogan_dist.training.step import MicroBatch, discriminator_step, generator_step
+from infogan_dist.training.train_state import TrainState
+from infogan_dist.training.trainer import Trainer
 
 STEPS = 3
 IMAGES = 8  # images in a step, at most about so many
 
-Update = Callable[[Game, list[MicroBatch]], dict[str, Tensor]]
+Update = Callable[[TrainState, Sequence[MicroBatch]], dict[str, Tensor]]
 
 
 def debug(config: Config, launch: Launch) -> None:
@@ -58,15 +57,13 @@ def debug(config: Config, launch: Launch) -> None:
         _check_repeats(config, cluster, source)
         repeats = "the first step" if has_deterministic_kernels(config, cluster.device) else "the first D step"
         checked.append(f"{repeats} computed twice gives the same bits")
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
-        with Run(config, cluster, game, None, images=fingerprint(source), debug=True) as run:
+        trainer = Trainer(config, cluster, source)
+        with Run(config, cluster, trainer, None, images=fingerprint(source), debug=True) as run:
             for step in run.remaining_steps():
-                metrics = _checked_step(game, batches.at(step))
-                run.record(step, metrics)
-                update_average(game.networks, config.train, step, metrics["gradient/G"])
+                run.record(step, trainer.average(step, _checked_step(trainer.state, trainer.begin(step))))
             run.save_pictures(config.train.steps)
             run.save_checkpoint(config.train.steps)
-            _check_saved(config, game)
+            _check_saved(config, trainer.state)
         checked.append(
             "every parameter gets a gradient; the D step leaves G, and the G step FE and D, frozen bit for bit"
         )
@@ -105,19 +102,23 @@ def _watched(strict: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-def _checked_step(game: Game, batch: list[MicroBatch]) -> dict[str, Tensor]:
-    of_D, of_G = owned_networks(game.networks, game.objective)
-    metrics = _checked_update(discriminator_step, game, batch, trains=of_D, leaves=of_G)
-    metrics |= _checked_update(generator_step, game, batch, trains=of_G, leaves=of_D)
-    game.engine.end_step()
-    return metrics | Probe(game, seed=0)(batch)
+def _checked_step(state: TrainState, batch: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    of_D, of_G = state.owned_by_D, state.owned_by_G
+    metrics = _checked_update(discriminator_step, state, batch, trains=of_D, leaves=of_G)
+    metrics |= _checked_update(generator_step, state, batch, trains=of_G, leaves=of_D)
+    state.engine.end_step()
+    return metrics | Probe(state, seed=0)(batch)
 
 
 def _checked_update(
-    update: Update, game: Game, batch: list[MicroBatch], trains: dict[str, nn.Module], leaves: dict[str, nn.Module]
+    update: Update,
+    state: TrainState,
+    batch: Sequence[MicroBatch],
+    trains: dict[str, nn.Module],
+    leaves: dict[str, nn.Module],
 ) -> dict[str, Tensor]:
     before = _snapshot(leaves)
-    metrics = update(game, batch)
+    metrics = update(state, batch)
     for name, tensor in _snapshot(leaves).items():
         if not torch.equal(tensor, before[name]):
             raise InfoganError(f"{update.__name__} changed {name}, which it must leave frozen")
@@ -133,19 +134,23 @@ def _checked_update(
 def _check_repeats(config: Config, cluster: Cluster, source: ImageSource) -> None:
     states = []
     for _ in range(2):
-        game, batches = build_game(config, cluster), BatchStream(config, cluster, source)
-        _checked_step(game, batches.at(1))
+        trainer = Trainer(config, cluster, source)
+        _checked_step(trainer.state, trainer.begin(1))
         strict = has_deterministic_kernels(config, cluster.device)
-        repeated = game.networks.named() if strict else {"FE": game.networks.FE, "D": game.networks.D}
+        repeated = (
+            trainer.state.networks.named()
+            if strict
+            else {"FE": trainer.state.networks.FE, "D": trainer.state.networks.D}
+        )
         states.append(_snapshot(repeated))
     for name, tensor in states[0].items():
         if not torch.equal(tensor, states[1][name]):
             raise InfoganError(f"the first step is not repeatable: {name} differs between two computations")
 
 
-def _check_saved(config: Config, game: Game) -> None:
+def _check_saved(config: Config, state: TrainState) -> None:
     saved = checkpoints.find(Path(config.output)).load()
-    for stem, tensors in game_state(game).items():
+    for stem, tensors in state.state_dict().items():
         for name, tensor in tensors.items():
             if not torch.equal(tensor.cpu(), saved[stem][name]):
                 raise InfoganError(f"{stem}.{name} reads back different from what was saved")

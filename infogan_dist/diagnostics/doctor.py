@@ -26,7 +26,7 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.freeze import frozen
-from infogan_dist.training.modules import owned_networks, without_gradient
+from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.schedule import unfinished
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
@@ -119,7 +119,7 @@ def check_data(run: Rehearsal) -> Findings:
 
 def check_range(run: Rehearsal) -> Findings:
     """The reals lie where G's images can."""
-    G = run.game.networks.G
+    G = run.state.networks.G
     with torch.no_grad(), frozen(G), run.cluster.autocast():
         low, high = _extremes(run, G(run.batch.latent))
     starts = f"G's first images lie in {low:.2f} to {high:.2f}"
@@ -144,7 +144,7 @@ def check_schedule(run: Rehearsal) -> Findings:
 
 
 def check_networks(run: Rehearsal) -> Findings:
-    named = {name: network for name, network in run.game.networks.named().items() if name != "G_ema"}
+    named = {name: network for name, network in run.state.networks.named().items() if name != "G_ema"}
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
     yield ok(f"parameters {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
 
@@ -171,8 +171,7 @@ def check_step(run: Rehearsal) -> Findings:
     wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         yield problem(f"the first step's {', '.join(wrong)} not finite; lower the rates or the weights")
-    of_D, of_G = owned_networks(run.game.networks, run.game.objective)
-    unused = without_gradient(of_D | of_G)
+    unused = without_gradient(run.state.owned_by_D | run.state.owned_by_G)
     if unused:
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
         yield problem(f"no gradient for {', '.join(unused[:3])}{more}; use it in its side's loss or remove it")
@@ -182,7 +181,7 @@ def check_step(run: Rehearsal) -> Findings:
 
 
 def check_memory(run: Rehearsal) -> Findings:
-    parts = StepMemory.of(run.game.networks, activations=run.step[1])
+    parts = StepMemory.of(run.state.networks, activations=run.step[1])
     listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
     text = f"{_size(parts.total)} a process ({listed}), {_size(run.free)} free"
     short = run.cluster.poll(parts.total > run.free).get(True)
@@ -195,7 +194,7 @@ def check_memory(run: Rehearsal) -> Findings:
 
 def check_disk(run: Rehearsal) -> Findings:
     output, keep = Path(run.config.output), run.config.checkpoint.keep
-    size = StepMemory.of(run.game.networks).checkpoint
+    size = StepMemory.of(run.state.networks).checkpoint
     exists = next(path for path in (output, *output.absolute().parents) if path.exists())
     saved, free = run.cluster.on_main(
         lambda: (len(checkpoints.folders(output / "checkpoints")), shutil.disk_usage(exists).free)
@@ -242,7 +241,7 @@ def _extremes(run: Rehearsal, images: Tensor) -> tuple[float, float]:
 def _gradient_bytes(run: Rehearsal) -> list[int]:
     """What each side reduces in a step."""
     halved = run.config.processes.compress_gradients == "bf16"
-    sides = owned_networks(run.game.networks, run.game.objective)
+    sides = run.state.owned_by_D, run.state.owned_by_G
     owned = [[p for network in side.values() for p in network.parameters()] for side in sides]
     return [sum(p.numel() * (2 if halved else p.element_size()) for p in parameters) for parameters in owned]
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from infogan_dist.networks import Networks
-from infogan_dist.training.step import Game, MicroBatch, discriminator_step, draw, generator_step
+from infogan_dist.training.step import MicroBatch, discriminator_step, draw, generator_step
+from infogan_dist.training.train_state import TrainState
 
 
 class StepMemory(NamedTuple):
@@ -67,22 +68,22 @@ def kept_for_backward(known: Iterable[Tensor]) -> Iterator[KeptBytes]:
         yield kept
 
 
-def measured_step(game: Game, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
-    """One step on one micro-batch, which trains the game: its metrics, and the bytes of its activations.
+def measured_step(state: TrainState, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
+    """One step on one micro-batch, which trains the state: its metrics, and the bytes of its activations.
 
     A step of several micro-batches needs no more than that of one: it frees G's graph before the D step.
     """
-    weights = [parameter for network in game.networks.named().values() for parameter in network.parameters()]
+    weights = [parameter for network in state.networks.named().values() for parameter in network.parameters()]
     drawn = [batch.latent, batch.codes.categorical, batch.codes.continuous]  # parts of many steps' draws
     drawn += [view.draws for view in (batch.view_D, batch.view_G) if view is not None]
     known = [*weights, *drawn]
     with kept_for_backward(known) as by_drawing:
-        fakes = draw(game, batch)
+        fakes = draw(state, batch)
     with kept_for_backward(known) as by_D:
-        metrics = discriminator_step(game, [batch], fakes)
+        metrics = discriminator_step(state, [batch], fakes)
     with kept_for_backward(known) as by_G:
-        metrics |= generator_step(game, [batch], fakes)
-    game.engine.end_step()
+        metrics |= generator_step(state, [batch], fakes)
+    state.engine.end_step()
     return metrics, by_drawing.total + max(by_D.total, by_G.total)
 
 

@@ -28,7 +28,8 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.randomness import DataOrder
 from infogan_dist.training.batches import BatchStream
-from infogan_dist.training.loop import build_game, facts_of
+from infogan_dist.training.loop import facts_of
+from infogan_dist.training.train_state import build_train_state
 
 PATIENCE = 5  # seconds for a download server to answer
 
@@ -71,13 +72,13 @@ class Rehearsal:
             self._read(grey, fingerprint(grey))
         sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
         self.free = free_bytes(cluster.device) // sharers
-        self.game = build_game(self.config, cluster)
+        self.state = build_train_state(self.config, cluster)
 
     @cached_property
     def step(self) -> tuple[dict[str, float], int]:
-        """The metrics of one real step on the first micro-batch, which trains the game, and the bytes of its activations."""
+        """The metrics of one real step on the first micro-batch, which trains the networks, and the bytes of its activations."""
         try:
-            metrics, activations = measured_step(self.game, self.batch)
+            metrics, activations = measured_step(self.state, self.batch)
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise

@@ -33,7 +33,7 @@ class Cluster(Group):
         super().__init__(launch, threads, processes)
         self.traffic = Traffic()
         self._accelerator: Accelerator | None = None
-        self._rehearsing = False
+        self._warming_up = False
 
     def close(self) -> None:
         self._drop_accelerator()
@@ -54,17 +54,18 @@ class Cluster(Group):
         )
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
 
-    def prepare(self, side: nn.Module, *not_owned: nn.Module) -> nn.Module:
-        """A side ready to train: on the device, in the run's precision, its gradients reduced once but for `not_owned`'s."""
-        name = type(side).__name__
-        for module in side.modules():
-            if type(module) is BatchNorm and self.processes > 1:
-                module.parts = self.processes
-                module.gather_parts = gather_from(self.processes, self.rank, self.traffic)
+    def prepare(self, module: nn.Module, *not_owned: nn.Module) -> nn.Module:
+        """A module ready to train: on the device, in the run's precision, under DDP on several processes. DDP reduces its
+        gradients once, without those of the `not_owned` networks in it."""
+        name = type(module).__name__
+        for layer in module.modules():
+            if type(layer) is BatchNorm and self.processes > 1:
+                layer.parts = self.processes
+                layer.gather_parts = gather_from(self.processes, self.rank, self.traffic)
         alone = self.processes == 1
         with frozen(*not_owned), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
             warnings.filterwarnings("ignore", ".*broadcast_buffers.*", FutureWarning)  # Accelerate knows no other word
-            prepared = cast(nn.Module, self._accelerate.prepare_model(side, evaluation_mode=alone))
+            prepared = cast(nn.Module, self._accelerate.prepare_model(module, evaluation_mode=alone))
         # a convolution of one channel: the strides it does not use differ, and nothing is slower for it
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         reduce_gradients(prepared, name, self._compression, self.traffic)
@@ -79,18 +80,18 @@ class Cluster(Group):
     def prepare_optimizer(self, optimizer: Optimizer) -> Optimizer:
         return cast(Optimizer, self._accelerate.prepare_optimizer(optimizer))
 
-    def settle(self, networks: Iterable[nn.Module], step: Callable[[], object]) -> None:
+    def warm_up_ddp(self, networks: Iterable[nn.Module], step: Callable[[], object]) -> None:
         """Run `step` once without its effect on the networks and optimizers, before the first step of this process.
 
-        DDP lays its buckets out anew after their first use, and the order of a sum depends on the layout: settled, a
+        DDP lays its buckets out anew after their first use, and the order of a sum depends on the layout: warmed up, a
         resumed run adds in the same order as one that was never interrupted, on any number of ranks.
         """
         if self.processes == 1:
             return
         before = [(network, copy.deepcopy(network.state_dict())) for network in networks]
-        self._rehearsing = True
+        self._warming_up = True
         step()
-        self._rehearsing = False
+        self._warming_up = False
         for network, state in before:
             network.load_state_dict(state)
             network.zero_grad()
@@ -102,9 +103,9 @@ class Cluster(Group):
         self.enters("forward of G alone")
         return self._accelerate.autocast()
 
-    def gradients_of(self, side: nn.Module, last: bool) -> AbstractContextManager[None]:
-        self.enters(f"forward and backward of {type(getattr(side, 'module', side)).__name__}")
-        return nullcontext() if last else self._accelerate.no_sync(side)
+    def gradients_of(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
+        self.enters(f"forward and backward of {type(getattr(module, 'module', module)).__name__}")
+        return nullcontext() if last else self._accelerate.no_sync(module)
 
     def backward(self, loss: Tensor) -> None:
         self._accelerate.backward(loss)
@@ -116,11 +117,11 @@ class Cluster(Group):
         return gathered(statistic.flatten()).mean(0).view_as(statistic)
 
     def unscale(self, optimizer: Optimizer) -> None:
-        if self._scaler is not None and not self._rehearsing:
+        if self._scaler is not None and not self._warming_up:
             self._scaler.unscale_(_unwrapped(optimizer))
 
     def update(self, optimizer: Optimizer, skip: Tensor) -> None:
-        if self._rehearsing:
+        if self._warming_up:
             return
         if self._scaler is None:
             masked(_unwrapped(optimizer), skip)
@@ -129,7 +130,7 @@ class Cluster(Group):
             self._scaler.step(_unwrapped(optimizer))  # it skips what is not finite by itself
 
     def end_step(self) -> None:
-        if self._scaler is not None and not self._rehearsing:
+        if self._scaler is not None and not self._warming_up:
             self._scaler.update()
 
     # What is ours

@@ -18,7 +18,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.randomness import Stream
 from infogan_dist.training.schedule import annealing, clustering_weight
-from infogan_dist.training.step import MicroBatch, Partners
+from infogan_dist.training.step import MicroBatch, Positives
 
 DRAWN_AT_ONCE = 8192  # images: a draw is some hundred small operations, however many rows it has
 
@@ -80,12 +80,12 @@ class BatchStream:
         views = {
             name: View(self._config.views, drawn[name], strength) for name in ("D", "G", "partner") if name in drawn
         }
-        partners = None
+        positives = None
         for images in partner_images:
             weight = clustering_weight(self._config.objective, images_before(self._config, step))
-            partners = Partners(views["partner"](images), torch.full_like(strength, weight))
+            positives = Positives(views["partner"](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
-        return MicroBatch(reals, drawn["latent"], codes, views.get("D"), views.get("G"), partners)
+        return MicroBatch(reals, drawn["latent"], codes, views.get("D"), views.get("G"), positives)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config.objective, images_before(self._config, step)) > 0

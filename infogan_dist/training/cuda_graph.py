@@ -12,7 +12,8 @@ from torch import Tensor
 
 from infogan_dist.data.augmentation import View
 from infogan_dist.latents import Codes
-from infogan_dist.training.step import Game, MicroBatch, Partners, train_step
+from infogan_dist.training.step import MicroBatch, Positives, train_step
+from infogan_dist.training.train_state import TrainState
 
 WARM_UP = 3  # plain steps first, in which the libraries choose kernels and Adam makes its state (torch's notes on CUDA graphs)
 
@@ -42,14 +43,14 @@ class Recorder:
 
 
 class GraphedStep:
-    """`train_step` of one game, called with micro-batches of one shape. Where these get more parts it starts
+    """`train_step` of one state, called with micro-batches of one shape. Where these get more parts it starts
     anew. The first calls run it plainly, the next records it.
 
     The metrics that a call returns are overwritten by the next.
     """
 
-    def __init__(self, game: Game, recorder: Recorder | None = None):
-        self._game, self._recorder = game, recorder or Recorder()
+    def __init__(self, state: TrainState, recorder: Recorder | None = None):
+        self._state, self._recorder = state, recorder or Recorder()
         self._inputs: list[MicroBatch] = []
         self._metrics: dict[str, Tensor] = {}
         self._plain_steps = 0
@@ -72,7 +73,7 @@ class GraphedStep:
         return self._metrics
 
     def _step(self) -> None:
-        self._metrics = train_step(self._game, self._inputs)
+        self._metrics = train_step(self._state, self._inputs)
 
 
 def _all(micro_batches: Sequence[MicroBatch]) -> list[Tensor]:
@@ -92,6 +93,6 @@ def _like(part: Any) -> Any:
     """The same with tensors of its own."""
     if isinstance(part, Tensor):
         return torch.empty_like(part)
-    if not isinstance(part, (MicroBatch, Codes, View, Partners)):
+    if not isinstance(part, (MicroBatch, Codes, View, Positives)):
         return part
     return replace(part, **{field.name: _like(getattr(part, field.name)) for field in fields(part)})

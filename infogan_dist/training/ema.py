@@ -12,12 +12,12 @@ RAMP = 0.05  # the half-life is at most this share of the images seen (Karras et
 
 
 @torch.no_grad()
-def update_average(networks: Networks, train: TrainConfig, step: int, norm_G: Tensor) -> None:
-    """Move G_ema's weights towards G's after `step`, and copy its buffers (running statistics). It rests where G's update was
-    skipped: `norm_G`, [], of its gradient is not finite. Does not wait for the device."""
+def update_average(networks: Networks, train: TrainConfig, step: int, grad_norm_G: Tensor) -> None:
+    """Move G_ema's weights towards G's after `step`, and copy G's buffers (running statistics). The weights stay where G's update
+    was skipped: `grad_norm_G`, [], is not finite. Does not wait for the device."""
     keep = ema_decay(train.ema_half_life_images, step * train.global_batch, train.global_batch)
     ours, theirs = ([p.detach() for p in network.parameters()] for network in (networks.G_ema, networks.G))
-    moves = torch.full_like(norm_G, 1 - keep, dtype=ours[0].dtype) * norm_G.isfinite()
+    moves = torch.full_like(grad_norm_G, 1 - keep, dtype=ours[0].dtype) * grad_norm_G.isfinite()
     torch._foreach_lerp_(ours, theirs, weights=[moves.expand_as(each) for each in ours])
     for average, newest in zip(networks.G_ema.buffers(), networks.G.buffers(), strict=True):
         average.copy_(newest)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-
-from torch import Tensor
 
 from infogan_dist.checkpoints.resume import admit
 from infogan_dist.checkpoints.run_lock import WAIT, wait_while_stopping
@@ -18,19 +14,13 @@ from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_trackers
-from infogan_dist.errors import StoppedBySignal, UserError
-from infogan_dist.latents import LatentSpec
-from infogan_dist.networks import build_networks, compile_networks
-from infogan_dist.training.batches import BatchStream, images_before
-from infogan_dist.training.cuda_graph import GraphedStep
-from infogan_dist.training.ema import update_average
-from infogan_dist.training.modules import build_sides, owned_networks
+from infogan_dist.errors import StoppedBySignal
 from infogan_dist.training.probe import Probe
 from infogan_dist.training.profiling import not_profiled, profiled
 from infogan_dist.training.run import Run
-from infogan_dist.training.schedule import annealing, unfinished
+from infogan_dist.training.schedule import unfinished
 from infogan_dist.training.signals import StopRequest
-from infogan_dist.training.step import Game, MicroBatch, build_optimizers, set_rates, train_step
+from infogan_dist.training.trainer import Trainer
 
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
 
@@ -59,26 +49,22 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         if warning := unfinished(config):
             cluster.announce(f"warning: {warning}")
         cluster.configure(config)
-        game = build_game(config, cluster)
-        batches, take_step = BatchStream(config, cluster, source), stepper(config, cluster, game)
-        probe = Probe(game, config.seed)
+        trainer = Trainer(config, cluster, source)
+        probe = Probe(trainer.state, config.seed)
         if cluster.any(stop.requested):
             raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with (
-            Run(config, cluster, game, admission.checkpoint, batches.images_of, images, admission.resumed_from) as run,
+            Run(config, cluster, trainer, admission.checkpoint, images, admission.resumed_from) as run,
             profiling as step_is_done,
         ):
-            cluster.settle(game.networks.named().values(), lambda: train_step(game, batches.at(run.first_step)))
+            trainer.warm_up_ddp(run.first_step)
             stop.when_requested(run.mark_stopping)
             for step in run.remaining_steps():
-                batch = batches.at(step)
-                set_rates(game, annealing(config.schedule, images_before(config, step)))
-                metrics = take_step(batch)
-                update_average(game.networks, config.train, step, metrics["gradient/G"])
+                metrics = trainer.step(step)
                 run.watch(step, metrics)
                 if run.due(config.log.every, step):
-                    run.record(step, metrics | probe(batch))
+                    run.record(step, metrics | probe(trainer.batch))
                 if run.due(config.sample.every, step):
                     run.save_pictures(step)
                 if config.evaluate.every and run.due(config.evaluate.every, step):
@@ -105,34 +91,3 @@ def facts_of(config: Config, images: Fingerprint) -> dict[str, object]:
     """What must be the same wherever a process of this run was started, by the name a user knows it by."""
     of_images = {"the number of images": images.images, "the checksum of some images": images.checksum}
     return {key: value for key, value in dotted(config).items() if key not in A_HOSTS_OWN} | of_images
-
-
-def build_game(config: Config, cluster: Cluster) -> Game:
-    """Networks from the seed, the two sides as the cluster wraps them, and their optimizers. Every rank calls it."""
-    networks = build_networks(config).to(cluster.device, cluster.dtype)
-    compile_networks(networks, config)
-    discriminator_side, generator_side = build_sides(networks, config.objective)
-    optimizer_D, optimizer_G = build_optimizers(networks, config.objective, config.optimizer)
-    not_of_G, _ = owned_networks(networks, config.objective)
-    return Game(
-        networks=networks,
-        discriminator_side=cluster.prepare(discriminator_side),
-        generator_side=cluster.prepare(generator_side, *not_of_G.values()),
-        optimizer_D=cluster.prepare_optimizer(optimizer_D),
-        optimizer_G=cluster.prepare_optimizer(optimizer_G),
-        spec=LatentSpec.from_config(config.latents),
-        objective=config.objective,
-        optimizer=config.optimizer,
-        engine=cluster,
-    )
-
-
-def stepper(config: Config, cluster: Cluster, game: Game) -> Callable[[Sequence[MicroBatch]], dict[str, Tensor]]:
-    """How this run takes a step: `train_step` with its game, or a graph of it. Raises UserError where none can be recorded."""
-    if not config.train.cuda_graph:
-        return partial(train_step, game)
-    if cluster.device.type != "cuda" or cluster.processes > 1:
-        raise UserError(
-            f"train.cuda_graph = true needs one process on a GPU; here {cluster.processes} on {cluster.device.type}"
-        )
-    return GraphedStep(game)

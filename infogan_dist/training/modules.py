@@ -1,6 +1,6 @@
-"""The units of work: two modules, each called once per update, so that a wrapper reduces each exactly once.
+"""The two modules that DDP wraps. Each is called once per update, so that DDP reduces its gradients exactly once.
 
-Where the information term trains the trunk, Q belongs to the discriminator's side; where it trains the heads, to the generator's.
+Q is owned by D's update where the information term trains the trunk, by G's where it trains the heads.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from infogan_dist.config.model import ObjectiveConfig
-from infogan_dist.losses import squared_slopes
+from infogan_dist.losses import squared_gradients
 from infogan_dist.networks import Networks
 from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes; Q's outputs [B, posterior_dim], where this side owns Q, on the fakes, on their views and on
-    reals and their partners, where there are any; D's squared slopes [B] at reals and fakes where they are penalised."""
+    """Logits [B, 1] of reals and fakes. Q's outputs [B, posterior_dim], where D's update owns Q: on the fakes, and where given on
+    their views, and on the reals and their positives. D's squared gradient norms [B] at reals and fakes, where penalised."""
 
     real_logits: Tensor
     fake_logits: Tensor
     fake_posterior: Tensor | None
     view_posterior: Tensor | None
     real_posterior: Tensor | None
-    partner_posterior: Tensor | None
-    real_slopes: Tensor | None
-    fake_slopes: Tensor | None
+    positive_posterior: Tensor | None
+    real_gradients: Tensor | None
+    fake_gradients: Tensor | None
 
 
 class GeneratorOutput(NamedTuple):
@@ -42,9 +42,9 @@ class GeneratorOutput(NamedTuple):
     view_posterior: Tensor | None
 
 
-class DiscriminatorSide(nn.Module):
-    """FE and D (and Q, where it learns here). D judges reals and fakes; Q reads the fakes, and `views` of them and the reals with
-    their `partners`, where there are any. Each of these is normalised by itself, by one set of weights."""
+class DiscriminatorModule(nn.Module):
+    """FE and D, and Q where D's update owns it. D scores reals and fakes; Q reads the fakes, and where given `views` of them, and
+    the reals with their `positives`. Each batch has its own batch statistics; all share one set of weights."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
@@ -52,46 +52,48 @@ class DiscriminatorSide(nn.Module):
         self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
 
     def forward(
-        self, reals: Tensor, fakes: Tensor, views: Tensor | None = None, partners: Tensor | None = None
+        self, reals: Tensor, fakes: Tensor, views: Tensor | None = None, positives: Tensor | None = None
     ) -> DiscriminatorOutput:
-        others = [images for images in (views, partners) if images is not None]
-        real_slopes = fake_slopes = None
+        others = [images for images in (views, positives) if images is not None]
+        real_gradients = fake_gradients = None
         if self._penalises_reals or self._penalises_fakes:
             with parametrize.cached():  # a spectral norm iterates once, not once for each of its passes
-                real_features, real_logits, real_slopes = self._judge(reals, self._penalises_reals)
-                fake_features, fake_logits, fake_slopes = self._judge(fakes, self._penalises_fakes)
-                rest = _apart(self.FE, others) if others else []
+                real_features, real_logits, real_gradients = self._score(reals, self._penalises_reals)
+                fake_features, fake_logits, fake_gradients = self._score(fakes, self._penalises_fakes)
+                rest = _each_normalised(self.FE, others) if others else []
         else:  # one pass over all is faster
-            real_features, fake_features, *rest = _apart(self.FE, [reals, fakes, *others])
-            real_logits, fake_logits = _apart(self.D, [real_features, fake_features])
+            real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
+            real_logits, fake_logits = _each_normalised(self.D, [real_features, fake_features])
         read = {"fake": fake_features}
         if views is not None:
             read["view"] = rest[0]
-        if partners is not None:
-            read |= {"real": real_features, "partner": rest[-1]}
-        posteriors = {} if self.Q is None else dict(zip(read, _apart(self.Q, list(read.values())), strict=True))
+        if positives is not None:
+            read |= {"real": real_features, "positive": rest[-1]}
+        posteriors = (
+            {} if self.Q is None else dict(zip(read, _each_normalised(self.Q, list(read.values())), strict=True))
+        )
         return DiscriminatorOutput(
             *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("view")),
-            *(posteriors.get("real"), posteriors.get("partner"), real_slopes, fake_slopes),
+            *(posteriors.get("real"), posteriors.get("positive"), real_gradients, fake_gradients),
         )
 
-    def _judge(self, images: Tensor, with_slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features, logits and, where asked, squared slopes; these in the weights' precision whatever the autocast."""
-        if not with_slopes:
+    def _score(self, images: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features, logits and, where asked, D's squared gradient norms; with these, without autocast."""
+        if not with_gradients:
             features = self.FE(images)
             return features, self.D(features), None
         with torch.autocast(images.device.type, enabled=False):
             images = images.to(next(self.FE.parameters()).dtype).detach().requires_grad_()
             features = self.FE(images)
             logits = self.D(features)
-            return features, logits, squared_slopes(logits, images)
+            return features, logits, squared_gradients(logits, images)
 
 
-class GeneratorSide(nn.Module):
-    """G, and FE, D and Q on the images it drew. What G's optimizer does not own is frozen during its step.
+class GeneratorModule(nn.Module):
+    """G, and FE, D and Q on G's images. What G's optimizer does not own is frozen during its step.
 
-    Called with G's images rather than their latents: the D step judges the same ones, so that G draws once. Q also reads `views`
-    of them, where there are any; D also judges `reals`, where fakes are compared with them.
+    It takes G's images rather than their latents: the D step scores the same ones, so that G draws once. Q also reads `views` of
+    them where given; D also scores `reals` where fakes are compared with them.
     """
 
     def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
@@ -100,16 +102,16 @@ class GeneratorSide(nn.Module):
 
     def forward(self, fakes: Tensor, views: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
         others = [images for images in (views, reals) if images is not None]
-        fake_features, *rest = _apart(self.FE, [fakes, *others])
-        judged = [fake_features] if reals is None else [fake_features, rest[-1]]
-        fake_logits, real_logits = [*_apart(self.D, judged), None][:2]
+        fake_features, *rest = _each_normalised(self.FE, [fakes, *others])
+        scored = [fake_features] if reals is None else [fake_features, rest[-1]]
+        fake_logits, real_logits = [*_each_normalised(self.D, scored), None][:2]
         read = [fake_features] if views is None else [fake_features, rest[0]]
-        fake_posterior, view_posterior = [*_apart(self.Q, read), None][:2]
+        fake_posterior, view_posterior = [*_each_normalised(self.Q, read), None][:2]
         return GeneratorOutput(fake_logits, real_logits, fake_posterior, view_posterior)
 
 
-def _apart(network: nn.Module, batches: list[Tensor]) -> list[Any]:
-    """The network's output for each of several batches of one size, in one pass, each normalised by itself."""
+def _each_normalised(network: nn.Module, batches: list[Tensor]) -> list[Any]:
+    """The network's output for each of several batches of one size: one pass, separate batch statistics."""
     if len(batches) == 1:
         return [network(batches[0])]
     with separate_batch_statistics(network, len(batches)):
@@ -117,7 +119,7 @@ def _apart(network: nn.Module, batches: list[Tensor]) -> list[Any]:
 
 
 def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    """The networks that D's and G's optimizer train, by name: FE + D and G, and Q with one of them."""
+    """The networks that D's and G's optimizers train, by name: FE and D, and G; Q with one of them."""
     discriminator, generator = {"FE": networks.FE, "D": networks.D}, {"G": networks.G}
     owner = discriminator if objective.information_trains == "trunk" else generator
     owner["Q"] = networks.Q
@@ -125,7 +127,7 @@ def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict
 
 
 def without_gradient(owned: Mapping[str, nn.Module]) -> list[str]:
-    """The parameters that got no gradient in their side's update, `FE.down.weight`: nothing uses them."""
+    """The parameters without a gradient after their update, such as `FE.down.weight`: nothing uses them."""
     return [
         f"{network}.{name}"
         for network, module in owned.items()
@@ -134,9 +136,10 @@ def without_gradient(owned: Mapping[str, nn.Module]) -> list[str]:
     ]
 
 
-def build_sides(networks: Networks, objective: ObjectiveConfig) -> tuple[DiscriminatorSide, GeneratorSide]:
-    discriminator, _ = owned_networks(networks, objective)
+def build_modules(
+    networks: Networks, owned_by_D: Mapping[str, nn.Module], objective: ObjectiveConfig
+) -> tuple[DiscriminatorModule, GeneratorModule]:
     return (
-        DiscriminatorSide(networks.FE, networks.D, discriminator.get("Q"), objective),
-        GeneratorSide(networks.G, networks.FE, networks.D, networks.Q),
+        DiscriminatorModule(networks.FE, networks.D, owned_by_D.get("Q"), objective),
+        GeneratorModule(networks.G, networks.FE, networks.D, networks.Q),
     )

@@ -1,6 +1,6 @@
-"""Whether an update is sound, judged and masked on the device: nothing here waits for it or reduces anything.
+"""Updates that are not finite are masked on the device. Nothing here waits for the device or reduces anything.
 
-Reduced gradients have the same bits on every rank, so that each rank comes to the same answer by itself.
+Reduced gradients have the same bits on every rank, so that every rank masks the same updates.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 
-def telling(loss: Tensor) -> Tensor:
-    """`loss`; where it is not finite, NaN with a gradient of NaN, which tells every rank of it in the reduced gradients."""
+def poison_nonfinite(loss: Tensor) -> Tensor:
+    """`loss`; where it is not finite, NaN with a gradient of NaN, so that the reduced gradients are NaN on every rank."""
     return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The joint 2-norm of all gradients, []: not finite where one of them is not."""
+    """The joint 2-norm of all gradients, []; not finite where one of them is not."""
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 class Statistics:
-    """What an update moves beside weights, as it is now: the running statistics and spectral vectors of some networks."""
+    """A copy of the running statistics and spectral vectors of some networks, from before an update."""
 
     def __init__(self, networks: Iterable[nn.Module]):
         self._moving = [buffer for network in networks for buffer in network.buffers()]

@@ -12,39 +12,40 @@ from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.losses import CodePosterior
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.randomness import Stream
-from infogan_dist.training.step import Game, MicroBatch, fake_score
+from infogan_dist.training.step import MicroBatch, fake_score
+from infogan_dist.training.train_state import TrainState
 
 PER_CLASS = 10  # images that diversity is measured on
 
 
 class Probe:
-    """Measures a game after a step. Every rank makes one; its numbers may be averaged over the ranks."""
+    """Measures a state after a step. Every rank makes one; its numbers may be averaged over the ranks."""
 
-    def __init__(self, game: Game, seed: int):
-        self._game = game
-        self._latents = game.spec.vector(alike_by_class(game.spec, Stream(seed, "diversity"))).to(
-            next(game.networks.G_ema.parameters())
+    def __init__(self, state: TrainState, seed: int):
+        self._state = state
+        self._latents = state.spec.vector(alike_by_class(state.spec, Stream(seed, "diversity"))).to(
+            next(state.networks.G_ema.parameters())
         )
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
         """D's score of the fakes after G's update, the diversity of fixed latents, and the use of each class on the reals."""
         measured = {"health/diversity": self.diversity()} | self.usage(micro_batches)
-        return fake_score(self._game, micro_batches) | measured
+        return fake_score(self._state, micro_batches) | measured
 
     @torch.no_grad()
     def diversity(self) -> Tensor:
         """How much a pixel of G_ema's images varies within a class of categorical_0: its standard deviation over z and the other
         codes, averaged over pixels and classes; images are in [-1, 1]. Near 0, G draws each class in one way."""
-        images = self._game.networks.G_ema(self._latents).double()
+        images = self._state.networks.G_ema(self._latents).double()
         deviation: Tensor = images.unflatten(0, (-1, PER_CLASS)).std(1).mean()
         return deviation
 
     @torch.no_grad()
     def usage(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
         """Q's mean probability of each class of each categorical code on the reals, `usage/categorical_0/7`."""
-        networks, spec = self._game.networks, self._game.spec
+        networks, spec = self._state.networks, self._state.spec
         shares: dict[str, list[Tensor]] = {}
-        with frozen(networks.FE, networks.Q), self._game.engine.autocast():
+        with frozen(networks.FE, networks.Q), self._state.engine.autocast():
             for batch in micro_batches:
                 output = networks.Q.forward(networks.FE.forward(batch.reals))  # `forward` is not compiled
                 posterior = CodePosterior.from_output(output, spec)

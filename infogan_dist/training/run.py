@@ -11,12 +11,10 @@ from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from infogan_dist.checkpoints.run_folder import RunFolder
-from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
-from infogan_dist.checkpoints.store import Checkpoint, Origin, State
+from infogan_dist.checkpoints.store import Checkpoint, Origin
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import Cluster
@@ -27,17 +25,16 @@ from infogan_dist.networks.batch_norm import local_buffers
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.collapse import new_signs, signs
-from infogan_dist.training.modules import owned_networks
 from infogan_dist.training.probe import derived
 from infogan_dist.training.progress import shown
 from infogan_dist.training.rollback import NORMS, BadSteps, in_words
-from infogan_dist.training.step import Game
+from infogan_dist.training.trainer import Trainer
 
 Result = TypeVar("Result")
 
 
 class Run:
-    """Opens the run folder on rank zero and puts the game in the state of `checkpoint`, if there is one.
+    """Opens the run folder on rank zero and puts the trainer in the state of `checkpoint`, if there is one.
 
     As a context it marks how the run ended. Raises UserError where the folder is in use or cannot be written.
     """
@@ -46,14 +43,13 @@ class Run:
         self,
         config: Config,
         cluster: Cluster,
-        game: Game,
+        trainer: Trainer,
         checkpoint: Checkpoint | None,
-        images_of: Callable[[int], list[int]] | None = None,
         images: Fingerprint | None = None,
         resumed_from: Sequence[Origin] = (),
         debug: bool = False,
     ):
-        self._config, self._cluster, self._game = config, cluster, game
+        self._config, self._cluster, self._state = config, cluster, trainer.state
         self._start = checkpoint.step if checkpoint else 0
         self.first_step = self._start + 1
         self._folder: RunFolder | None = None
@@ -62,7 +58,7 @@ class Run:
         if checkpoint is not None:
             self._restore(checkpoint)
             saved = checkpoint.manifest.get("bad_steps", {})
-        self._images_of = images_of or (lambda step: [])
+        self._images_of = trainer.batches.images_of
         self._data = {"data": images.model_dump()} if images else {}
         self._bad_steps = BadSteps(config.bad_steps, cluster.device, saved)
         self._resumed_from = list(resumed_from)
@@ -143,24 +139,24 @@ class Run:
         Raises Diverged on a sign of collapse where `collapse.stop` says so.
         """
         numbers = self._cluster.mean(metrics)
-        numbers |= derived(numbers, self._game.spec)
+        numbers |= derived(numbers, self._state.spec)
         images_seen = step * self._config.train.global_batch
         known, config = [*self._recent, {"images_seen": images_seen, **numbers}], self._config
-        found = signs(known, self._game.spec, config.objective, config.collapse)
+        found = signs(known, self._state.spec, config.objective, config.collapse)
         numbers["collapse/signs"] = len(found)
         self._recent.append({"images_seen": images_seen, **numbers})
         self._on_main(lambda folder: folder.record("train", step, images_seen, numbers))
         if self._trackers is not None:
             self._trackers.log(numbers, step)
         self._bar.set_postfix(shown(numbers), refresh=False)
-        for sign in new_signs(known, self._game.spec, config.objective, config.collapse):
+        for sign in new_signs(known, self._state.spec, config.objective, config.collapse):
             self._cluster.announce(f"warning: {sign.message}")
         if found and config.collapse.stop:
             raise Diverged(f"training collapsed at step {step} (collapse.stop = true): {found[0].message}")
 
     def save_pictures(self, step: int) -> None:
         """Draw the fixed-noise grids with G_ema, each rank a share, and write them and the curves on rank zero."""
-        for suffix, grid in fixed_grids(self._game.spec, self._config.seed).items():
+        for suffix, grid in fixed_grids(self._state.spec, self._config.seed).items():
             images = self._draw(grid).cpu()
             self._on_main(partial(self._write_grid, images=images, columns=grid.columns, step=step, suffix=suffix))
         self._on_main(self._write_curves)
@@ -168,7 +164,7 @@ class Run:
     def evaluate(self, step: int) -> None:
         """Measure the codes on the images that `scored_split` says: a row of metrics.jsonl, and a line for the user. Nothing else
         sees the figures."""
-        figures = evaluate_networks(self._game.networks, self._config, self._cluster)
+        figures = evaluate_networks(self._state.networks, self._config, self._cluster)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
         name, text = headline(figures, self._config.data)
@@ -176,8 +172,10 @@ class Run:
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""
-        state = {f"{stem}.{name}": t for stem, tensors in game_state(self._game).items() for name, t in tensors.items()}
-        own = {f"{stem}.{name}" for stem, n in self._game.networks.named().items() for name in local_buffers(n)}
+        state = {
+            f"{stem}.{name}": t for stem, tensors in self._state.state_dict().items() for name, t in tensors.items()
+        }
+        own = {f"{stem}.{name}" for stem, n in self._state.networks.named().items() for name in local_buffers(n)}
         self._cluster.check_agreement({name: tensor for name, tensor in state.items() if name not in own})
 
     def save_checkpoint(self, step: int, wait: bool = False) -> None:
@@ -204,13 +202,13 @@ class Run:
             self._save(facts | {"bad_steps": self._bad_steps.state()}, wait)
 
     def _save(self, facts: dict[str, Any], wait: bool) -> None:
-        state = game_state(self._game)
+        state = self._state.state_dict()
         self._on_main(lambda folder: self._note("checkpoint", folder.save_checkpoint(state, facts, wait)))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = self._cluster.on_main(checkpoint.load)
         try:
-            restore_game(self._game, state)
+            self._state.load_state_dict(state)
         except NoUsableCheckpoint as error:
             raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
         self._cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
@@ -259,8 +257,8 @@ class Run:
 
     @torch.no_grad()
     def _draw(self, grid: Grid) -> Tensor:
-        latent = self._game.spec.vector(grid.latents).to(self._cluster.device, self._cluster.dtype)
-        G_ema = self._game.networks.G_ema
+        latent = self._state.spec.vector(grid.latents).to(self._cluster.device, self._cluster.dtype)
+        G_ema = self._state.networks.G_ema
         batches = batches_of(len(latent))
         drawn = self._cluster.map_batches(batches, lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
         return drawn[: len(latent)]
@@ -294,20 +292,3 @@ class Run:
 
     def _note(self, what: str, path: object) -> None:
         self._written[what] = str(path)
-
-
-def game_state(game: Game) -> State:
-    """Everything a checkpoint holds of a game: its networks and optimizers."""
-    discriminator, generator = owned_networks(game.networks, game.objective)
-    return network_tensors(game.networks.named()) | {
-        "optimizer_D": optimizer_tensors(game.optimizer_D, discriminator),
-        "optimizer_G": optimizer_tensors(game.optimizer_G, generator),
-    }
-
-
-def restore_game(game: Game, state: State) -> None:
-    """Put back what `game_state` took. Raises NoUsableCheckpoint where it does not fit."""
-    restore_networks(game.networks.named(), state)
-    optimizers: tuple[Optimizer, ...] = (game.optimizer_D, game.optimizer_G)
-    for side, owned, optimizer in zip("DG", owned_networks(game.networks, game.objective), optimizers, strict=True):
-        restore_optimizer(optimizer, owned, state.get(f"optimizer_{side}", {}))

@@ -20,8 +20,7 @@ import torch
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.data import neighbours, stream
 from infogan_dist.sampling import grids as sampling
-from infogan_dist.training import loop as training
-from infogan_dist.training import run
+from infogan_dist.training import batches, run
 from infogan_dist.training import step as steps
 from infogan_dist.training.signals import SIGNALS
 
@@ -73,14 +72,14 @@ def inject(fault: str) -> None:
 
 def _at_step(number: int, wrap: Callable[[Act], None], act: Act) -> None:
     """Have `wrap` call `act` once step `number` has begun, and no more when it is over."""
-    real = training.BatchStream.at
+    real = batches.BatchStream.at
     now = [0]
 
     def at(stream: Any, step: int) -> Any:
         now[0] = step
         return real(stream, step)
 
-    training.BatchStream.at = at  # type: ignore[method-assign]
+    batches.BatchStream.at = at  # type: ignore[method-assign]
     wrap(lambda *arguments: act(*arguments) if now[0] == number else None)
 
 

@@ -21,7 +21,6 @@ from infogan_dist.diagnostics.bench.upkeep import upkeep
 from infogan_dist.diagnostics.bench.work import Work, work_of
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.reductions import Traffic, exchanges_of
-from infogan_dist.training.modules import owned_networks
 
 BUCKET = 25 * 2**20  # bytes of a DDP bucket by default
 
@@ -44,7 +43,7 @@ def measure(subject: Subject, source: ImageSource, opponent: Opponent | None) ->
     # the command comes first, so that a wrong one is told at once
     duel = compete(subject, opponent) if opponent is not None else None
     reductions = _reductions(subject)
-    work = work_of(subject.plain_step, subject.game.networks.named().values())
+    work = work_of(subject.plain_step, subject.trainer.state.networks.named().values())
     memory = cluster.on_main(lambda: peak_memory(cluster.device))
     alone = _alone(subject, source) if cluster.processes > 1 else subject
     timings = {"together": duel.ours} if duel is not None else alternate(_contenders(subject, alone), cluster)
@@ -130,16 +129,17 @@ def _reductions(subject: Subject) -> dict[str, Any]:
 
 
 def _as_if_reduced(subject: Subject) -> Traffic:
-    config, game = subject.config, subject.game
-    traffic = exchanges_of(game.networks.named().values(), subject.plain_step)
-    for side, owned in zip(
-        (game.discriminator_side, game.generator_side), owned_networks(game.networks, game.objective), strict=True
+    config, state = subject.config, subject.trainer.state
+    traffic = exchanges_of(state.networks.named().values(), subject.plain_step)
+    for module, owned in (
+        (state.discriminator_module, state.owned_by_D),
+        (state.generator_module, state.owned_by_G),
     ):
         parameters = [parameter for network in owned.values() for parameter in network.parameters()]
         element = 2 if config.processes.compress_gradients == "bf16" else parameters[0].element_size()
         elements = sum(parameter.numel() for parameter in parameters)
         for _ in range(math.ceil(elements * parameters[0].element_size() / BUCKET)):
-            traffic.add(type(side).__name__, 0, element)
-        traffic.elements[type(side).__name__] += elements
-        traffic.bytes[type(side).__name__] += elements * element
+            traffic.add(type(module).__name__, 0, element)
+        traffic.elements[type(module).__name__] += elements
+        traffic.bytes[type(module).__name__] += elements * element
     return traffic

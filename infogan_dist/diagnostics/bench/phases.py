@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infogan_dist.diagnostics.bench.subject import Subject
-from infogan_dist.training.step import Engine, Game, train_step
+from infogan_dist.training.engine import WrappedEngine
+from infogan_dist.training.step import train_step
+from infogan_dist.training.train_state import TrainState
 
 OTHER = "other"  # between the others: clearing gradients, metrics
 REDUCE = "reduce"  # waiting for reductions, known from the step with and without them
@@ -46,63 +48,62 @@ class PhaseClock:
         self.enter(then or before)
 
 
-class TimedEngine:
-    """Runs a game's step on the game's own engine, and has `clock` follow it from phase to phase."""
+class TimedEngine(WrappedEngine):
+    """Runs a step on the engine of `state`, and has `clock` follow it from phase to phase."""
 
-    def __init__(self, game: Game, clock: PhaseClock):
-        self._game, self._engine, self._clock = game, game.engine, clock
+    def __init__(self, state: TrainState, clock: PhaseClock):
+        super().__init__(state.engine)
+        self._state, self._clock = state, clock
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        with self._clock.within("G_draw"), self._engine.autocast():
+        with self._clock.within("G_draw"), super().autocast():
             yield
 
     @contextmanager
-    def gradients_of(self, side: nn.Module, last: bool) -> Iterator[None]:
-        player = "D" if side is self._game.discriminator_side else "G"
-        with self._clock.within(f"{player}_forward", then=OTHER), self._engine.gradients_of(side, last):
+    def gradients_of(self, module: nn.Module, last: bool) -> Iterator[None]:
+        player = "D" if module is self._state.discriminator_module else "G"
+        with self._clock.within(f"{player}_forward", then=OTHER), super().gradients_of(module, last):
             yield
 
     def backward(self, loss: Tensor) -> None:
-        player, _, _ = self._clock.phase.partition("_")  # a backward ends the forward of the same side
+        player, _, _ = self._clock.phase.partition("_")  # a backward ends the forward of the same module
         with self._clock.within(f"{player}_backward", then=OTHER):
-            self._engine.backward(loss)
-
-    def mean_of_all(self, statistic: Tensor) -> Tensor:
-        return self._engine.mean_of_all(statistic)
+            super().backward(loss)
 
     def unscale(self, optimizer: Optimizer) -> None:
-        self._clock.enter("D_update" if optimizer is self._game.optimizer_D else "G_update")
-        self._engine.unscale(optimizer)
+        self._clock.enter("D_update" if optimizer is self._state.optimizer_D else "G_update")
+        super().unscale(optimizer)
 
     def update(self, optimizer: Optimizer, skip: Tensor) -> None:
-        self._engine.update(optimizer, skip)
+        super().update(optimizer, skip)
         self._clock.enter(OTHER)
 
     def end_step(self) -> None:
         with self._clock.within("G_update"):
-            self._engine.end_step()
+            super().end_step()
 
 
-def timed(game: Game, clock: PhaseClock) -> Game:
-    """The same game, its step followed by `clock`."""
-    engine: Engine = TimedEngine(game, clock)
-    return replace(game, engine=engine)
+def timed(state: TrainState, clock: PhaseClock) -> TrainState:
+    """The same state, its step followed by `clock`."""
+    return replace(state, engine=TimedEngine(state, clock))
 
 
 def seconds_by_phase(subject: Subject, steps: int) -> dict[str, float]:
     """Seconds of a step in each of PHASES, the mean of `steps` steps that train the subject. This rank's clock.
 
     Waiting for the device between phases, and a step taken without a recorded graph, may make their sum longer than the step.
-    Forward includes the loss and the slopes that it penalises; micro-batches add up.
+    Forward includes the loss and the gradient penalty; micro-batches add up.
     """
     clock = PhaseClock(subject.cluster.synchronize)
-    game = timed(subject.game, clock)
+    trainer = subject.trainer
+    state = timed(trainer.state, clock)
     for _ in range(steps):
+        number = subject.next_number()
         clock.enter("data")
-        batch = subject.next_batch()
+        batch = trainer.begin(number)
         clock.enter(OTHER)
-        metrics = train_step(game, batch)
+        metrics = train_step(state, batch)
         with clock.within("average"):
-            subject.average(metrics)
+            trainer.average(number, metrics)
     return {phase: seconds / steps for phase, seconds in clock.seconds.items()}

@@ -1,46 +1,33 @@
-"""What is measured: a game from the seed and the steps that train it, as the loop takes them."""
+"""What is measured: a trainer at its start, and the steps it takes one after another."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from torch import Tensor
 
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.training.batches import BatchStream, images_before
-from infogan_dist.training.ema import update_average
-from infogan_dist.training.loop import build_game, stepper
-from infogan_dist.training.schedule import annealing
-from infogan_dist.training.step import MicroBatch, set_rates, train_step
+from infogan_dist.training.trainer import Trainer
 
 
 class Subject:
-    """A game at its start, ready for its first step. Every rank makes one and takes the same steps."""
+    """A trainer that counts its steps. Every rank makes one and takes the same steps."""
 
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
         self.config, self.cluster = config, cluster
-        self.game = build_game(config, cluster)
+        self.trainer = Trainer(config, cluster, source)
         self.steps_taken = 0
-        self._batches, self._train_step = BatchStream(config, cluster, source), stepper(config, cluster, self.game)
-        cluster.settle(self.game.networks.named().values(), lambda: train_step(self.game, self._batches.at(1)))
+        self.trainer.warm_up_ddp(1)
 
     def step(self) -> dict[str, Tensor]:
-        """One whole training step, as this run takes it: data, latents, both updates and the average. Its metrics."""
-        batch = self.next_batch()
-        metrics = self._train_step(batch)
-        self.average(metrics)
-        return metrics
+        """The next training step, as a run takes it. Its metrics."""
+        return self.trainer.step(self.next_number())
 
     def plain_step(self) -> None:
-        """The same without a recorded graph of it: each of its operations is called, and can be counted."""
-        self.average(train_step(self.game, self.next_batch()))
+        """The same without a CUDA graph: each operation is called, and can be counted."""
+        self.trainer.plain_step(self.next_number())
 
-    def next_batch(self) -> Sequence[MicroBatch]:
+    def next_number(self) -> int:
+        """The number of the next step, which is taken to be done."""
         self.steps_taken += 1
-        set_rates(self.game, annealing(self.config.schedule, images_before(self.config, self.steps_taken)))
-        return self._batches.at(self.steps_taken)
-
-    def average(self, metrics: dict[str, Tensor]) -> None:
-        update_average(self.game.networks, self.config.train, self.steps_taken, metrics["gradient/G"])
+        return self.steps_taken

@@ -143,5 +143,5 @@ def _bound(subject: Subject) -> Look:
 
 
 def _error(subject: Subject) -> Look:
-    networks, config, cluster = subject.game.networks, subject.config, subject.cluster
+    networks, config, cluster = subject.trainer.state.networks, subject.config, subject.cluster
     return lambda metrics: evaluate_networks(networks, config, cluster)["code_error"]

@@ -34,9 +34,9 @@ def upkeep(subject: Subject, step_seconds: float) -> dict[str, dict[str, float]]
 def _acts(subject: Subject, folder: str) -> dict[str, tuple[int, Callable[[int], Any]]]:
     waited_for = subject.config.checkpoint.model_copy(update={"background": False})  # at most what a save costs a run
     config = subject.config.model_copy(update={"output": str(Path(folder) / "run"), "checkpoint": waited_for})
-    run = Run(config, subject.cluster, subject.game, checkpoint=None)
-    metrics, batch = subject.step(), subject.next_batch()
-    probe = Probe(subject.game, config.seed)
+    run = Run(config, subject.cluster, subject.trainer, checkpoint=None)
+    metrics, batch = subject.step(), subject.trainer.batch
+    probe = Probe(subject.trainer.state, config.seed)
     return {
         "log": (config.log.every, lambda step: run.record(step, metrics | probe(batch))),
         "sample": (config.sample.every, run.save_pictures),

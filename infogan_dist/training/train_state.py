@@ -1,0 +1,74 @@
+"""What training changes: networks, and the optimizers that train them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import Optimizer
+
+from infogan_dist.checkpoints.manifest import State
+from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
+from infogan_dist.config.model import ObjectiveConfig, OptimizerConfig
+from infogan_dist.config.schema import Config
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.latents import LatentSpec
+from infogan_dist.networks import Networks, build_networks, compile_networks
+from infogan_dist.training.engine import Engine
+from infogan_dist.training.modules import build_modules, owned_networks
+from infogan_dist.training.optimizers import build_optimizers
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """The networks, the two modules that DDP wraps, the two optimizers, and the engine that prepared them.
+
+    D's optimizer trains the networks `owned_by_D`, G's those `owned_by_G`; Q is in one of the two.
+    """
+
+    networks: Networks
+    owned_by_D: dict[str, nn.Module]
+    owned_by_G: dict[str, nn.Module]
+    discriminator_module: nn.Module
+    generator_module: nn.Module
+    optimizer_D: Optimizer
+    optimizer_G: Optimizer
+    spec: LatentSpec
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    engine: Engine
+
+    def state_dict(self) -> State:
+        """Everything a checkpoint holds: weights, running statistics and Adam's state, by file and name."""
+        return network_tensors(self.networks.named()) | {
+            "optimizer_D": optimizer_tensors(self.optimizer_D, self.owned_by_D),
+            "optimizer_G": optimizer_tensors(self.optimizer_G, self.owned_by_G),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Put back what `state_dict` returned. Raises NoUsableCheckpoint where it does not fit."""
+        restore_networks(self.networks.named(), state)
+        restore_optimizer(self.optimizer_D, self.owned_by_D, state.get("optimizer_D", {}))
+        restore_optimizer(self.optimizer_G, self.owned_by_G, state.get("optimizer_G", {}))
+
+
+def build_train_state(config: Config, cluster: Cluster) -> TrainState:
+    """Networks with their initial weights from the seed, their DDP modules and optimizers. Every rank calls it."""
+    networks = build_networks(config).to(cluster.device, cluster.dtype)
+    compile_networks(networks, config)
+    owned_by_D, owned_by_G = owned_networks(networks, config.objective)
+    discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective)
+    optimizer_D, optimizer_G = build_optimizers(owned_by_D, owned_by_G, config.optimizer)
+    return TrainState(
+        networks=networks,
+        owned_by_D=owned_by_D,
+        owned_by_G=owned_by_G,
+        discriminator_module=cluster.prepare(discriminator_module),
+        generator_module=cluster.prepare(generator_module, *owned_by_D.values()),
+        optimizer_D=cluster.prepare_optimizer(optimizer_D),
+        optimizer_G=cluster.prepare_optimizer(optimizer_G),
+        spec=LatentSpec.from_config(config.latents),
+        objective=config.objective,
+        optimizer=config.optimizer,
+        engine=cluster,
+    )
