@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ METRIC_RECORDS = "infogan_dist.registry.metrics"
 NAMED = re.compile(r"infogan_dist(\.\w+)+(:[\w.]+)?")  # a module, and what of it, as records name it
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by its dotted name."""
     found = {}

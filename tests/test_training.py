@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 
         def broken(
             game: TrainState, batch: list[MicroBatch], left: list[int] = [stop_after]
-        ) -> dict[str, torch.Tensor]:  # noqa: B006
+        ) -> dict[str, torch.Tensor]:
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt

@@ -46,8 +46,8 @@ class DataConfig(Section):
         if record.needs_root and self.root is None:
             raise ValueError(f"data.root is required when data.name = {self.name}; set it to the folder of images")
         if self.channels not in record.channels:
-            has = " or ".join(map(str, record.channels))
-            raise ValueError(f"data.channels = {self.channels} does not fit data.name = {self.name}; use {has}")
+            kind, remedy = ("grey", 1) if self.channels == 3 else ("in colour", 3)
+            raise ValueError(f"data.channels = {self.channels}, but data.name = {self.name} is {kind}; use {remedy}")
         return self
 
 

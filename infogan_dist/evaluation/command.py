@@ -74,7 +74,7 @@ def _examined(path: Path, request: Request, group: Group, data: dict[DataConfig,
             raise
         return {"checkpoint": str(path), "failed": str(error)}
     except UserError as error:
-        if not group.on_main(lambda: is_run(path)):
+        if len(request.paths) == 1 or not group.on_main(lambda: is_run(path)):
             raise
         return {"checkpoint": str(path), "failed": str(error)}
     assert subject.origin is not None

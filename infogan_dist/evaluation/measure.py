@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
-from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.figures import Figures, flat
 from infogan_dist.evaluation.reals import Reals
@@ -48,14 +47,6 @@ def evaluate_networks(networks: Networks, config: Config, group: Group) -> dict[
         figures = measure(subject, reals, group, during_training=True)
     figures.pop("mutual_information_ceiling", None)  # the same in every row
     return flat(figures)
-
-
-def headline(figures: Figures, data: DataConfig) -> tuple[str, str]:
-    """The name and the text of the line that training prints of its last evaluation."""
-    scored = f"the {images_of(scored_split(data))}"
-    if "code_error" in figures:
-        return "code error", f"{figures['code_error']:.2%} of {scored}"
-    return "evaluated", f"{scored} of {data.name}, without labels"
 
 
 @lru_cache(maxsize=1)

@@ -20,13 +20,13 @@ from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
-from infogan_dist.evaluation.measure import evaluate_networks, headline
+from infogan_dist.evaluation.measure import evaluate_networks
 from infogan_dist.networks.batch_norm import local_buffers
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.collapse import new_signs, signs
 from infogan_dist.training.probe import derived
-from infogan_dist.training.progress import shown
+from infogan_dist.training.progress import headline, shown
 from infogan_dist.training.rollback import NORMS, BadSteps, in_words
 from infogan_dist.training.trainer import Trainer
 
