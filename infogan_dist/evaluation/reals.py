@@ -36,11 +36,11 @@ class Reals:
             fit, scored = (open_labelled(data, split) for split in ("train", "test"))
             train, train_indexes = _spaced(fit.source, most_train)
             test, indexes = _spaced(scored.source, most_test)
-            labels = fit.labels[train_indexes], scored.labels[indexes]
+            labels: tuple[Tensor | None, Tensor | None] = (fit.labels[train_indexes], scored.labels[indexes])
         else:
             train, _ = _spaced(open_images(data, "train"), most_train)
             test, indexes = _spaced(open_images(data, "test"), most_test)
-            labels = None, None
+            labels = (None, None)
         return cls(data, train, test, *labels, known_factors(data, "test", indexes))
 
     @property
