@@ -22,7 +22,7 @@ from infogan_dist.data import neighbours, stream
 from infogan_dist.interruption import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
-SLOW_CHUNK = 0.6  # seconds of each of the twenty parts of a slow search for neighbours
+SLOW_CHUNK = 0.6  # seconds of each of the twenty chunks of a slow search for neighbours
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
 SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
@@ -209,8 +209,8 @@ def _draw_nothing(value: str) -> None:
 
 
 def _search_slowly(value: str) -> None:
-    """`slow-neighbours`: a search in twenty parts, together longer than any one of them by far."""
-    neighbours._CHUNK = 500
+    """`slow-neighbours`: a search in twenty chunks, together longer than any one of them by far; the rest of it is quick."""
+    neighbours._CHUNK, neighbours.SIDE = 500, 8
     _before(neighbours, "straightened")(lambda *_: time.sleep(SLOW_CHUNK))
 
 
