@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infogan_dist.batches import BatchStream
 from infogan_dist.checkpoints import find
-from infogan_dist.data import open_images
+from infogan_dist.data import ImageShelf, open_images, stream
 from infogan_dist.distributed import Cluster
 from infogan_dist.ema import update_average
 from infogan_dist.run import game_state
@@ -112,3 +112,16 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
                 update_average(game.networks, config.train, step, metrics["gradient/G"])
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_streamed_set_gives_the_images_of_a_resident_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, order = open_images(tiny("x").data), torch.arange(200)
+    sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some in both
+    device = torch.device("cuda", 0)
+    resident = ImageShelf(source, device, torch.float32).read_together(*sets)
+    monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
+    streamed = ImageShelf(source, device, torch.float32)
+    streamed.prefetch(*sets)
+    for ours, theirs in zip(streamed.read_together(*sets), resident, strict=True):
+        assert ours.device.type == "cuda"
+        assert torch.equal(ours, theirs)
