@@ -81,7 +81,9 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
     for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
 
         def broken(
-            game: TrainState, batch: list[MicroBatch], left: list[int] = [stop_after]  # noqa: B006
+            game: TrainState,
+            batch: list[MicroBatch],
+            left: list[int] = [stop_after],  # noqa: B006
         ) -> dict[str, torch.Tensor]:
             left[0] -= 1
             if left[0] == 0:

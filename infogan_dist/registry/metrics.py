@@ -16,7 +16,7 @@ class MetricRecord:
     """Whether evaluations during training include it, on few images."""
 
 
-_HERE = "infogan_dist.evaluation.metrics"
+_HERE = "infogan_dist.evaluation.metrics.all"
 
 METRICS = Registry(
     "metric",

@@ -25,7 +25,7 @@ from infogan_dist.training import step as steps
 from infogan_dist.training.signals import SIGNALS
 
 SLOW = 1.0  # seconds that a slow rank takes over a step
-SLOW_CHUNK = 0.6  # seconds of each of the twenty parts of a slow search for neighbours
+SLOW_CHUNK = 0.6  # seconds of each of the twenty chunks of a slow search for neighbours
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
 PATIENCE = 60.0  # seconds that a process waits for another; only a failure takes so long
@@ -235,8 +235,8 @@ def _draw_nothing(value: str) -> None:
 
 
 def _search_slowly(value: str) -> None:
-    """`slow-neighbours`: a search in twenty parts, together longer than any one of them by far."""
-    neighbours._CHUNK = 500
+    """`slow-neighbours`: a search in twenty chunks, together longer than any one of them by far; the rest of it is quick."""
+    neighbours._CHUNK, neighbours.SIDE = 500, 8
     _before(neighbours, "straightened")(lambda *_: time.sleep(SLOW_CHUNK))
 
 
