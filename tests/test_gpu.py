@@ -17,6 +17,7 @@ from torch import Tensor
 from infogan_dist.checkpoints.store import find
 from infogan_dist.data import stream
 from infogan_dist.data.sources import open_images
+from infogan_dist.data.stream import ImageShelf
 from infogan_dist.diagnostics.debug import debug
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import SHARE_GPUS
@@ -30,17 +31,6 @@ from infogan_dist.training.trainer import update_of
 from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
 from tests.faults.harness import free_port, of_torchrun
 from tests.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
-from infogan_dist.training.batches import BatchStream
-from infogan_dist.checkpoints.store import find
-from infogan_dist.data import stream
-from infogan_dist.data.stream import ImageShelf
-from infogan_dist.data.sources import open_images
-from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.training.ema import update_average
-from infogan_dist.training.run import game_state
-from infogan_dist.training.step import train_step
-from infogan_dist.training.loop import build_game, stepper, train
-from tests.conftest import ONE_PROCESS, tiny
 
 pytestmark = [
     pytest.mark.gpu,
@@ -138,7 +128,6 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -326,7 +315,8 @@ def test_each_rank_may_see_its_own_gpu_alone() -> None:
     for rank in two_that_see_one_gpu_each("01"):
         assert rank.returncode == 0, rank.stderr
         assert rank.stdout == "nccl {'rank': 0.5}\n"
-=======
+
+
 def test_a_streamed_set_gives_the_images_of_a_resident_one(monkeypatch: pytest.MonkeyPatch) -> None:
     source, order = open_images(tiny("x").data), torch.arange(200)
     sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some in both
@@ -338,4 +328,3 @@ def test_a_streamed_set_gives_the_images_of_a_resident_one(monkeypatch: pytest.M
     for ours, theirs in zip(streamed.read_together(*sets), resident, strict=True):
         assert ours.device.type == "cuda"
         assert torch.equal(ours, theirs)
->>>>>>> wip-misc
