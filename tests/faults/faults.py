@@ -28,7 +28,7 @@ SLOW = 1.0  # seconds that a slow rank takes over a step
 SLOW_CHUNK = 0.6  # seconds of each of the twenty chunks of a slow search for neighbours
 SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
 HANGS = 3600.0
-PATIENCE = 60.0  # seconds that a process waits for another; only a failure takes so long
+PATIENCE = 240.0  # seconds that a process waits for another; only a failure takes so long
 SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
 
 Act = Callable[..., object]  # given the arguments of the function before which it is done

@@ -22,6 +22,7 @@ from infogan_dist.checkpoints.store import folders, verify
 from tests.conftest import ROOT, clean_environment
 
 PATIENCE = 120  # seconds for what takes about two; only a failure waits that long
+LAUNCH_PATIENCE = 300  # the same for launchers, which import torch before their processes do
 STEPS = 6
 TINY = (
     *("debug", "networks.width=2", "train.threads=1", "train.precision=fp64", "train.global_batch=12"),
@@ -173,14 +174,14 @@ class Launched:
     def ended(self) -> int:
         """Its exit code; fails with what was said where it does not end."""
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(LAUNCH_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             pytest.fail(self.output)
 
     def wait_for(self, words: str) -> None:
         """Until it has said this; fails with what it said where that does not happen."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LAUNCH_PATIENCE
         while words not in self.output:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"{words!r} was not said\n{self.output}")
