@@ -19,9 +19,10 @@ from infogan_dist.checkpoints import Checkpoint, State
 from infogan_dist.config import Config
 from infogan_dist.curves import write_curves
 from infogan_dist.data import Fingerprint
+from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed import Cluster
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
-from infogan_dist.evaluation.metrics import evaluate_networks, headline
+from infogan_dist.evaluation.metrics import evaluate_networks
 from infogan_dist.health import new_signs, signs
 from infogan_dist.networks.layers import local_buffers
 from infogan_dist.probe import derived
@@ -149,13 +150,13 @@ class Run:
         self._on_main(self._write_curves)
 
     def evaluate(self, step: int) -> None:
-        """Measure the codes on the images that `scored_split` says: a row of metrics.jsonl, and a line for the user. Nothing else
-        sees the figures."""
+        """Measure the codes: a row of metrics.jsonl, and a line for the user. Nothing else sees the figures."""
         figures = evaluate_networks(self._game.networks, self._config, self._cluster)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
-        name, text = headline(figures, self._config.data)
-        self._written[name] = f"{text}, after step {step}"
+        scored, error = images_of(scored_split(self._config.data)), figures.get("code_error")
+        what = "evaluated, without labels" if error is None else "code error"
+        self._written[what] = f"{'' if error is None else f'{error:.2%} of '}the {scored}, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""

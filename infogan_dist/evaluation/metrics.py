@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from infogan_dist.config import Config, DataConfig
-from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed import Group
 from infogan_dist.evaluation.calibration import calibration
 from infogan_dist.evaluation.clustering import clustering
@@ -49,14 +48,6 @@ def evaluate_networks(networks: Networks, config: Config, group: Group) -> dict[
         figures = measured(subject, reals, group, CODES)
     figures.pop("mutual_information_ceiling", None)  # the same in every row
     return flat(figures)
-
-
-def headline(figures: Figures, data: DataConfig) -> tuple[str, str]:
-    """The name and the text of the line that training prints of its last evaluation."""
-    scored = f"the {images_of(scored_split(data))}"
-    if "code_error" in figures:
-        return "code error", f"{figures['code_error']:.2%} of {scored}"
-    return "evaluated", f"{scored} of {data.name}, without labels"
 
 
 @lru_cache(maxsize=1)
