@@ -1,9 +1,6 @@
-"""What training prints of its metrics: a few on the progress bar, under short names, and the last evaluation at the end."""
+"""The few metrics that the progress bar shows, under short names."""
 
 from __future__ import annotations
-
-from infogan_dist.config.model import DataConfig
-from infogan_dist.data.sources import images_of, scored_split
 
 SHOWN = {  # on the progress bar, the codes' by name as well
     **{"loss/D": "D", "loss/G": "G", "score/real": "D(x)", "score/fake_before_G": "D(G)", "health/D_accuracy": "right"},
@@ -23,11 +20,3 @@ def shown(numbers: dict[str, float]) -> dict[str, str]:
         if found:
             shown[short] = "/".join(found)
     return shown
-
-
-def headline(figures: dict[str, float], data: DataConfig) -> tuple[str, str]:
-    """The name and the text of the line that training prints of its last evaluation."""
-    scored = f"the {images_of(scored_split(data))}"
-    if "code_error" in figures:
-        return "code error", f"{figures['code_error']:.2%} of {scored}"
-    return "evaluated", f"{scored} of {data.name}, without labels"

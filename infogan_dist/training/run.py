@@ -17,16 +17,18 @@ from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.checkpoints.store import Checkpoint, Origin
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
+from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.measure import evaluate_networks
+from infogan_dist.evaluation.metrics.all import evaluate_networks
 from infogan_dist.networks.batch_norm import local_buffers
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.collapse import new_signs, signs
 from infogan_dist.training.probe import derived
-from infogan_dist.training.progress import headline, shown
+from infogan_dist.training.progress import shown
 from infogan_dist.training.rollback import NORMS, BadSteps, in_words
 from infogan_dist.training.trainer import Trainer
 
@@ -162,13 +164,13 @@ class Run:
         self._on_main(self._write_curves)
 
     def evaluate(self, step: int) -> None:
-        """Measure the codes on the images that `scored_split` says: a row of metrics.jsonl, and a line for the user. Nothing else
-        sees the figures."""
+        """Measure the codes: a row of metrics.jsonl, and a line for the user. Nothing else sees the figures."""
         figures = evaluate_networks(self._state.networks, self._config, self._cluster)
         images_seen = step * self._config.train.global_batch
         self._on_main(lambda folder: folder.record("evaluate", step, images_seen, figures))
-        name, text = headline(figures, self._config.data)
-        self._written[name] = f"{text}, after step {step}"
+        scored, error = images_of(scored_split(self._config.data)), figures.get("code_error")
+        what = "evaluated, without labels" if error is None else "code error"
+        self._written[what] = f"{'' if error is None else f'{error:.2%} of '}the {scored}, after step {step}"
 
     def check_agreement(self) -> None:
         """Raises Diverged unless every rank holds the same bits of everything that a checkpoint holds."""
