@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig, NoiseConfig
-from infogan_dist.config.schema import DataConfig, NoiseConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError

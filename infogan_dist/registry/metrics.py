@@ -16,7 +16,7 @@ class MetricRecord:
     """Whether evaluations during training include it, on few images."""
 
 
-_HERE = "infogan_dist.evaluation.metrics.all.all.all.all"
+_HERE = "infogan_dist.evaluation.metrics"
 
 METRICS = Registry(
     "metric",

@@ -22,7 +22,6 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged, NoUsableCheckpoint
 from infogan_dist.evaluation.measure import evaluate_networks
-from infogan_dist.evaluation.metrics.all import evaluate_networks
 from infogan_dist.networks.batch_norm import local_buffers
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
