@@ -68,7 +68,10 @@ def test_lab6_is_the_report() -> None:
         ({"train": {"compile": "reduce-overhead"}}, ["train.compile", "reduce-overhead", "'default'"]),
         ({"train": {"cuda_graph": True, "precision": "fp16"}}, ["train.cuda_graph", "fp16"]),
         (
-            {"latents": {"categorical": []}, "objective": {"information_trains": "trunk", "lambda_clustering": 1.0}},
+            {
+                "latents": {"categorical": [], "continuous": 2},
+                "objective": {"information_trains": "trunk", "lambda_clustering": 1.0},
+            },
             ["objective.lambda_clustering = 1.0", "latents.categorical is empty", "[10]"],
         ),
         ({"optimizer": {"D": {"lr": float("inf")}}}, ["optimizer.D.lr"]),
