@@ -8,16 +8,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.metrics.code_error import contingency, match
+from infogan_dist.evaluation.metrics.code_error import match
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject
 
 
 def purity(predicted: Tensor, labels: Tensor) -> float:
     """The share of images that have the commonest label of their class (Manning et al. 2008, section 16.3), in 0..1."""
-    widths = int(predicted.max()) + 1, int(labels.max()) + 1
-    return int(contingency(predicted, labels, widths).amax(1).sum()) / len(labels)
+    return int(contingency(predicted, labels).amax(1).sum()) / len(labels)
 
 
 def agreement(predicted: Tensor, labels: Tensor) -> Figures:

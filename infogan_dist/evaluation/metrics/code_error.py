@@ -14,18 +14,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.evaluation.figures import Figures
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
 
 UNMATCHED = -1
-
-
-def contingency(predicted: Tensor, labels: Tensor, widths: tuple[int, int]) -> Tensor:
-    """How many images have each pair of predicted class and label: int64 `widths` of int64 [N] and [N]."""
-    rows, columns = widths
-    return torch.bincount(predicted * columns + labels, minlength=rows * columns).view(rows, columns)
 
 
 def fit_matching(predicted: Tensor, labels: Tensor, widths: tuple[int, int]) -> Tensor:

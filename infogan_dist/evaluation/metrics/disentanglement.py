@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.randomness import Stream
 
 BINS = 20  # of a continuous variable where a score needs a discrete one (Locatello et al. 2019, appendix C)
@@ -149,8 +150,7 @@ def _binned(column: Tensor, discrete: bool) -> Tensor:
 
 def _mutual_information(a: Tensor, b: Tensor) -> float:
     """In nats, of classes int64 [N] and [N]; the entropy where both are one."""
-    joint = torch.bincount(a * (b.max() + 1) + b, minlength=int((a.max() + 1) * (b.max() + 1))).double() / len(a)
-    joint = joint.view(int(a.max()) + 1, int(b.max()) + 1)
+    joint = contingency(a, b).double() / len(a)
     apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     return torch.where(joint > 0, joint * torch.log(joint / apart), 0.0).sum().item()
 
@@ -166,9 +166,7 @@ def _spreads(variables: Variables) -> Tensor:
 
 
 def _majority_accuracy(code: Tensor, factor: Tensor) -> float:
-    width = int(factor.max()) + 1
-    table = torch.bincount(code * width + factor, minlength=(int(code.max()) + 1) * width).view(-1, width)
-    return table.max(1).values.sum().item() / len(code)
+    return contingency(code, factor).amax(1).sum().item() / len(code)
 
 
 def _r_squared(inputs: Tensor, target: Tensor) -> float:
