@@ -14,6 +14,7 @@ import pytest
 from infogan_dist.config.reading import load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.launcher import RANK_PREFIXES, Launch
+from infogan_dist.training import trainer
 
 ROOT = Path(__file__).parents[1]
 ONE_PROCESS = Launch(processes=1, rank=0, local_rank=0, local_processes=1, cpu=True, precision=None)
@@ -81,3 +82,15 @@ def refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 2
 def tensors_of(module: Any) -> dict[str, Any]:
     """A copy of a module's weights and buffers."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def fails_after(last: int) -> Callable[..., None]:
+    """In the place of `trainer.update_average`: raises RuntimeError in every step after `last`."""
+    real = trainer.update_average
+
+    def update_average(networks: Any, config: Any, step: int, grad_norm_G: Any) -> None:
+        if step > last:
+            raise RuntimeError("broken")
+        real(networks, config, step, grad_norm_G)
+
+    return update_average

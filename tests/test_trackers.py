@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from infogan_dist.distributed import trackers
 from infogan_dist.errors import UserError
 from infogan_dist.training import trainer
 from infogan_dist.training.loop import train
-from tests.conftest import ONE_PROCESS, Command, tiny
+from tests.conftest import ONE_PROCESS, Command, fails_after, tiny
 
 
 @pytest.fixture
@@ -80,21 +79,10 @@ def tensorboard(run: Path) -> Any:
     return EventAccumulator(str(run / "tensorboard"), size_guidance={IMAGES: 0}).Reload()
 
 
-def broken_after(last: int) -> Callable[..., None]:
-    real = trainer.update_average
-
-    def update_average(networks: Any, config: Any, step: int, skip: Any) -> None:
-        if step > last:
-            raise RuntimeError("broken")
-        real(networks, config, step, skip)
-
-    return update_average
-
-
 def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train to step 5, of which steps after the checkpoint of step 4 are lost, and then to the end."""
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "update_average", broken_after(5))
+        patch.setattr(trainer, "update_average", fails_after(5))
         with pytest.raises(RuntimeError, match="broken"):
             train(config, ONE_PROCESS)
     train(config, ONE_PROCESS)

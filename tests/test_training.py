@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from infogan_dist.training import trainer
 from infogan_dist.training.loop import train
 from infogan_dist.training.step import MicroBatch
 from infogan_dist.training.train_state import TrainState
-from tests.conftest import ONE_PROCESS, Command, refused, tiny
+from tests.conftest import ONE_PROCESS, Command, fails_after, refused, tiny
 
 
 def final_bytes(run: Path, step: int = 6) -> dict[str, bytes]:
@@ -152,9 +151,9 @@ def test_a_fork_starts_from_another_runs_checkpoint(tmp_path: Path) -> None:
 def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(tmp_path / "run", "checkpoint.keep=9"), ONE_PROCESS)
     origin, fork = str(tmp_path / "run/checkpoints/step-00000002"), tmp_path / "fork"
-    for fails_after, kept in ((3, []), (5, [4])):  # before its first checkpoint, and after it
+    for last, kept in ((3, []), (5, [4])):  # before its first checkpoint, and after it
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "update_average", failing_after(fails_after))
+            patch.setattr(trainer, "update_average", fails_after(last))
             with pytest.raises(RuntimeError, match="broken"):
                 train(tiny(fork), ONE_PROCESS, resume=origin)
         assert [step_of(path) for path in folders(fork / "checkpoints")] == kept
@@ -165,17 +164,6 @@ def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.M
     train(tiny(fork), ONE_PROCESS, resume=origin)
     assert contents(fork) == before, "a finished run is left alone"
     assert str(tmp_path) not in json.dumps(verify(fork / "checkpoints" / "step-00000006").manifest["resumed_from"])
-
-
-def failing_after(last: int) -> Callable[..., None]:
-    real = trainer.update_average
-
-    def update_average(networks: Any, config: Any, step: int, skip: Any) -> None:
-        if step > last:
-            raise RuntimeError("broken")
-        real(networks, config, step, skip)
-
-    return update_average
 
 
 def test_a_run_that_ends_before_its_schedule_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
