@@ -35,7 +35,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
     with StopRequest() as stop, Cluster(launch, config.train.threads, config.processes) as cluster:
         source = cluster.on_all(lambda: open_images(config.data))
         cluster.on_main(lambda: check_trackers(config.log.trackers))
-        images = fingerprint(source)
+        images = cluster.on_all(lambda: fingerprint(source))
         cluster.check_same(facts_of(config, images))
         cluster.on_main(lambda: _wait_while_stopping(config, cluster, stop))
         admission = cluster.on_main(lambda: admit(config, resume, cluster.device, images))
