@@ -56,7 +56,7 @@ def infogan(tmp_path: Path) -> Command:
             env=clean_environment(**variables),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,  # only a hang waits that long; training the reference classifier takes minutes on a slow core
         )
 
     return run
