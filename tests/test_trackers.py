@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +147,18 @@ def test_offline_wandb_keeps_its_id_over_a_resume_and_holds_scalars_and_images(
 
 
 def wandb_records(path: Path) -> tuple[list[dict[str, Any]], Any]:
-    """The rows of an offline run's history, and how the run was started."""
+    """The rows of an offline run's history, and how the run was started. Waits for W&B's own process to write the file's end."""
+    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
+    deadline, records = time.monotonic() + 60, []
+    while not any(record.WhichOneof("record_type") == "exit" for record in records):
+        assert time.monotonic() < deadline, f"{path} does not end"
+        time.sleep(0.1)
+        with suppress(DecodeError):  # half written
+            records = [wandb_internal_pb2.Record.FromString(data) for data in leveldb_records(path.read_bytes())]
     history, started = [], None
-    for data in leveldb_records(path.read_bytes()):
-        record = wandb_internal_pb2.Record.FromString(data)
+    for record in records:
         if record.WhichOneof("record_type") == "run":
             started = record.run
         if record.WhichOneof("record_type") == "history":
