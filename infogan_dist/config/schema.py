@@ -1,6 +1,6 @@
 """The config: everything that changes a number in a run, typed and checked before anything starts.
 
-`config_reading` makes one of a file and overrides. Importing this module does not import torch.
+`reading` makes one of a file and overrides. Importing this module does not import torch.
 `python -m infogan_dist.config.schema` prints the JSON schema that editors use (configs/schema.json).
 """
 

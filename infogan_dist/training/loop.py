@@ -1,4 +1,4 @@
-"""The loop: `train` composes every other room. Read this first, then `steps`, `sides` and `objectives`."""
+"""The training loop. Read this first, then `trainer`, `step`, `modules` and `losses`."""
 
 from __future__ import annotations
 
