@@ -41,8 +41,8 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.training.collapse import signs
+from tests.config.test_config import INTEGER_KEYS
 from tests.conftest import ONE_PROCESS, ROOT, tiny
-from tests.test_config import INTEGER_KEYS
 
 SOON = settings(
     max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

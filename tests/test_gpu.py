@@ -30,7 +30,7 @@ from infogan_dist.training.train_state import build_train_state
 from infogan_dist.training.trainer import update_of
 from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
 from tests.faults.harness import free_port, of_torchrun
-from tests.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
+from tests.networks.test_batch_norm_kernels import SHAPES, assert_the_same, by_formula, by_parts, example
 
 pytestmark = [
     pytest.mark.gpu,
@@ -212,7 +212,7 @@ def worker(folder: Path, processes: int) -> None:
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     several = {"WORLD_SIZE": str(processes), SHARE_GPUS: "1", **place} if processes > 1 else {}
-    command = [sys.executable, "-m", "tests.distributed_worker", str(folder), "10", *SHARED]
+    command = [sys.executable, "-m", "tests.distributed.distributed_worker", str(folder), "10", *SHARED]
     ranks = [
         subprocess.Popen(
             command,

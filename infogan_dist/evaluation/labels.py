@@ -1,4 +1,4 @@
-"""The only place that hands out labels and factors. Nothing outside `evaluation` may import it (tests/test_label_firewall.py)."""
+"""Reads labels and factors. Only `evaluation` may import it (tests/evaluation/test_label_firewall.py)."""
 
 from __future__ import annotations
 

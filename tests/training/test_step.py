@@ -263,7 +263,7 @@ def losses() -> list[dict[str, float]]:
 
 
 def test_the_first_20_losses_are_the_stored_ones() -> None:
-    """A pure refactor shows identical losses; a change that is meant to alter them stores new ones: `python -m tests.test_steps`."""
+    """A refactor leaves the losses as they are; `python -m tests.training.test_step` stores new ones."""
     for ours, stored in zip(losses(), json.loads(TRACE.read_text()), strict=True):
         assert ours == pytest.approx(stored, rel=1e-8)
 

@@ -111,7 +111,7 @@ def test_any_number_of_processes_finds_the_same_neighbours(tmp_path: Path) -> No
         out = tmp_path / str(processes)
         out.mkdir()
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tests.neighbours_worker", str(out)]
+        command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tests.data.neighbours_worker", str(out)]
         result = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         found[processes] = [load_file(out / f"rank{rank}.safetensors") for rank in range(processes)]

@@ -1,4 +1,4 @@
-"""One rank of tests/test_neighbours.py: `python -m tests.neighbours_worker OUT`, alone or under torchrun."""
+"""One rank of tests/data/test_neighbours.py: `python -m tests.data.neighbours_worker OUT`, alone or under torchrun."""
 
 from __future__ import annotations
 

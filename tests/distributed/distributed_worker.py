@@ -1,6 +1,6 @@
-"""One rank of tests/test_distributed.py: trains every combination in one process group and leaves what it got in a folder.
+"""One rank of tests/distributed/test_equality.py: trains every combination in one process group and leaves what it got in a folder.
 
-Started as `python -m tests.distributed_worker OUT STEPS COMBINATION ...`, alone or under torchrun.
+Started as `python -m tests.distributed.distributed_worker OUT STEPS COMBINATION ...`, alone or under torchrun.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
-from tests.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
+from tests.distributed.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
 
 FAST = [*list(MATRIX)[::5], *OTHER_FAMILY, *RECIPES]  # each value of each dimension, and the other family of networks
 STEPS = {"fast": 10, "matrix": 50}
@@ -58,7 +58,12 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
         if (kind, processes) not in folders:
             folder = folders[kind, processes] = tmp_path_factory.mktemp(f"{kind}-{processes}")
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-            command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tests.distributed_worker"]
+            command = [
+                sys.executable,
+                *(launcher if processes > 1 else []),
+                "-m",
+                "tests.distributed.distributed_worker",
+            ]
             arguments = [str(folder), str(STEPS[kind]), *NAMES[kind][processes]]
             result = subprocess.run(
                 [*command, *arguments], cwd=ROOT, env=clean_environment(), capture_output=True, text=True

@@ -15,8 +15,8 @@ from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.sources import ArraySource, open_images
 from infogan_dist.errors import UserError
 from infogan_dist.registry.data_sets import DATA_SETS
+from tests.checkpoints.test_run_folder import CPU, with_checkpoints
 from tests.conftest import tiny
-from tests.test_run_folder import CPU, with_checkpoints
 
 
 def noise(count: int, seed: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from infogan_dist.config.model import NoiseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.training.probe import Probe, derived
 from tests.conftest import tensors_of, tiny
-from tests.test_steps import batch_of, changed, plain_game
+from tests.training.test_step import batch_of, changed, plain_game
 
 SPEC = LatentSpec((NoiseConfig(dim=2),), (4,), 0)
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, clean_environment
-from tests.test_launch_files import PYTORCHJOB, SBATCH, SKYPILOT, TRAINJOB, pods
+from tests.launch.test_launch_files import PYTORCHJOB, SBATCH, SKYPILOT, TRAINJOB, pods
 
 PATIENCE = 240  # seconds for what takes about ten; only a failure waits that long
 TINY = (
