@@ -40,7 +40,7 @@ from infogan_dist.evaluation.subject import from_checkpoint
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.sampling.curves import write_curves
-from infogan_dist.training.collapse import signs
+from infogan_dist.training.collapse import collapse_warnings
 from tests.config.test_config import INTEGER_KEYS
 from tests.conftest import ONE_PROCESS, ROOT, tiny
 
@@ -252,7 +252,7 @@ def test_rows_of_metrics_with_missing_keys_and_other_values(tmp_path: Path, rows
     assert all({"kind", "step", "images_seen"} <= row.keys() for row in found)
     trained = [row for row in found if row["kind"] == "train"]
     config = tiny(tmp_path / "run", "collapse.rows=1", "collapse.after_images=0")
-    signs(trained, LatentSpec.from_config(config.latents), config.objective, config.collapse)
+    collapse_warnings(trained, LatentSpec.from_config(config.latents), config.objective, config.collapse)
     json.dumps(finite(found))
     if found:
         write_curves(found, tmp_path / "curves.png")

@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none"),
 ]
-VIEWS = "objective={information_trains: trunk, information_from: views}"
+VIEWS = "objective={information_trains: trunk, information_from: augmented}"
 ONE_GPU = dataclasses.replace(ONE_PROCESS, cpu=False)
 
 
@@ -165,9 +165,15 @@ def test_a_folder_is_read_ahead_while_the_step_is_recorded(tmp_path: Path, monke
 
 def test_clustering_of_a_compiled_and_recorded_run(tmp_path: Path) -> None:
     """Clustering sets in at the fourth step: other shapes, and a recording anew."""
-    clustering = "lambda_clustering: 1, clustering_from: 24, clustering_in_full: 36"
-    objective = f"objective={{information_trains: trunk, information_from: views, {clustering}}}"
-    settings = ("train.precision=bf16", "train.cuda_graph=true", "train.compile=default", "train.steps=12")
+    clustering = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"
+    objective = f"objective={{information_trains: trunk, information_from: augmented, {clustering}}}"
+    settings = (
+        "train.precision=bf16",
+        "train.cuda_graph=true",
+        "train.compile=default",
+        "train.steps=12",
+        "schedule.images=100",
+    )
     train(tiny(tmp_path / "run", objective, *settings), ONE_GPU)
     assert find(tmp_path / "run").step == 12
 

@@ -62,7 +62,8 @@ class _Facts(BaseModel):
     images_seen: NonNegativeInt | None = None
     config: dict[str, Any] = {}
     scaler: dict[str, float] = {}
-    bad_steps: dict[str, NonNegativeInt] = {}
+    nonfinite: dict[str, NonNegativeInt] = {}
+    bad_steps: dict[str, NonNegativeInt] = {}  # the same in version 0.2
     resumed_from: list[_OriginFacts] = []
     data: Fingerprint | None = None
 
@@ -102,6 +103,11 @@ class Checkpoint:
     def resumed_from(self) -> list[Origin]:
         """The checkpoints that its run was started from with --resume, oldest first."""
         return list(self.manifest.get("resumed_from", []))
+
+    @property
+    def skipped_updates(self) -> dict[str, int]:
+        """Counts of skipped updates and rollbacks so far."""
+        return dict(self.manifest.get("nonfinite") or self.manifest.get("bad_steps", {}))
 
     @property
     def images(self) -> Fingerprint | None:

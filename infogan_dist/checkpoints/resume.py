@@ -1,4 +1,4 @@
-"""Whether and from where a train command goes on in its output folder, held against what lies there. Nothing here changes it.
+"""Decides whether and where a train command resumes. Changes nothing in the output folder.
 
 Rank zero alone calls these functions.
 """
@@ -28,8 +28,8 @@ from infogan_dist.registry.data_sets import DATA_SETS
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What a train command may do: the config to train, where to start, and whether there is nothing left to do."""
+class Resume:
+    """What a train command does: the config to train, the checkpoint to start from, and whether the run is finished."""
 
     config: Config
     checkpoint: Checkpoint | None
@@ -38,8 +38,8 @@ class Admission:
     resumed_from: tuple[Origin, ...] = ()
 
 
-def admit(config: Config, resume: str, device: torch.device, images: Fingerprint | None = None) -> Admission:
-    """Hold a command against what its output folder already holds; changes nothing.
+def decide_resume(config: Config, resume: str, device: torch.device, images: Fingerprint | None = None) -> Resume:
+    """Compare a train command with what its output folder holds. Changes nothing.
 
     `images` are those that the command would train on; None where they are not known, and not compared.
 
@@ -54,24 +54,23 @@ def admit(config: Config, resume: str, device: torch.device, images: Fingerprint
     if recorded is not None and resume == "never":
         raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
     if recorded is not None:
-        precision = config.train.precision if config.train.precision != "auto" else recorded.train.precision
-        config = _with_precision(config, precision)
+        config = _kept(config, recorded)
         for key, old, new in changed_numbers(recorded, config):
             raise UserError(
                 f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; "
                 "set it back or choose another output"
             )
-    config = _with_precision(config, resolve_precision(config.train.precision, device))
     notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
     resumed_from = found.resumed_from if found is not None else []
     if resume not in ("auto", "never"):
-        found, resumed_from = _resumed(Path(resume), config, newest=found)
+        found, config, resumed_from = _resumed(Path(resume), config, newest=found)
+    config = _with(config, resolve_precision(config.train.precision, device), config.run_images)
     if found is not None and reached > found.step:
         notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
     finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
     if found is not None and images is not None and not finished:
         check_images(found, config, images)
-    return Admission(config, found, finished, tuple(notices), tuple(resumed_from))
+    return Resume(config, found, finished, tuple(notices), tuple(resumed_from))
 
 
 def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) -> None:
@@ -102,8 +101,8 @@ def _reached(folder: Path, saved: int) -> int:
     return max([saved, *named, *(int(row["step"]) for row in read_metrics(folder / "metrics.jsonl")[-1:])])
 
 
-def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Checkpoint, list[Origin]]:
-    """Where `--resume path` starts, and the checkpoints that this run was started from.
+def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Checkpoint, Config, list[Origin]]:
+    """Where `--resume path` starts, with which config, and the checkpoints that this run was started from.
 
     It starts at `newest`, the newest checkpoint of the output folder, where that one continues the checkpoint at `path`.
     Raises UserError where the output folder holds another run.
@@ -114,16 +113,17 @@ def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Che
         if newest is None or not newest.resumed_from:
             raise
         raise type(error)(f"{error}; {config.output} continues its step {newest.step} without --resume") from None
+    config = _kept(config, chosen.config)
     for key, old, new in changed_numbers(chosen.config, config):
         raise UserError(f"{chosen.path} was trained with {key} = {json.dumps(old)}, not {json.dumps(new)}")
     if newest is None:
-        return chosen, [*chosen.resumed_from, chosen.origin]
+        return chosen, config, [*chosen.resumed_from, chosen.origin]
     if path.resolve() == Path(config.output).resolve():
-        return newest, newest.resumed_from
+        return newest, config, newest.resumed_from
     if newest.origin == chosen.origin:
-        return newest, [*newest.resumed_from, newest.origin]
+        return newest, config, [*newest.resumed_from, newest.origin]
     if any(origin in newest.resumed_from for origin in _origins(path, chosen)):
-        return newest, newest.resumed_from
+        return newest, config, newest.resumed_from
     what = "newer checkpoint" if newest.step > chosen.step else "checkpoint of another run"
     raise UserError(
         f"{config.output} holds a {what} (step {newest.step}) that does not continue {chosen.path}; "
@@ -158,5 +158,12 @@ def who_writes_in(output: Path) -> str | None:
     return holder.name if holder else None
 
 
-def _with_precision(config: Config, precision: str) -> Config:
-    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+def _kept(config: Config, recorded: Config) -> Config:
+    """`config` with the precision and the images of its schedules that a run recorded, where it leaves them open."""
+    precision = config.train.precision if config.train.precision != "auto" else recorded.train.precision
+    return _with(config, precision, config.schedule.images or recorded.run_images)
+
+
+def _with(config: Config, precision: str, images: int) -> Config:
+    train = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"train": train, "schedule": config.schedule.model_copy(update={"images": images})})

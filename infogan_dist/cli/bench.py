@@ -10,8 +10,7 @@ from infogan_dist.errors import UserError
 HELP = "measures the training step on this machine"
 EXAMPLE = (
     "infogan-dist bench configs/lab6.yaml --project 8 --bandwidth 25 --latency 10\n"
-    "         infogan-dist bench configs/mnist.yaml --against 'python other.py --batch 100'\n"
-    "         infogan-dist bench configs/mnist.yaml --until mi=2.2"
+    "         infogan-dist bench configs/mnist.yaml --against 'python other.py --batch 100'"
 )
 ALTERNATIONS = 5  # of bench --against
 
@@ -26,12 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "line with images_per_second. Its OMP_NUM_THREADS is set to the threads of our step",
     )
     parser.add_argument("--alternations", type=count, metavar="N", help=f"of ours and that command ({ALTERNATIONS})")
-    parser.add_argument(
-        "--until",
-        metavar="METRIC=VALUE",
-        help="instead of measuring, train until mi (L_I of the categorical codes, nats) or code_error (share of\n"
-        "the held-out images, looked at every evaluate.every steps) is reached; saves nothing",
-    )
     parser.add_argument("--project", type=count, metavar="N", help="predict the step on N processes")
     parser.add_argument("--bandwidth", type=positive, metavar="GB/s", help="of the link of the projection")
     parser.add_argument("--latency", type=positive, metavar="US", help="of one message, in microseconds")
@@ -46,16 +39,11 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--alternations are with a command; give --against COMMAND as well")
     config, launch = config_and_launch(options)
 
-    from infogan_dist.diagnostics.bench import Goal, Opponent, Request, Target, bench
-    from infogan_dist.diagnostics.bench.scaling import Link
+    from infogan_dist.diagnostics.bench import Baseline, BenchOptions, Link, Target, bench
 
     link = None if options.bandwidth is None else Link(options.bandwidth * 1e9, options.latency * 1e-6)
-    request = Request(
-        target=Target(options.project, link) if options.project else None,
-        opponent=None
-        if options.against is None
-        else Opponent.parse(options.against, options.alternations or ALTERNATIONS),
-        goal=Goal.parse(options.until) if options.until is not None else None,
-        out=options.json,
-    )
-    bench(config, launch, request)
+    target = Target(options.project, link) if options.project else None
+    baseline = None
+    if options.against is not None:
+        baseline = Baseline.parse(options.against, options.alternations or ALTERNATIONS)
+    bench(config, launch, BenchOptions(target, baseline, options.json))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ SILENT_RANK_WAITS = 3  # seconds: a launcher ends all ranks when the first has f
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the contract."""
+    _show_warnings()
     try:
         with interruptible(os.environ):  # training has handlers of its own
             options = parse(arguments)
@@ -34,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("infogan-dist: stopped by a signal", file=sys.stderr, flush=True)
         return StoppedBySignal.exit_code
     return 0
+
+
+def _show_warnings() -> None:
+    """Print the package's logged warnings to stderr, on one process of each host."""
+    logger = logging.getLogger("infogan_dist")
+    if not logger.handlers:
+        handler = logging.StreamHandler() if speaks(os.environ) else logging.NullHandler()
+        handler.setFormatter(logging.Formatter("infogan-dist: %(message)s"))
+        logger.addHandler(handler)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

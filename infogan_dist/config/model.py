@@ -8,14 +8,15 @@ from pydantic import Field, model_validator
 
 from infogan_dist.config.section import (
     LATENT_LIMIT,
-    Images,
+    Fraction,
+    LearningRate,
+    NonNegativeFloat,
+    NonNegativeInt,
     Norm,
     NormD,
     NormQ,
     Probability,
-    Rate,
     Section,
-    Weight,
     check_path,
     known_name,
     open_names,
@@ -35,7 +36,7 @@ class DataConfig(Section):
     """Pixels a side; images are resized (and centre-cropped to a square) to it."""
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
-    held_out: Images = 0
+    held_out: NonNegativeInt = 0
     """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen. With 0 a `folder`,
     which has no test part, is evaluated on its train images, and `evaluate` says so."""
 
@@ -103,35 +104,36 @@ class ObjectiveConfig(Section):
     """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: a real and a fake are compared in pairs
     (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma. `none` is a control without an
     adversarial loss. Plugins add names."""
-    lambda_categorical: Weight = 1.0
+    lambda_categorical: NonNegativeFloat = 1.0
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
-    lambda_continuous: Weight = 0.1
+    lambda_continuous: NonNegativeFloat = 0.1
     """Weight of the continuous codes, smaller so that the Gaussian likelihood stays on the scale of the others."""
     information_trains: Literal["heads", "trunk"] = "heads"
     """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
 
-    information_from: Literal["images", "views"] = "images"
-    """What Q recognises classes from: G's images, or fresh random `views` of them. D always judges the images, and Q always reads
-    levels from them, which may mean what a view takes away."""
+    information_from: Literal["images", "augmented"] = "images"
+    """What Q predicts classes from: G's images, or random augmentations of them (`augmentation`). D always sees the images, and Q
+    always predicts continuous codes from the images: these may encode what an augmentation randomises."""
     information_trains_G: bool = True
-    """Whether G learns the information term. False is a control: Q reads what G draws, and G need not make it readable."""
-    lambda_clustering: Weight = 0.0
-    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) on reals and views of their partners, for the
-    categorical codes: a term beside InfoGAN's that trains FE and Q on unlabelled reals."""
-    clustering_from: Images = 60_000
-    """Images seen at which it sets in."""
-    clustering_in_full: Images = 120_000
-    """Images seen at which it has reached its weight, risen linearly."""
-    clustering_evenness: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    """Its entropy coefficient (`lamb` in the code of Ji et al. 2019): above 1 it wants the classes used alike more than it wants
-    them sure. Only for data whose kinds are about equally many."""
-    neighbour_partners: Probability = 0.0
-    """Share of the reals whose partner is one of their nearest train images, found without labels, and not themselves."""
+    """Whether G is trained on the information term. False is a control: Q is trained on G's images, G ignores Q."""
+    lambda_clustering: NonNegativeFloat = 0.0
+    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) of the categorical codes, on reals and augmentations of
+    their positives: a term beside InfoGAN's that trains FE and Q on unlabelled reals."""
+    clustering_from: Fraction = 0.2
+    """Fraction of the run at which it starts."""
+    clustering_in_full: Fraction = 0.4
+    """Fraction of the run at which it has reached its weight, in a linear rise."""
+    clustering_entropy_weight: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Its entropy coefficient (`lamb` in the code of Ji et al. 2019): above 1 it weighs an even use of the classes more than
+    confident predictions. For data whose classes are about equally frequent."""
+    neighbour_positives: Probability = 0.0
+    """Share of the reals whose positive is one of their nearest neighbours in pixel space instead of the image itself. Needs no
+    label."""
 
-    r1_gamma: Weight = 0.0
+    r1_gamma: NonNegativeFloat = 0.0
     """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), taken in full precision: with a penalty a GPU
     uses no TF32 in the whole run. 0 is off."""
-    r2_gamma: Weight = 0.0
+    r2_gamma: NonNegativeFloat = 0.0
     """Weight of R2, the same on fakes (Eq. 10)."""
 
     @property
@@ -151,53 +153,85 @@ class ObjectiveConfig(Section):
                     )
         if self.clustering_in_full < self.clustering_from:
             raise ValueError(
-                f"objective.clustering_in_full = {self.clustering_in_full} comes before "
+                f"objective.clustering_in_full = {self.clustering_in_full} is before "
                 f"objective.clustering_from = {self.clustering_from}; raise it"
             )
-        if self.neighbour_partners and not self.lambda_clustering:
+        if self.neighbour_positives and not self.lambda_clustering:
             raise ValueError(
-                f"objective.neighbour_partners = {self.neighbour_partners} is for clustering; "
+                f"objective.neighbour_positives = {self.neighbour_positives} is a part of clustering; "
                 "set objective.lambda_clustering, say 1"
             )
         return self
 
 
-class ViewsConfig(Section):
-    """T, the random view that Q sees of an image: what is taken away here is what a class cannot mean. No flips."""
+AUGMENTATIONS: dict[str, dict[str, float]] = {
+    "digits": {
+        **{"warp": 0.8, "rotation": 0.30, "scale": 0.18, "aspect": 0.08, "shear": 0.20, "shift": 0.14, "elastic": 0.05},
+        **{"cut": 0.5, "paste": 0.5},
+    },
+    "none": dict.fromkeys(("warp", "rotation", "scale", "aspect", "shear", "shift", "elastic", "cut", "paste"), 0.0),
+}
+"""The values of each `augmentation.preset`."""
 
+
+class AugmentationConfig(Section):
+    """The random augmentations that Q sees. A class cannot encode anything that they randomise. There are no flips.
+
+    `preset` sets all other keys; those that are given as well override it.
+    """
+
+    preset: Literal["auto", "digits", "none"] = "digits"
+    """`digits`: for light handwriting on black. `none`: no augmentation. `auto`, the default of a config: what suits `data.name`."""
     warp: Probability = 0.8
-    """Share of the images that are turned, scaled, sheared, shifted and bent, each by the strengths below."""
-    rotation: Weight = 0.30
-    """Largest turn, radians."""
-    scale: Weight = 0.18
-    """Largest natural logarithm of the change of size."""
-    aspect: Weight = 0.08
-    """Largest natural logarithm by which width grows and height shrinks."""
-    shear: Weight = 0.20
-    """Largest shear, a shift to the side for each step down."""
-    shift: Weight = 0.14
-    """Largest shift in each direction, half a side being 1."""
-    elastic: Weight = 0.05
-    """Standard deviation of the bends at the points of a 5 x 5 grid, half a side being 1."""
-    cut: Probability = 0.0
-    """Share of the images that lose a rectangle."""
-    paste: Probability = 0.0
-    """Share of the images that get a rectangle of another one, by maximum."""
+    """Share of the images that are warped: rotated, scaled, sheared, shifted and bent."""
+    rotation: NonNegativeFloat = 0.30
+    """Largest rotation, radians."""
+    scale: NonNegativeFloat = 0.18
+    """Largest natural logarithm of the scale factor."""
+    aspect: NonNegativeFloat = 0.08
+    """Largest natural logarithm of the factor by which width grows and height shrinks."""
+    shear: NonNegativeFloat = 0.20
+    """Largest horizontal shear factor."""
+    shift: NonNegativeFloat = 0.14
+    """Largest shift along each axis, in half image sides."""
+    elastic: NonNegativeFloat = 0.05
+    """Standard deviation of the displacement at each point of a 5 x 5 grid, in half image sides."""
+    cut: Probability = 0.5
+    """Share of the images in which a random rectangle becomes background."""
+    paste: Probability = 0.5
+    """Share of the images onto which a random rectangle of another image is pasted, by maximum."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        warps = self.warp and any((self.rotation, self.scale, self.aspect, self.shear, self.shift, self.elastic))
+        return not (warps or self.cut or self.paste)
 
 
 class ScheduleConfig(Section):
-    """Where learning rates, cuts, pastes and neighbour pairs fall together, linearly, in images seen."""
+    """How learning rates and the strengths of cuts, pastes and neighbour positives change over the run, in fractions of it."""
 
-    anneal_from: Images = 0
-    """Images seen at which they begin to fall."""
-    anneal_until: Images = 0
-    """Images seen at which they have fallen to `final`; 0 keeps them as they are."""
-    final: Probability = 0.02
-    """Share that is left of them."""
+    images: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    """Images of the run that all fractions refer to. null: train.steps * train.global_batch of the first launch, which
+    config.yaml records, so that a continuation with more steps keeps the schedule."""
+    kind: Literal["constant", "linear", "cosine"] = "constant"
+    """How they decay from 1 to `final` between `anneal_from` and `anneal_until`."""
+    warm_up: Fraction = 0.0
+    """Fraction of the run in which learning rates rise linearly from 0."""
+    anneal_from: Fraction = 0.5
+    """Fraction of the run at which the decay begins."""
+    anneal_until: Fraction = 1.0
+    """Fraction of the run at which it ends."""
+    final: Fraction = 0.02
+    """What remains at its end, as a share."""
 
     @model_validator(mode="after")
     def _check(self) -> ScheduleConfig:
-        if self.anneal_until and self.anneal_until <= self.anneal_from:
+        if self.kind == "constant":
+            for key in ("anneal_from", "anneal_until", "final"):
+                value, default = getattr(self, key), type(self).model_fields[key].default
+                if value != default:
+                    raise ValueError(f"schedule.{key} = {value} needs a decay; set schedule.kind = linear or cosine")
+        if self.anneal_until <= self.anneal_from:
             raise ValueError(
                 f"schedule.anneal_until = {self.anneal_until} is not after schedule.anneal_from = {self.anneal_from}"
             )
@@ -205,25 +239,25 @@ class ScheduleConfig(Section):
 
 
 class AdamConfig(Section):
-    lr: Rate = 2e-4
+    lr: LearningRate = 2e-4
     """Adam's learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Decay of the first moment; 0.5 is the usual choice for GANs (Radford et al. 2016)."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the second moment."""
-    eps: Rate = 1e-8
+    eps: LearningRate = 1e-8
     """Added to the denominator."""
-    clip_norm: Weight = 0.0
+    clip_norm: NonNegativeFloat = 0.0
     """Largest norm of the whole gradient before it is scaled down; 0 is off."""
 
 
 class GAdamConfig(AdamConfig):
-    lr: Rate = 1e-3
+    lr: LearningRate = 1e-3
     """Adam's learning rate."""
 
 
 class QAdamConfig(Section):
-    lr: Rate = 1e-3
+    lr: LearningRate = 1e-3
     """Q's learning rate inside the optimizer that owns it; the other settings are that optimizer's."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infogan_dist.config import yaml_core
+from infogan_dist.config import version1, yaml_core
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
 from infogan_dist.files import path_problem, read_regular
@@ -25,9 +25,14 @@ SHIPPED_CONFIGS = (
 
 # What may differ when a run goes on: where things are and when they are written, never a number of the training.
 FREE_TO_CHANGE = (
-    *("output", "data.root", "train.steps", "train.threads", "train.cuda_graph", "log", "sample", "evaluate"),
-    *("checkpoint", "collapse"),
-    *("processes.check_every", "processes.timeout", "processes.own_cores"),
+    *("schema_version", "output", "data.root", "train.steps", "train.threads", "train.cuda_graph"),
+    *("log", "sample", "evaluate", "checkpoint", "collapse"),
+    *("augmentation.preset",),  # its values count
+    *("processes.check_every", "processes.timeout", "processes.pin_cores"),
+)
+FRACTIONS = (  # of the run's images
+    *("schedule.warm_up", "schedule.anneal_from", "schedule.anneal_until"),
+    *("objective.clustering_from", "objective.clustering_in_full"),
 )
 
 CONFIG_LIMIT = 2**20  # bytes of a YAML file: ours have some thousand
@@ -44,6 +49,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     values = yaml_core.load(text, where)
     if not isinstance(values, dict):
         raise UserError(f"{where} holds no mapping of config keys")
+    if version1.is_version_1(values):
+        values = version1.translate(values, where)
     places = {key: f"{where}:{line}" for key, line in yaml_core.key_lines(text).items()}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -51,15 +58,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             raise UserError(f"{override!r} is not of the form key.path=value")
         _set(values, key.split("."), yaml_core.load(value, f"the value of {key}"), override)
         places[key] = f"in {override!r}"
-    return parse_config(values, places)
+    return _validated(values, places)
 
 
-def parse_config(values: dict[str, Any], places: dict[str, str] | None = None) -> Config:
-    """The config of plain values, as YAML or JSON give them. `places` says where each dotted key stands."""
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_one_line(error, places or {})) from None
+def parse_config(values: dict[str, Any]) -> Config:
+    """The config of plain values, as YAML or JSON give them. Raises UserError, one line."""
+    if isinstance(values, dict) and version1.is_version_1(values):
+        values = version1.translate(values, "the config")
+    return _validated(values, {})
 
 
 def dump_config(config: Config) -> str:
@@ -73,12 +79,31 @@ def dotted(config: Config) -> dict[str, Any]:
 
 
 def changed_numbers(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
-    """The dotted keys, with old and new value, that differ and would change a number of the training."""
-    before, after = dotted(old), dotted(new)
+    """The dotted keys, with old and new value, that differ and would change a number of the training.
+
+    Fractions are compared in images. Where `new` leaves schedule.images open, it takes those of `old`.
+    """
+    images = old.run_images, new.schedule.images or old.run_images
+    before, after = (
+        {**dotted(config), "schedule.images": count} for config, count in zip((old, new), images, strict=True)
+    )
     for key in before | after:
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_TO_CHANGE)
-        if not free and before.get(key) != after.get(key):
-            yield key, before.get(key), after.get(key)
+        was, now = before.get(key), after.get(key)
+        if key in FRACTIONS and was is not None and now is not None:
+            changed = round(was * images[0]) != round(now * images[1])
+        else:
+            changed = was != now
+        if changed and not free:
+            yield key, was, now
+
+
+def _validated(values: dict[str, Any], places: dict[str, str]) -> Config:
+    """`places` says where each dotted key stands."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, places)) from None
 
 
 def _read(path: Path) -> tuple[str, str]:
@@ -118,12 +143,16 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
         key = outer  # pydantic adds the name of a union's member
     place = f" ({places[key]})" if key in places else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown config key {key}{_nearest(key, known)}{place}"
+        now = next((new for old, new in version1.RENAMED.items() if key == old), None)
+        hint = f"; it is {now} since schema version 2" if now else _nearest(key, known)
+        return f"unknown config key {key}{hint}{place}"
     if first["type"] == "missing":
         return f"{key} is required and not set{place}"
     if first["type"] == "model_type":
         return f"{key} = {json.dumps(first['input'], default=str)}: it should be a mapping of keys{place}"
     said = first["msg"].replace("Input should be", "it should be")
+    if key in FRACTIONS:
+        said += ", a fraction of the run"
     return f"{key} = {json.dumps(first['input'], default=str)}: {said}{place}"
 
 

@@ -7,37 +7,39 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from infogan_dist.config.model import (
+    AUGMENTATIONS,
+    AugmentationConfig,
     DataConfig,
     LatentsConfig,
     NetworksConfig,
     ObjectiveConfig,
     OptimizerConfig,
     ScheduleConfig,
-    ViewsConfig,
 )
 from infogan_dist.config.running import (
-    BadStepsConfig,
     CheckpointConfig,
     CollapseConfig,
     EvaluateConfig,
     LogConfig,
+    NonfiniteConfig,
     ProcessesConfig,
     SampleConfig,
     TrainConfig,
 )
 from infogan_dist.config.section import OUTPUT_NAME_LIMIT, Section, check_path
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.registry.families import check_image_size
 
 
 class Config(Section):
     """One run of InfoGAN (Chen et al. 2016)."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     """Version of this schema."""
     output: str
     """The run folder."""
@@ -47,17 +49,37 @@ class Config(Section):
     latents: LatentsConfig = LatentsConfig()
     networks: NetworksConfig = NetworksConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    views: ViewsConfig = ViewsConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
     processes: ProcessesConfig = ProcessesConfig()
-    bad_steps: BadStepsConfig = BadStepsConfig()
+    nonfinite: NonfiniteConfig = NonfiniteConfig()
     collapse: CollapseConfig = CollapseConfig()
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:
+        """Add the values of `augmentation.preset`, or of the preset of the data set, below those that are given."""
+        given = values.get("augmentation", {}) if isinstance(values, dict) else None
+        if not isinstance(given, dict):
+            return values
+        preset = given.get("preset", "auto")
+        if preset == "auto":
+            data = values.get("data", {})
+            name = data.get("name", DataConfig.model_fields["name"].default) if isinstance(data, dict) else ""
+            preset = DATA_SETS[name].augmentation if name in DATA_SETS else "none"
+        filled = AUGMENTATIONS.get(preset, {}) if isinstance(preset, str) else {}
+        return values | {"augmentation": {**filled, **given, "preset": preset}}
+
+    @property
+    def run_images(self) -> int:
+        """The images of the whole run, which the fractions of schedules refer to."""
+        return self.schedule.images or self.train.steps * self.train.global_batch
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -69,6 +91,11 @@ class Config(Section):
             )
         if self.train.cuda_graph and self.train.precision == "fp16":
             raise ValueError("train.cuda_graph = true does not go with train.precision = fp16; use bf16")
+        if self.objective.information_from == "augmented" and self.augmentation.changes_nothing:
+            raise ValueError(
+                f"objective.information_from = augmented, but augmentation.preset = {self.augmentation.preset} changes no image; "
+                "use augmentation.preset = digits or objective.information_from = images"
+            )
         if self.objective.lambda_clustering and not self.latents.categorical:
             raise ValueError(
                 f"objective.lambda_clustering = {self.objective.lambda_clustering} trains the classes of the categorical codes, "

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
+import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from infogan_dist.files import NAME_LIMIT, path_problem
 from infogan_dist.registry.lookup import Registry
 
-# Upper bounds keep a number within what torch, the system and memory take. No real run comes near.
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Every = Annotated[int, Field(ge=0, le=10**9)]
-Images = Annotated[int, Field(ge=0, le=10**15)]
-Rate = Annotated[float, Field(gt=0, lt=10, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Pydantic's types with upper bounds, which keep a number within what torch, the system and memory take. No real run comes near.
+PositiveInt = Annotated[pydantic.PositiveInt, Field(le=10**9)]
+NonNegativeInt = Annotated[pydantic.NonNegativeInt, Field(le=10**9)]
+NonNegativeFloat = Annotated[pydantic.NonNegativeFloat, Field(le=10**9)]
+LearningRate = Annotated[pydantic.PositiveFloat, Field(lt=10)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Norm = Literal["batch", "batch_local", "none"]
 NormD = Literal["batch", "batch_local", "spectral", "none"]
 NormQ = Literal["family", "batch", "batch_local", "none"]
@@ -42,6 +43,8 @@ def open_names(built_in: Iterable[str]) -> WithJsonSchema:
 
 
 class Section(BaseModel):
-    """Strict and immutable: no key that is not named here, no silent conversion of one type to another."""
+    """Strict and immutable: no unknown key, no silent conversion of one type to another, no infinity and no NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infogan_dist.config.model import ViewsConfig
+from infogan_dist.config.model import AugmentationConfig
 from infogan_dist.randomness import Stream
 
 GRID = 5  # points a side of the elastic field
@@ -26,7 +26,7 @@ class View:
     """One view of each image of a batch. `draws` [B, UNIFORMS + NORMALS] are its random numbers, `strength` [] in [0, 1]
     scales how often it cuts and pastes."""
 
-    config: ViewsConfig
+    config: AugmentationConfig
     draws: Tensor
     strength: Tensor
 
@@ -53,7 +53,7 @@ def draws_at(stream: Stream, positions: Tensor) -> Tensor:
     return torch.cat([uniform, stream.derived("normal").normal(positions, NORMALS)], dim=1)
 
 
-def warped(ink: Tensor, draws: Tensor, field: Tensor, config: ViewsConfig) -> Tensor:
+def warped(ink: Tensor, draws: Tensor, field: Tensor, config: AugmentationConfig) -> Tensor:
     """Turn, scale, shear, shift and bend the share `config.warp` of the images, in one bilinear sampling; outside is 0."""
     whether = (draws[:, 0] < config.warp).to(ink.dtype)
     rotation, scale, aspect, shear, dx, dy = ((2 * draws[:, 1:] - 1) * whether[:, None]).unbind(1)

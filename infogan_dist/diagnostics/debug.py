@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.resume import check_writable
@@ -20,17 +21,15 @@ from infogan_dist.data.sources import ImageSource, open_images
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import Diverged, InfoganError, UserError
+from infogan_dist.training.engine import WrappedEngine
 from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.probe import Probe
 from infogan_dist.training.run import Run
-from infogan_dist.training.step import MicroBatch, discriminator_step, generator_step
 from infogan_dist.training.train_state import TrainState
 from infogan_dist.training.trainer import Trainer
 
 STEPS = 3
 IMAGES = 8  # images in a step, at most about so many
-
-Update = Callable[[TrainState, Sequence[MicroBatch]], dict[str, Tensor]]
 
 
 def debug(config: Config, launch: Launch) -> None:
@@ -60,9 +59,10 @@ def debug(config: Config, launch: Launch) -> None:
         trainer = Trainer(config, cluster, source)
         with Run(config, cluster, trainer, None, images=fingerprint(source), debug=True) as run:
             for step in run.remaining_steps():
-                run.record(step, trainer.average(step, _checked_step(trainer.state, trainer.begin(step))))
-            run.save_pictures(config.train.steps)
-            run.save_checkpoint(config.train.steps)
+                metrics = trainer.step(step, observe=CheckedEngine)
+                run.records.add(step, metrics | Probe(trainer.state, seed=0)(trainer.batch))
+            run.pictures.save(config.train.steps)
+            run.saving.save(config.train.steps)
             _check_saved(config, trainer.state)
         checked.append(
             "every parameter gets a gradient; the D step leaves G, and the G step FE and D, frozen bit for bit"
@@ -78,6 +78,7 @@ def debug_config(config: Config) -> Config:
     changes = {
         "output": f"{config.output.rstrip('/')}-debug",
         "train": train.model_copy(update={"steps": min(STEPS, train.steps), "global_batch": batch}),
+        "schedule": config.schedule.model_copy(update={"images": config.run_images}),
         "log": config.log.model_copy(update={"trackers": ()}),
     }
     return config.model_copy(update=changes)
@@ -86,7 +87,7 @@ def debug_config(config: Config) -> Config:
 def has_deterministic_kernels(config: Config, device: torch.device) -> bool:
     """Whether the whole step has. On CUDA, `grid_sample` has no deterministic derivative, and G's step differentiates
     augmentations."""
-    return device.type != "cuda" or config.objective.information_from != "views"
+    return device.type != "cuda" or config.objective.information_from != "augmented"
 
 
 @contextmanager
@@ -102,40 +103,46 @@ def _watched(strict: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-def _checked_step(state: TrainState, batch: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    of_D, of_G = state.owned_by_D, state.owned_by_G
-    metrics = _checked_update(discriminator_step, state, batch, trains=of_D, leaves=of_G)
-    metrics |= _checked_update(generator_step, state, batch, trains=of_G, leaves=of_D)
-    state.engine.end_step()
-    return metrics | Probe(state, seed=0)(batch)
+class CheckedEngine(WrappedEngine):
+    """Runs a step on another engine. Raises InfoganError where an update changes a network that its optimizer does not train, or a
+    parameter gets no gradient; Diverged where a gradient is not finite."""
 
+    def __init__(self, state: TrainState):
+        super().__init__(state.engine)
+        self._state = state
+        self._frozen: dict[str, Tensor] | None = None
+        """What the update in progress must leave as it is."""
 
-def _checked_update(
-    update: Update,
-    state: TrainState,
-    batch: Sequence[MicroBatch],
-    trains: dict[str, nn.Module],
-    leaves: dict[str, nn.Module],
-) -> dict[str, Tensor]:
-    before = _snapshot(leaves)
-    metrics = update(state, batch)
-    for name, tensor in _snapshot(leaves).items():
-        if not torch.equal(tensor, before[name]):
-            raise InfoganError(f"{update.__name__} changed {name}, which it must leave frozen")
-    for unused in without_gradient(trains):
-        raise InfoganError(f"{unused} gets no gradient in {update.__name__}: it is not used")
-    for network, module in trains.items():
-        for name, parameter in module.named_parameters():
-            if not cast(Tensor, parameter.grad).isfinite().all():
-                raise Diverged(f"the gradient of {network}.{name} in {update.__name__} is not finite")
-    return metrics
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        with super().autocast():
+            yield
+        if self._frozen is None:  # G has drawn, which moves its running statistics, and D's update begins
+            self._frozen = _snapshot(self._state.owned_by_G)
+
+    def update(self, optimizer: Optimizer, skip: Tensor) -> None:
+        of_D = optimizer is self._state.optimizer_D
+        name, trained = ("D", self._state.owned_by_D) if of_D else ("G", self._state.owned_by_G)
+        others = self._state.owned_by_G if of_D else self._state.owned_by_D
+        for unused in without_gradient(trained):
+            raise InfoganError(f"{unused} gets no gradient in the {name} step: it is not used")
+        for network, module in trained.items():
+            for key, parameter in module.named_parameters():
+                if not cast(Tensor, parameter.grad).isfinite().all():
+                    raise Diverged(f"the gradient of {network}.{key} in the {name} step is not finite")
+        super().update(optimizer, skip)
+        assert self._frozen is not None
+        for key, tensor in _snapshot(others).items():
+            if not torch.equal(tensor, self._frozen[key]):
+                raise InfoganError(f"the {name} step changed {key}, which it must leave frozen")
+        self._frozen = _snapshot(trained)  # frozen in the G step, which follows D's
 
 
 def _check_repeats(config: Config, cluster: Cluster, source: ImageSource) -> None:
     states = []
     for _ in range(2):
         trainer = Trainer(config, cluster, source)
-        _checked_step(trainer.state, trainer.begin(1))
+        trainer.step(1, observe=CheckedEngine)
         strict = has_deterministic_kernels(config, cluster.device)
         repeated = (
             trainer.state.networks.named()

@@ -1,4 +1,4 @@
-"""`doctor`: what would go wrong in training, told before it starts. A new check is one function in CHECKS.
+"""`doctor`: what would go wrong in training, before it starts. A new check is one function in CHECKS.
 
 Every rank runs every check. Nothing is left on disk.
 """
@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.resume import Admission, check_writable, who_writes_in
+from infogan_dist.checkpoints.resume import Resume, check_writable, who_writes_in
 from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.memory import StepMemory
-from infogan_dist.diagnostics.preflight import NotYetHere, Rehearsal
+from infogan_dist.diagnostics.preflight import NotYetHere, Preflight
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.modules import without_gradient
-from infogan_dist.training.schedule import unfinished
+from infogan_dist.training.schedule import length_mismatch
+from infogan_dist.training.trainer import check_cuda_graph
 
 LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
 REACH = 1.0  # of G's tanh, to both sides
@@ -50,29 +51,32 @@ def doctor(config: Config, launch: Launch) -> None:
     """Print a line for each finding. Every rank calls it. Raises UserError where there is a problem."""
     problems = 0
     with Cluster(launch, config.train.threads, config.processes) as cluster:
-        rehearsal = Rehearsal(config, launch, cluster)
+        preflight = Preflight(config, launch, cluster)
         for check in CHECKS:
             topic = check.__name__.removeprefix("check_")
-            for finding in check(rehearsal):
+            for finding in check(preflight):
                 cluster.announce(f"{finding.level:<7} {topic}: {finding.text}")
                 problems += finding.level == "problem"
     if problems:
         raise UserError(f"{problems} problem{'s' if problems > 1 else ''} to mend before {config.output} can train")
 
 
-def check_processes(run: Rehearsal) -> Findings:
+def check_processes(run: Preflight) -> Findings:
     device, threads = run.cluster.device, torch.get_num_threads()
     cpu = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     works_on = cpu if device.type == "cpu" else f"{device}, {torch.cuda.get_device_name(device)}"
     for where, who in run.cluster.poll(f"{socket.gethostname()}: {works_on}").items():
         yield ok(f"{who} on {where}, {run.config.train.precision}")
+    no_graph = _refusal(lambda: check_cuda_graph(run.asked, run.cluster))
+    if no_graph:
+        yield problem(no_graph)
     if run.launch.precision not in (None, run.config.train.precision):
         yield warning(
             f"the launcher asks for {run.launch.precision}; train.precision = {run.config.train.precision} counts"
         )
 
 
-def check_setup(run: Rehearsal) -> Findings:
+def check_setup(run: Preflight) -> Findings:
     """The same versions, config and images wherever a process was started."""
     versions = {name: version for name, version in checkpoints.versions().items() if name != "python"}
     differ = _refusal(lambda: run.cluster.check_same(versions | run.facts))
@@ -81,24 +85,24 @@ def check_setup(run: Rehearsal) -> Findings:
     yield problem(differ) if differ else ok(told + (alike if run.cluster.processes > 1 else ""))
 
 
-def check_output(run: Rehearsal) -> Findings:
+def check_output(run: Preflight) -> Findings:
     """What train would do in the output folder."""
-    output, admission = Path(run.config.output), run.admission
+    output, resume = Path(run.config.output), run.resume
     user = run.cluster.on_main(lambda: who_writes_in(output))
-    if isinstance(admission, InfoganError):
-        yield problem(str(admission))
+    if isinstance(resume, InfoganError):
+        yield problem(str(resume))
     elif user is not None:
         yield problem(f"{output} is in use by {user}; wait for it or choose another output")
     else:
-        yield from map(warning, admission.notices)
-        yield ok(_intention(admission))
+        yield from map(warning, resume.notices)
+        yield ok(_intention(resume))
     _of_the_writer, *others = run.cluster.poll(_refusal(lambda: check_writable(Path(run.asked.output)))).items()
     for reason, who in others:
         if reason is not None:
             yield warning(f"{reason} ({who}, where nothing needs to be written)")
 
 
-def check_data(run: Rehearsal) -> Findings:
+def check_data(run: Preflight) -> Findings:
     refusal = run.refusal
     for (reason, can_come), who in run.cluster.poll((str(refusal or ""), isinstance(refusal, NotYetHere))).items():
         if reason:
@@ -117,7 +121,7 @@ def check_data(run: Rehearsal) -> Findings:
         yield warning(f"{constant} of the first {len(run.first)} images are of one colour; look at the files")
 
 
-def check_range(run: Rehearsal) -> Findings:
+def check_range(run: Preflight) -> Findings:
     """The reals lie where G's images can."""
     G = run.state.networks.G
     with torch.no_grad(), frozen(G), run.cluster.autocast():
@@ -137,26 +141,26 @@ def check_range(run: Rehearsal) -> Findings:
         yield ok(f"{reals}, {starts}")
 
 
-def check_schedule(run: Rehearsal) -> Findings:
-    late = unfinished(run.config)
-    if late:
-        yield warning(late)
+def check_schedule(run: Preflight) -> Findings:
+    mismatch = length_mismatch(run.config)
+    if mismatch:
+        yield warning(mismatch.removeprefix("warning: "))
 
 
-def check_networks(run: Rehearsal) -> Findings:
+def check_networks(run: Preflight) -> Findings:
     named = {name: network for name, network in run.state.networks.named().items() if name != "G_ema"}
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
     yield ok(f"parameters {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
 
 
-def check_batch(run: Rehearsal) -> Findings:
+def check_batch(run: Preflight) -> Findings:
     train, processes = run.config.train, run.cluster.processes
     share = f", {train.global_batch // processes} on each of {processes} processes" if processes > 1 else ""
     micro = f", {train.accumulate} micro-batches of {len(run.batch.reals)} each" if train.accumulate > 1 else ""
     yield ok(f"{train.global_batch} images a step{share}{micro}")
 
 
-def check_reductions(run: Rehearsal) -> Findings:
+def check_reductions(run: Preflight) -> Findings:
     if run.cluster.processes == 1:
         return
     size = max(_gradient_bytes(run))
@@ -165,7 +169,7 @@ def check_reductions(run: Rehearsal) -> Findings:
     yield ok(f"{run.cluster.backend} all-reduces {times}")
 
 
-def check_step(run: Rehearsal) -> Findings:
+def check_step(run: Preflight) -> Findings:
     """One real step: finite, and every parameter used."""
     metrics, _ = run.step
     wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
@@ -180,7 +184,7 @@ def check_step(run: Rehearsal) -> Findings:
         yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', of a grey stand-in'}")
 
 
-def check_memory(run: Rehearsal) -> Findings:
+def check_memory(run: Preflight) -> Findings:
     parts = StepMemory.of(run.state.networks, activations=run.step[1])
     listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
     text = f"{_size(parts.total)} a process ({listed}), {_size(run.free)} free"
@@ -192,7 +196,7 @@ def check_memory(run: Rehearsal) -> Findings:
         yield ok(text)
 
 
-def check_disk(run: Rehearsal) -> Findings:
+def check_disk(run: Preflight) -> Findings:
     output, keep = Path(run.config.output), run.config.checkpoint.keep
     size = StepMemory.of(run.state.networks).checkpoint
     exists = next(path for path in (output, *output.absolute().parents) if path.exists())
@@ -205,7 +209,7 @@ def check_disk(run: Rehearsal) -> Findings:
     yield ok(text) if enough else problem(f"{text}; free some, or lower checkpoint.keep")
 
 
-def check_trackers(run: Rehearsal) -> Findings:
+def check_trackers(run: Preflight) -> Findings:
     names = run.asked.log.trackers
     refusal = _refusal(lambda: run.cluster.on_main(lambda: check_start(run.asked)))
     if refusal:
@@ -214,13 +218,13 @@ def check_trackers(run: Rehearsal) -> Findings:
         yield ok(", ".join(names))
 
 
-def _intention(admission: Admission) -> str:
+def _intention(resume: Resume) -> str:
     """What train would do, in words."""
-    output, steps = admission.config.output, admission.config.train.steps
-    if admission.finished:
+    output, steps = resume.config.output, resume.config.train.steps
+    if resume.finished:
         return f"{output} is done: train leaves it alone; raise train.steps = {steps} to go on"
-    if admission.checkpoint is not None:
-        return f"{output} holds a run: train goes on after step {admission.checkpoint.step} to {steps}"
+    if resume.checkpoint is not None:
+        return f"{output} holds a run: train goes on after step {resume.checkpoint.step} to {steps}"
     return f"{output} holds no checkpoint: train starts at step 1 of {steps}"
 
 
@@ -232,13 +236,13 @@ def _refusal(action: Callable[[], object]) -> str | None:
     return None
 
 
-def _extremes(run: Rehearsal, images: Tensor) -> tuple[float, float]:
+def _extremes(run: Preflight, images: Tensor) -> tuple[float, float]:
     low, high = images.float().aminmax()
     lows, highs = zip(*run.cluster.poll((low.item(), high.item())), strict=True)
     return min(lows), max(highs)
 
 
-def _gradient_bytes(run: Rehearsal) -> list[int]:
+def _gradient_bytes(run: Preflight) -> list[int]:
     """What each side reduces in a step."""
     halved = run.config.processes.compress_gradients == "bf16"
     sides = run.state.owned_by_D, run.state.owned_by_G

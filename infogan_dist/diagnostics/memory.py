@@ -1,4 +1,4 @@
-"""What a training step holds in memory, measured on a real one."""
+"""The memory of a training step, measured on a real one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infogan_dist.networks import Networks
-from infogan_dist.training.step import MicroBatch, discriminator_step, draw, generator_step
+from infogan_dist.training.engine import Engine, WrappedEngine
 from infogan_dist.training.train_state import TrainState
+from infogan_dist.training.trainer import Trainer
 
 
 class StepMemory(NamedTuple):
@@ -43,7 +44,7 @@ class StepMemory(NamedTuple):
 
 
 class KeptBytes:
-    """Counts what autograd keeps for backward passes: each storage once, those of `known` tensors not at all."""
+    """Counts the bytes that autograd keeps for backward passes: each storage once, those of `known` tensors not at all."""
 
     def __init__(self, known: Iterable[Tensor]):
         self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
@@ -68,23 +69,49 @@ def kept_for_backward(known: Iterable[Tensor]) -> Iterator[KeptBytes]:
         yield kept
 
 
-def measured_step(state: TrainState, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
-    """One step on one micro-batch, which trains the state: its metrics, and the bytes of its activations.
+class MemoryEngine(WrappedEngine):
+    """Runs a step on another engine, and counts the bytes that autograd keeps for its backward passes."""
 
-    A step of several micro-batches needs no more than that of one: it frees G's graph before the D step.
-    """
-    weights = [parameter for network in state.networks.named().values() for parameter in network.parameters()]
-    drawn = [batch.latent, batch.codes.categorical, batch.codes.continuous]  # parts of many steps' draws
-    drawn += [view.draws for view in (batch.view_D, batch.view_G) if view is not None]
-    known = [*weights, *drawn]
-    with kept_for_backward(known) as by_drawing:
-        fakes = draw(state, batch)
-    with kept_for_backward(known) as by_D:
-        metrics = discriminator_step(state, [batch], fakes)
-    with kept_for_backward(known) as by_G:
-        metrics |= generator_step(state, [batch], fakes)
-    state.engine.end_step()
-    return metrics, by_drawing.total + max(by_D.total, by_G.total)
+    def __init__(self, engine: Engine, known: Iterable[Tensor]):
+        super().__init__(engine)
+        self._known = list(known)
+        self._draw, self._updates = 0, [0]
+
+    @property
+    def activations(self) -> int:
+        """Bytes for the largest backward pass of a micro-batch, G's graph included."""
+        return self._draw + max(self._updates)
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        with super().autocast(), kept_for_backward(self._known) as kept:
+            yield
+        self._draw = max(self._draw, kept.total)
+
+    @contextmanager
+    def gradients_of(self, module: nn.Module, last: bool) -> Iterator[None]:
+        with super().gradients_of(module, last), kept_for_backward(self._known) as kept:
+            yield
+        self._updates.append(kept.total)
+
+
+def measured_step(trainer: Trainer) -> tuple[dict[str, Tensor], int]:
+    """Take the first step. Returns its metrics, and the bytes of its activations: those of one micro-batch."""
+    engines: list[MemoryEngine] = []
+
+    def observe(state: TrainState) -> Engine:
+        weights = [parameter for network in state.networks.named().values() for parameter in network.parameters()]
+        drawn = [
+            tensor  # parts of the draws of many steps
+            for batch in trainer.batch
+            for tensor in (batch.latent, batch.codes.categorical, batch.codes.continuous)
+        ]
+        drawn += [view.draws for batch in trainer.batch for view in (batch.view_D, batch.view_G) if view is not None]
+        engines.append(MemoryEngine(state.engine, [*weights, *drawn]))
+        return engines[0]
+
+    metrics = trainer.step(1, observe)
+    return metrics, engines[0].activations
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

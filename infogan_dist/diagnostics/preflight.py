@@ -1,4 +1,4 @@
-"""Everything that `train` would build, made as far as it can be, without a run folder: what `doctor` looks at."""
+"""Builds what `train` would build, as far as it can, without a run folder: `doctor` checks it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import torch
 from torchvision import datasets
 
-from infogan_dist.checkpoints.resume import Admission, admit
+from infogan_dist.checkpoints.resume import Resume, decide_resume
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
@@ -27,25 +27,25 @@ from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.randomness import DataOrder
-from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.loop import facts_of
-from infogan_dist.training.train_state import build_train_state
+from infogan_dist.training.trainer import Trainer
 
 PATIENCE = 5  # seconds for a download server to answer
 
 
 class OutOfMemory(UserError):
-    """A step does not fit. The process that meets it says so itself: the others wait for it in a reduction."""
+    """A step does not fit. The process itself reports it: the others wait for it in a reduction."""
 
     concerns_one_rank = True
 
 
-class Rehearsal:
-    """A run that is not started: `admission`, or why train would refuse; `refusal`, why this process sees no images, or None.
+class Preflight:
+    """A run that is not started. Every rank makes one.
 
-    Where any process sees none, all use a grey stand-in (`sees_images` is False), so that the rest can still be looked at.
-    `first` are the first images of the run, uint8 [N, C, H, W]; `batch` is this process's first micro-batch; `free` its share
-    of the device's memory, the images taken off; `facts` must be the same everywhere. Every rank makes one.
+    `resume` says where train would start, or is the error that it would raise. `refusal` is the error that kept this process from
+    reading images, or None. Where any process has one, all use a grey stand-in (`sees_images` is False). `first` are the first
+    images of the run, uint8 [N, C, H, W]; `batch` is this process's first micro-batch; `free` its share of the device's memory
+    without the images; `facts` must be the same everywhere.
     """
 
     def __init__(self, asked: Config, launch: Launch, cluster: Cluster):
@@ -57,7 +57,7 @@ class Rehearsal:
             images = fingerprint(source)
         except UserError as error:
             self.refusal = error
-        self.admission = _admission(asked, cluster, images)
+        self.resume = _resume(asked, cluster, images)
         self.config = self._resolved()
         cluster.configure(self.config)
         if images is not None:
@@ -72,13 +72,12 @@ class Rehearsal:
             self._read(grey, fingerprint(grey))
         sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
         self.free = free_bytes(cluster.device) // sharers
-        self.state = build_train_state(self.config, cluster)
 
     @cached_property
     def step(self) -> tuple[dict[str, float], int]:
-        """The metrics of one real step on the first micro-batch, which trains the networks, and the bytes of its activations."""
+        """The metrics of the first step, which trains the networks, and the bytes of its activations."""
         try:
-            metrics, activations = measured_step(self.state, self.batch)
+            metrics, activations = measured_step(self.trainer)
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
@@ -89,13 +88,13 @@ class Rehearsal:
         return self.cluster.mean(metrics), activations
 
     def _resolved(self) -> Config:
-        """The config as train would resolve it; where it would refuse, in a precision that works. Without trackers."""
+        """The config as train would resolve it, or in a precision that works; without trackers and CUDA graph."""
         config, precision = self.asked, resolve_precision("auto", self.cluster.device)
-        if isinstance(self.admission, Admission):
-            config = self.admission.config
+        if isinstance(self.resume, Resume):
+            config = self.resume.config
             precision = config.train.precision
         changes = {
-            "train": config.train.model_copy(update={"precision": precision}),
+            "train": config.train.model_copy(update={"precision": precision, "cuda_graph": False}),
             "log": config.log.model_copy(update={"trackers": ()}),
         }
         return self.cluster.on_main(lambda: config.model_copy(update=changes))
@@ -106,12 +105,13 @@ class Rehearsal:
         self.first = source.read(DataOrder(self.config.seed, self.images).at(positions))
         first = {"the checksum of the first images": checksums({"images": self.first}).item()}
         self.facts = facts_of(self.asked, images) | first
-        self.batch = BatchStream(self.config, self.cluster, source).at(1)[0]
+        self.trainer = Trainer(self.config, self.cluster, source)
+        self.state, self.batch = self.trainer.state, self.trainer.batches.at(1)[0]
 
 
-def _admission(asked: Config, cluster: Cluster, images: Fingerprint | None) -> Admission | InfoganError:
+def _resume(asked: Config, cluster: Cluster, images: Fingerprint | None) -> Resume | InfoganError:
     try:
-        return cluster.on_main(lambda: admit(asked, "auto", cluster.device, images))
+        return cluster.on_main(lambda: decide_resume(asked, "auto", cluster.device, images))
     except InfoganError as error:
         return error
 

@@ -45,7 +45,7 @@ class Group:
         if too_few and not launch.own_gpus:
             raise UserError(f"{launch.local_processes} processes were started on a host with {gpus} GPUs; start {gpus}")
         keep_freed_memory()
-        self._cores = Cores(launch.local_rank, launch.local_processes, bind=on_cpu and processes.own_cores)
+        self._cores = Cores(launch.local_rank, launch.local_processes, bind=on_cpu and processes.pin_cores)
         torch.set_num_threads(self._cores.share if threads == "auto" else int(threads))
         patience = timedelta(seconds=processes.timeout + LAST_WORD)
         self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"

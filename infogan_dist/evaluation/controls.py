@@ -1,9 +1,10 @@
-"""What a code error is to be held against: the same matching, fitted on train and applied to test, of predictions that no
-InfoGAN made."""
+"""Controls for the code error: the same matching, fitted on train and applied to test images, of predictions without an InfoGAN."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor
 
 from infogan_dist.data.sources import ImageSource
@@ -14,9 +15,9 @@ from infogan_dist.evaluation.metrics.code_error import error, fit_matching
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 
-SEED = 0  # of the controls' own draws: they belong to the data, not to a run
-ITERATIONS = 100  # of Lloyd at most: MNIST's converge in about as many
-CHUNK = 4096  # images at a time, to bound the float64 copies
+SEED = 0  # of the controls: they depend on the data, not on a run
+ITERATIONS = 100  # Lloyd's on MNIST converge in about as many
+CHUNK = 4096  # images read at a time
 
 
 def controls(reals: Reals, group: Group) -> list[Figures]:
@@ -25,7 +26,7 @@ def controls(reals: Reals, group: Group) -> list[Figures]:
         return []
     labels, stream = (reals.train_labels, reals.test_labels), Stream(SEED, "controls")
     predicted = {
-        "k-means on pixels": group.on_main(lambda: by_k_means(reals, stream.derived("k-means"))),
+        "k-means on pixels": group.on_main(lambda: by_k_means(reals.train, reals.test, reals.classes)),
         "random codes": (
             random(len(labels[0]), reals.classes, stream.derived("train")),
             random(len(labels[1]), reals.classes, stream.derived("test")),
@@ -49,44 +50,13 @@ def random(count: int, classes: int, stream: Stream) -> Tensor:
     return stream.integers(torch.arange(count), 1, classes)[:, 0]
 
 
-def by_k_means(reals: Reals, stream: Stream) -> tuple[Tensor, Tensor]:
-    """The nearest of the centres of the train images, for train and test images."""
-    train, test = pixels(reals.train), pixels(reals.test)
-    centres = k_means(train, reals.classes, stream)
-    return nearest(train, centres)[0], nearest(test, centres)[0]
+def by_k_means(train: ImageSource, test: ImageSource, classes: int) -> tuple[Tensor, Tensor]:
+    """Classes of train and test images: the nearest of the centres that k-means++ finds in the pixels of the train images."""
+    points, others = (pixels(source).float().numpy() for source in (train, test))
+    centres, _ = kmeans2(points, classes, iter=ITERATIONS, minit="++", rng=np.random.default_rng(SEED))
+    return torch.from_numpy(vq(points, centres)[0]).long(), torch.from_numpy(vq(others, centres)[0]).long()
 
 
 def pixels(source: ImageSource) -> Tensor:
     """All images of a source as uint8 [N, C·H·W]."""
     return torch.cat([source.read(indexes).flatten(1) for indexes in torch.arange(len(source)).split(CHUNK)])
-
-
-def k_means(points: Tensor, k: int, stream: Stream) -> Tensor:
-    """Centres, float64 [k, D], of points [N, D]: k-means++ (Arthur and Vassilvitskii 2007), then Lloyd's iterations until no
-    point changes its centre. Sums of uint8 are exact, so that the order of adding changes nothing."""
-    centres = points[stream.integers(torch.tensor([0]), 1, len(points))[:, 0]].double()
-    for row in range(1, k):
-        mass = nearest(points, centres)[1].cumsum(0)
-        chosen = torch.searchsorted(mass, stream.uniform(torch.tensor([row]), 1).double()[0] * mass[-1], right=True)
-        centres = torch.cat([centres, points[chosen.clamp_max(len(points) - 1)].double()])
-    owner = torch.full((len(points),), -1)
-    for _ in range(ITERATIONS):
-        before, owner = owner, nearest(points, centres)[0]
-        if torch.equal(before, owner):
-            break
-        sums = torch.zeros_like(centres)
-        for chunk, owners in zip(points.split(CHUNK), owner.split(CHUNK), strict=True):
-            sums.index_add_(0, owners, chunk.double())
-        counts = owner.bincount(minlength=k)[:, None]
-        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
-    return centres
-
-
-def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Of points [N, D] the nearest centre, int64 [N], and the squared distance to it, float64 [N]."""
-    parts = []
-    for chunk in points.split(CHUNK):
-        point = chunk.double()
-        squared = point.square().sum(1, keepdim=True) - 2 * point @ centres.T + centres.square().sum(1)
-        parts.append(squared.clamp_min(0).min(1))
-    return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])

@@ -48,6 +48,9 @@ class Registry(Generic[R]):
             self._loaded[name] = self._record_of(self._entry_points[name])
         return self._loaded[name]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self.built_in or name in self._entry_points)
+
     def __iter__(self) -> Iterator[R]:
         for name in (*self.built_in, *sorted(self._entry_points)):
             yield self[name]

@@ -75,20 +75,22 @@ class BatchStream:
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
         reals, *partner_images = self._images.read_together(*self._indexes(step, positions))
-        annealed = annealing(self._config.schedule, images_before(self._config, step))
+        annealed = annealing(self._config, images_before(self._config, step))
         strength = torch.full((), annealed, device=reals.device)  # a kernel, not a copy that the host waits for
         views = {
-            name: View(self._config.views, drawn[name], strength) for name in ("D", "G", "partner") if name in drawn
+            name: View(self._config.augmentation, drawn[name], strength)
+            for name in ("D", "G", "partner")
+            if name in drawn
         }
         positives = None
         for images in partner_images:
-            weight = clustering_weight(self._config.objective, images_before(self._config, step))
+            weight = clustering_weight(self._config, images_before(self._config, step))
             positives = Positives(views["partner"](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
         return MicroBatch(reals, drawn["latent"], codes, views.get("D"), views.get("G"), positives)
 
     def _clusters(self, step: int) -> bool:
-        return clustering_weight(self._config.objective, images_before(self._config, step)) > 0
+        return clustering_weight(self._config, images_before(self._config, step)) > 0
 
     def _indexes(self, step: int, positions: Tensor) -> list[Tensor]:
         """Of the reals at `positions` and, where `step` clusters, of their partners."""
@@ -96,8 +98,8 @@ class BatchStream:
         return [reals, self._partner_indexes(step, positions)] if self._clusters(step) else [reals]
 
     def _partner_indexes(self, step: int, positions: Tensor) -> Tensor:
-        annealed = annealing(self._config.schedule, images_before(self._config, step))
-        share = self._config.objective.neighbour_partners * annealed
+        annealed = annealing(self._config, images_before(self._config, step))
+        share = self._config.objective.neighbour_positives * annealed
         return self._reals.partners_at(positions, share, lambda: self._neighbours)
 
     def _positions(self, step: int) -> list[Tensor]:
@@ -126,16 +128,16 @@ class BatchStream:
             "categorical": latents.codes.categorical,
             "continuous": latents.codes.continuous,
         }
-        seen = ["D", "G"] if objective.information_from == "views" else []
+        seen = ["D", "G"] if objective.information_from == "augmented" else []
         seen += ["partner"] if objective.lambda_clustering else []
         return drawn | {name: draws_at(self._views.derived(name), positions) for name in seen}
 
 
 def _check_pairs(config: Config, processes: int) -> None:
     share = config.train.global_batch // (processes * config.train.accumulate)
-    used = config.objective.information_from == "views" or config.objective.lambda_clustering > 0
-    if used and config.views.paste and share % 2:
+    used = config.objective.information_from == "augmented" or config.objective.lambda_clustering > 0
+    if used and config.augmentation.paste and share % 2:
         raise UserError(
-            f"views.paste = {config.views.paste} pastes between the two images of a pair, but train.global_batch = "
+            f"augmentation.paste = {config.augmentation.paste} pastes between the two images of a pair, but train.global_batch = "
             f"{config.train.global_batch} gives each process {share} at a time; use a batch that gives an even number"
         )

@@ -1,6 +1,6 @@
-"""Signs of collapse in the newest logged rows: a function of metrics.jsonl alone, so that a resumed run sees what it would have seen.
+"""Collapse warnings, computed from the newest rows of metrics.jsonl alone: a resumed run gives the same warnings.
 
-The report's own run ended in the first of them.
+The run of the report, with D's loss near zero and G's near 50, meets the first of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from infogan_dist.latents import LatentSpec
 Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl
 
 
-class Sign(NamedTuple):
-    """One sign of collapse; `message` says what is so, since when, and what helps."""
+class CollapseWarning(NamedTuple):
+    """`message` says what was measured, over how many rows, and the remedy."""
 
     name: str
     message: str
 
 
-def signs(rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig) -> list[Sign]:
-    """What each of the newest `collapse.rows` rows shows; nothing where there are fewer, or too few images seen."""
+def collapse_warnings(
+    rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
+) -> list[CollapseWarning]:
+    """The conditions that all of the newest `collapse.rows` rows meet; none where there are fewer rows, or too few images seen."""
     newest = rows[-collapse.rows :]
     if len(newest) < collapse.rows or newest[0]["images_seen"] < collapse.after_images:
         return []
@@ -34,33 +36,38 @@ def signs(rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, col
         *_no_variety(newest, collapse),
         *_unused_classes(newest, spec, collapse),
     ]
-    since = f"in the {collapse.rows} newest logged rows" if collapse.rows > 1 else "in the newest logged row"
-    return [Sign(name, f"{message.format(since=since)}") for name, message in found]
+    since = f"in the last {collapse.rows} logged rows" if collapse.rows > 1 else "in the last logged row"
+    return [CollapseWarning(name, message.format(since=since)) for name, message in found]
 
 
-def new_signs(
+def new_warnings(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
-) -> list[Sign]:
-    """Those of `signs` that the rows before the last did not show yet: each is told once for as long as it lasts."""
-    known = {sign.name for sign in signs(rows[:-1], spec, objective, collapse)}
-    return [sign for sign in signs(rows, spec, objective, collapse) if sign.name not in known]
+) -> list[CollapseWarning]:
+    """The warnings that did not apply one row earlier, so that each is logged once while it lasts."""
+    known = {warning.name for warning in collapse_warnings(rows[:-1], spec, objective, collapse)}
+    return [each for each in collapse_warnings(rows, spec, objective, collapse) if each.name not in known]
 
 
 def _saturation(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
-    """D is right so often that its gradient tells G nothing (Arjovsky & Bottou 2017, theorem 2.4)."""
+    """D is right so often that its gradient vanishes for G (Arjovsky & Bottou 2017, theorem 2.4)."""
     right, gap = _all(rows, "health/D_accuracy"), _all(rows, "health/score_gap")
-    if (right and min(right) >= collapse.D_accuracy) or (gap and min(gap) >= collapse.score_gap):
-        yield (
-            "D saturated",
-            f"D tells {_share(right)} of reals and fakes apart {{since}}, so that G learns nothing from it; lower optimizer.D.lr, "
-            "set objective.r1_gamma (say 1) or networks.norm_D = spectral",
-        )
+    if right and min(right) >= collapse.D_accuracy:
+        measured = f"it classifies {min(right):.0%} of reals and fakes correctly"
+    elif gap and min(gap) >= collapse.score_gap:
+        measured = f"D(x) - D(G(z, c)) is at least {min(gap):.2f}"
+    else:
+        return
+    yield (
+        "D saturated",
+        f"D is saturated: {measured} {{since}}, so G gets almost no gradient; lower optimizer.D.lr, set "
+        "objective.r1_gamma (say 1) or networks.norm_D = spectral",
+    )
 
 
 def _ignored_codes(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> Iterator[tuple[str, str]]:
-    """L_I near zero: Q reads nothing of the code from G's images. A continuous code has no ceiling and is measured against 1 nat."""
+    """L_I near zero: G's images do not depend on the code. For a continuous code the reference is 1 nat, as L_I has no maximum."""
     ceilings = spec.ceilings()
     for name in spec.code_names:
         kind = "categorical" if name in ceilings else "continuous"
@@ -80,8 +87,8 @@ def _no_variety(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple
     if spread and max(spread) < collapse.diversity:
         yield (
             "no variety",
-            f"G draws each class in one way: its images differ by {max(spread):.4f} at most {{since}}; lower the weight of the codes "
-            "(objective.lambda_categorical, objective.lambda_continuous) or set objective.r1_gamma (say 1)",
+            f"G has lost variety: within a class, pixels have a standard deviation of at most {max(spread):.4f} {{since}}; lower "
+            "objective.lambda_categorical and objective.lambda_continuous, or set objective.r1_gamma (say 1)",
         )
 
 
@@ -92,16 +99,12 @@ def _unused_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseCon
         if unused:
             yield (
                 f"{name} unused",
-                f"no real image is of class {', '.join(map(str, unused))} of {name} {{since}}; set latents.balanced = true and "
-                "objective.lambda_clustering (say 1), or choose another seed",
+                f"Q assigns almost no real image to class {', '.join(map(str, unused))} of {name} {{since}}; set "
+                "latents.balanced = true and objective.lambda_clustering (say 1), or choose another seed",
             )
 
 
 def _all(rows: Sequence[Row], key: str) -> list[float]:
-    """The numbers of every row, or none where a row lacks it or has none: a skipped step is no sign."""
+    """The values in all rows; empty where one of them is missing or not finite."""
     numbers = [math.nan if row.get(key) is None else float(row[key]) for row in rows]
     return numbers if all(map(math.isfinite, numbers)) else []
-
-
-def _share(numbers: Sequence[float]) -> str:
-    return f"{min(numbers):.0%}" if numbers else "nearly all"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infogan_dist.checkpoints.resume import admit
+from infogan_dist.checkpoints.resume import decide_resume
 from infogan_dist.checkpoints.run_lock import WAIT, wait_while_stopping
 from infogan_dist.checkpoints.state import check_described
 from infogan_dist.config.reading import dotted
@@ -18,7 +18,7 @@ from infogan_dist.errors import StoppedBySignal
 from infogan_dist.training.probe import Probe
 from infogan_dist.training.profiling import not_profiled, profiled
 from infogan_dist.training.run import Run
-from infogan_dist.training.schedule import unfinished
+from infogan_dist.training.schedule import length_mismatch
 from infogan_dist.training.signals import StopRequest
 from infogan_dist.training.trainer import Trainer
 
@@ -38,16 +38,16 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         images = cluster.on_all(lambda: fingerprint(source))
         cluster.check_same(facts_of(config, images))
         cluster.on_main(lambda: _wait_while_stopping(config, cluster, stop))
-        admission = cluster.on_main(lambda: admit(config, resume, cluster.device, images))
-        cluster.announce(*admission.notices)
-        if admission.finished:
+        start = cluster.on_main(lambda: decide_resume(config, resume, cluster.device, images))
+        cluster.announce(*start.notices)
+        if start.finished:
             cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
             return
-        config, checkpoint = admission.config, admission.checkpoint
+        config, checkpoint = start.config, start.checkpoint
         if checkpoint is not None:
             cluster.on_main(lambda: check_described(checkpoint, config))
-        if warning := unfinished(config):
-            cluster.announce(f"warning: {warning}")
+        if mismatch := length_mismatch(config):
+            cluster.announce(mismatch)
         cluster.configure(config)
         trainer = Trainer(config, cluster, source)
         probe = Probe(trainer.state, config.seed)
@@ -55,27 +55,28 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
             raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with (
-            Run(config, cluster, trainer, admission.checkpoint, images, admission.resumed_from) as run,
+            Run(config, cluster, trainer, start.checkpoint, images, start.resumed_from) as run,
             profiling as step_is_done,
         ):
             trainer.warm_up_ddp(run.first_step)
             stop.when_requested(run.mark_stopping)
             for step in run.remaining_steps():
                 metrics = trainer.step(step)
-                run.watch(step, metrics)
-                if run.due(config.log.every, step):
-                    run.record(step, metrics | probe(trainer.batch))
+                logged = run.due(config.log.every, step)
+                run.rollback.watch(step, metrics, now=logged)
+                if logged:
+                    run.records.add(step, metrics | probe(trainer.batch))
                 if run.due(config.sample.every, step):
-                    run.save_pictures(step)
+                    run.pictures.save(step)
                 if config.evaluate.every and run.due(config.evaluate.every, step):
-                    run.evaluate(step)
+                    run.records.evaluate(step)
                 if run.due(config.processes.check_every, step):
-                    run.check_agreement()
+                    run.saving.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)
                 if stopping:
                     run.mark_stopping()  # the signal may have come to another rank
                 if stopping or run.due(config.checkpoint.every, step):
-                    run.save_checkpoint(step, wait=stopping)
+                    run.saving.save(step, wait=stopping)
                 step_is_done()
                 if stopping and step < config.train.steps:
                     raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")

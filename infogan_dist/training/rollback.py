@@ -1,83 +1,160 @@
-"""Bad steps: which updates were skipped because a loss or gradient was not finite, known late, and when to go back."""
+"""Skipped updates, and the rollback to a checkpoint after too many in a row. Every rank comes to the same decisions."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from infogan_dist.config.running import BadStepsConfig
+from infogan_dist.checkpoints.run_folder import RunFolder
+from infogan_dist.checkpoints.store import Checkpoint
+from infogan_dist.config.running import NonfiniteConfig
+from infogan_dist.config.schema import Config
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.errors import Diverged
+from infogan_dist.training.main_folder import MainFolder
 
-NORMS = ("gradient/D", "gradient/G")  # what `train_step` measures of each side's update
-REMEMBERED = 100  # norms that a post-mortem shows
+GRADIENT_NORMS = ("gradient/D", "gradient/G")  # in the metrics of `train_step`
+NORMS_KEPT = 100  # for a post-mortem
 
 
 @dataclass(frozen=True)
 class SkippedStep:
-    """A step in which the update of D's side, of G's, or both was skipped."""
+    """A step in which an update was skipped; `updates` is "D", "G" or "DG"."""
 
     step: int
-    sides: str
+    updates: str
 
 
-class BadSteps:
-    """The steps that were skipped, known when they are looked for, and how often the run went back because of them.
+class SkippedUpdates:
+    """Counts skipped updates without waiting for the device at every step. `saved` is what `state` returned."""
 
-    `saved` is what `state` gave. Every rank makes one; all come to the same answers.
-    """
-
-    def __init__(self, config: BadStepsConfig, device: torch.device, saved: Mapping[str, int]):
+    def __init__(self, config: NonfiniteConfig, device: torch.device, saved: Mapping[str, int]):
         self._config = config
-        self._norms = torch.zeros(config.look_every, len(NORMS), device=device)
+        self._norms = torch.zeros(config.check_every, len(GRADIENT_NORMS), device=device)
         self._steps: list[int] = []
         self.in_a_row, self.skipped, self.rollbacks = (
             saved.get(key, 0) for key in ("in_a_row", "skipped", "rollbacks")
         )
-        self.last: deque[tuple[int, list[float]]] = deque(maxlen=REMEMBERED)
+        self.last: deque[tuple[int, list[float]]] = deque(maxlen=NORMS_KEPT)
 
     def note(self, step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Remember how `step` went, on the device. `look` at the latest after every `look_every` of these."""
-        self._norms[len(self._steps)] = torch.stack([metrics[name] for name in NORMS])
+        """Keep the gradient norms of `step` on the device. `check` at least once in `check_every` steps."""
+        self._norms[len(self._steps)] = torch.stack([metrics[name] for name in GRADIENT_NORMS])
         self._steps.append(step)
 
-    def look(self) -> list[SkippedStep]:
-        """The steps skipped since the last look. Waits for the device."""
+    def check(self) -> list[SkippedStep]:
+        """The steps skipped since the last check. Waits for the device."""
         found = []
         for step, norms in zip(self._steps, self._norms[: len(self._steps)].tolist(), strict=True):
             self.last.append((step, norms))
-            sides = "".join(side for side, norm in zip("DG", norms, strict=True) if not math.isfinite(norm))
-            self.in_a_row = self.in_a_row + 1 if sides else 0
-            if sides:
+            updates = "".join(name for name, norm in zip("DG", norms, strict=True) if not math.isfinite(norm))
+            self.in_a_row = self.in_a_row + 1 if updates else 0
+            if updates:
                 self.skipped += 1
-                found.append(SkippedStep(step, sides))
+                found.append(SkippedStep(step, updates))
         self._steps = []
         return found
 
     def too_many(self, step: int) -> bool:
-        """Whether the run should go back, which is decided at every `look_every`-th step, whenever it logs or saves."""
-        return step % self._config.look_every == 0 and self.in_a_row >= self._config.in_a_row
+        """Whether to roll back. Decided at multiples of `check_every` only, whenever the run logs or saves."""
+        return step % self._config.check_every == 0 and self.in_a_row >= self._config.max_in_a_row
 
-    def goes_back(self) -> bool:
-        """Count one return to a checkpoint; whether it may."""
+    def may_roll_back(self) -> bool:
+        """Count one rollback. Returns whether it is allowed."""
         self.in_a_row = 0
         self.rollbacks += 1
-        return self.rollbacks <= self._config.rollbacks
+        return self.rollbacks <= self._config.max_rollbacks
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps of it, after a look."""
+        """What a checkpoint keeps, after a check."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped, "rollbacks": self.rollbacks}
 
 
+class Rollback:
+    """Reports skipped updates and rolls back. `restore` loads a checkpoint into the trainer; `images_of` gives the image indexes of
+    a step."""
+
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        folder: MainFolder,
+        saved: Mapping[str, int],
+        restore: Callable[[Checkpoint], None],
+        images_of: Callable[[int], list[int]],
+    ):
+        self._config, self._cluster, self._folder = config, cluster, folder
+        self._restore, self._images_of = restore, images_of
+        self._skipped = SkippedUpdates(config.nonfinite, cluster.device, saved)
+
+    def watch(self, step: int, metrics: Mapping[str, Tensor], now: bool = False) -> None:
+        """Note whether the updates of `step` were skipped. At every `check_every`-th step, or `now`, report and maybe roll back.
+
+        Raises Diverged where no rollback is left, or there is no checkpoint.
+        """
+        skipped = self._skipped
+        skipped.note(step, metrics)
+        if now or step % self._config.nonfinite.check_every == 0:
+            self.report()
+        if skipped.too_many(step):
+            self.go_back(f"{skipped.in_a_row} consecutive steps up to step {step} had a non-finite loss or gradient")
+
+    def report(self) -> None:
+        """Log the steps skipped since the last report, with their images."""
+        found = self._skipped.check()
+        if found:
+            self._cluster.announce(f"warning: {in_words(found)}")
+        for each in found:
+            facts = {"updates": each.updates, "images": self._images_of(each.step)}
+            images_seen = each.step * self._config.train.global_batch
+            self._folder.do(
+                partial(RunFolder.append, kind="skipped", step=each.step, images_seen=images_seen, facts=facts)
+            )
+
+    def go_back(self, reason: str) -> None:
+        """Load the newest valid checkpoint. The step number and the data stream continue.
+
+        Raises Diverged where no rollback is left, or there is no checkpoint.
+        """
+        limit, see = self._config.nonfinite.max_rollbacks, f"see {self._config.output}/post_mortem.json"
+        if not self._skipped.may_roll_back():
+            raise Diverged(f"training diverged after {limit} rollbacks: {reason}; {see}")
+        checkpoint, complaints = self._folder.do(RunFolder.newest_checkpoint)
+        if checkpoint is None:
+            raise Diverged(f"training diverged with no checkpoint to return to: {reason}; {see}")
+        self._restore(checkpoint)
+        damaged = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
+        count = f"rollback {self._skipped.rollbacks} of {limit}"
+        self._cluster.announce(*damaged, f"warning: {reason}; {count}, to the state of step {checkpoint.step}")
+
+    def state(self) -> dict[str, int]:
+        """What a checkpoint keeps, after `report`."""
+        return self._skipped.state()
+
+    def write_post_mortem(self, folder: RunFolder, error: Diverged) -> None:
+        """Write post_mortem.json with the last gradient norms. Rank zero calls it."""
+        norms: list[dict[str, Any]] = [
+            {"step": step} | dict(zip(GRADIENT_NORMS, norms, strict=True)) for step, norms in self._skipped.last
+        ]
+        facts = {"error": str(error), "nonfinite": self.state(), "gradient_norms": norms}
+        with suppress(OSError):  # the error itself matters more
+            folder.write_post_mortem(facts | {"config": self._config.model_dump(mode="json")})
+
+
 def in_words(skipped: Sequence[SkippedStep]) -> str:
-    """One line for the user about the steps of one look."""
+    """One line for the user about the steps of one check."""
     steps = ", ".join(str(each.step) for each in skipped)
-    sides = " and ".join(side for side in "DG" if any(side in each.sides for each in skipped))
-    many = len(skipped) > 1
+    updates = " and ".join(name for name in "DG" if any(name in each.updates for each in skipped))
+    plural = len(skipped) > 1
     return (
-        f"step{'s' if many else ''} {steps} {'were' if many else 'was'} skipped: a loss or gradient of {sides} was not finite; "
-        "metrics.jsonl names the images"
+        f"skipped the update{'s' if plural else ''} of {updates} in step{'s' if plural else ''} {steps}: "
+        "a loss or gradient was not finite; metrics.jsonl lists the images"
     )

@@ -1,46 +1,60 @@
-"""What changes while a run goes on, as functions of the images seen: no state, so a resumed run needs none."""
+"""Schedules as functions of the images seen: no state, so a resumed run needs none."""
 
 from __future__ import annotations
 
-from infogan_dist.config.model import ObjectiveConfig, ScheduleConfig
+import math
+
 from infogan_dist.config.schema import Config
 
 
-def annealing(schedule: ScheduleConfig, images_seen: int) -> float:
-    """What is left of the learning rates, cuts, pastes and neighbour pairs: 1, then falling linearly to `schedule.final`."""
-    if not schedule.anneal_until:
+def annealing(config: Config, images_seen: int) -> float:
+    """The share of learning rates, cuts, pastes and neighbour positives that remains: 1, then decaying to `schedule.final`."""
+    schedule = config.schedule
+    if schedule.kind == "constant":
         return 1.0
-    fallen = risen(images_seen, schedule.anneal_from, schedule.anneal_until)
-    return 1.0 - (1.0 - schedule.final) * fallen
+    progress = _rise(images_seen, _images(config, schedule.anneal_from), _images(config, schedule.anneal_until))
+    if schedule.kind == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return 1.0 - (1.0 - schedule.final) * progress
 
 
-def clustering_weight(objective: ObjectiveConfig, images_seen: int) -> float:
-    """λ of the clustering term: 0 until it sets in, then rising linearly to `objective.lambda_clustering`."""
-    share = risen(images_seen, objective.clustering_from, objective.clustering_in_full)
-    return objective.lambda_clustering * share
+def learning_rate_share(config: Config, images_seen: int) -> float:
+    """The share of the learning rates in the step that follows `images_seen` images: warm-up times annealing."""
+    warm_up = _images(config, config.schedule.warm_up)
+    warmed = min(1.0, (images_seen + config.train.global_batch) / warm_up) if warm_up else 1.0
+    return warmed * annealing(config, images_seen)
 
 
-def risen(images_seen: int, start: int, end: int) -> float:
-    """0 up to `start`, 1 from `end` on, linear between; a step where these are one."""
+def clustering_weight(config: Config, images_seen: int) -> float:
+    """λ of the clustering term: 0 until it starts, then rising linearly to `objective.lambda_clustering`."""
+    objective = config.objective
+    start, full = _images(config, objective.clustering_from), _images(config, objective.clustering_in_full)
+    return objective.lambda_clustering * _rise(images_seen, start, full)
+
+
+def changes_over_run(config: Config) -> bool:
+    """Whether anything in the run depends on its planned length."""
+    return config.schedule.kind != "constant" or config.schedule.warm_up > 0 or config.objective.lambda_clustering > 0
+
+
+def length_mismatch(config: Config) -> str | None:
+    """A line for the user where the run ends before or after the images that its schedules refer to; None where it does not."""
+    last, planned, train = config.train.steps * config.train.global_batch, config.run_images, config.train
+    if last == planned or not changes_over_run(config):
+        return None
+    ends = f"the run ends at {last:,} images (train.steps = {train.steps} of train.global_batch = {train.global_batch})"
+    if last < planned:
+        steps = -(-planned // train.global_batch)
+        return f"warning: {ends}, but its schedules refer to schedule.images = {planned:,}; set train.steps={steps}"
+    return f"{ends}; its schedules end at schedule.images = {planned:,} and stay at their last values"
+
+
+def _images(config: Config, fraction: float) -> int:
+    return round(fraction * config.run_images)
+
+
+def _rise(images_seen: int, start: int, end: int) -> float:
+    """0 up to `start`, 1 from `end` on, linear between; a step where they are equal."""
     if images_seen >= end:
         return 1.0
     return max(0, images_seen - start) / max(1, end - start)
-
-
-def unfinished(config: Config) -> str | None:
-    """A warning where the run ends before what `schedule` and `clustering_from` plan in images seen; None where it does not."""
-    schedule, objective, train = config.schedule, config.objective, config.train
-    last = train.steps * train.global_batch
-    planned = {"schedule.anneal_until": schedule.anneal_until}
-    if objective.lambda_clustering:
-        planned["objective.clustering_from"] = objective.clustering_from
-        planned["objective.clustering_in_full"] = objective.clustering_in_full
-    late = {key: images for key, images in planned.items() if images > last}
-    if not late:
-        return None
-    keys = ", ".join(f"{key} = {images:,}" for key, images in late.items())
-    steps = -(-max(late.values()) // train.global_batch)
-    return (
-        f"the run ends at {last:,} images (train.steps = {train.steps} of train.global_batch = {train.global_batch}), "
-        f"before {keys}; set train.steps={steps} or lower {'it' if len(late) == 1 else 'them'}"
-    )

@@ -185,7 +185,7 @@ def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
     assert out.positive_posterior is not None
     posterior = CodePosterior.from_output(out.real_posterior, state.spec)
     positives = CodePosterior.from_output(out.positive_posterior, state.spec)
-    return clustering_loss(posterior, positives, state.objective.clustering_evenness, state.engine.mean_of_all)
+    return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, state.engine.mean_of_all)
 
 
 def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
-"""Takes the steps of a run. The loop, `bench`, `--debug` and `--profile` train by it, so that each takes the same step."""
+"""Takes the steps of a run: for the loop, `bench`, `doctor`, `--debug` and `--profile` alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -14,8 +15,9 @@ from infogan_dist.errors import UserError
 from infogan_dist.training.batches import BatchStream, images_before
 from infogan_dist.training.cuda_graph import GraphedStep
 from infogan_dist.training.ema import update_average
+from infogan_dist.training.engine import Engine
 from infogan_dist.training.optimizers import set_rates
-from infogan_dist.training.schedule import annealing
+from infogan_dist.training.schedule import learning_rate_share
 from infogan_dist.training.step import MicroBatch, train_step
 from infogan_dist.training.train_state import TrainState, build_train_state
 
@@ -36,23 +38,19 @@ class Trainer:
         self.batch: Sequence[MicroBatch] = ()
         """The micro-batches of the newest step."""
 
-    def step(self, number: int) -> dict[str, Tensor]:
-        """Step `number`, counted from 1: rates, batch, both updates, EMA. Returns its metrics, on the device."""
-        return self.average(number, self._update(self.begin(number)))
+    def step(self, number: int, observe: Callable[[TrainState], Engine] | None = None) -> dict[str, Tensor]:
+        """Step `number`, counted from 1: rates, batch, both updates, EMA. Returns its metrics, on the device.
 
-    def plain_step(self, number: int) -> dict[str, Tensor]:
-        """The same without a CUDA graph: each operation is called, and can be counted."""
-        return self.average(number, train_step(self.state, self.begin(number)))
-
-    def begin(self, number: int) -> Sequence[MicroBatch]:
-        """Set the learning rates of step `number`. Returns its micro-batches."""
-        share = annealing(self.config.schedule, images_before(self.config, number))
-        set_rates((self.state.optimizer_D, self.state.optimizer_G), share)
+        `observe` returns an engine that the step runs on instead of its own; each operation is then launched by itself, without
+        a CUDA graph.
+        """
+        images_seen = images_before(self.config, number)
+        set_rates((self.state.optimizer_D, self.state.optimizer_G), learning_rate_share(self.config, images_seen))
         self.batch = self.batches.at(number)
-        return self.batch
-
-    def average(self, number: int, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Update G's average after both updates of step `number`. Returns their metrics."""
+        update = self._update
+        if observe is not None:
+            update = partial(train_step, replace(self.state, engine=observe(self.state)))
+        metrics = update(self.batch)
         update_average(self.state.networks, self.config.train, number, metrics["gradient/G"])
         return metrics
 
@@ -63,11 +61,14 @@ class Trainer:
 
 
 def update_of(config: Config, cluster: Cluster, state: TrainState) -> Update:
-    """How this run updates: `train_step`, or a CUDA graph of it. Raises UserError where none can be recorded."""
-    if not config.train.cuda_graph:
-        return partial(train_step, state)
-    if cluster.device.type != "cuda" or cluster.processes > 1:
+    """`train_step`, or a CUDA graph of it. Raises UserError where no graph can be recorded."""
+    check_cuda_graph(config, cluster)
+    return GraphedStep(state) if config.train.cuda_graph else partial(train_step, state)
+
+
+def check_cuda_graph(config: Config, cluster: Cluster) -> None:
+    """Raises UserError where the config asks for a CUDA graph and none can be recorded."""
+    if config.train.cuda_graph and (cluster.device.type != "cuda" or cluster.processes > 1):
         raise UserError(
             f"train.cuda_graph = true needs one process on a GPU; here {cluster.processes} on {cluster.device.type}"
         )
-    return GraphedStep(state)

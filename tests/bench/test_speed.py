@@ -13,9 +13,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from infogan_dist.config.reading import load_config
 from infogan_dist.data.sources import open_images
-from infogan_dist.diagnostics.bench.against import Opponent, compete
+from infogan_dist.diagnostics.bench.against import Baseline, compare
+from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.command import resolved
-from infogan_dist.diagnostics.bench.subject import Subject
 from infogan_dist.distributed.cluster import Cluster
 from tests.conftest import ONE_PROCESS, ROOT
 
@@ -29,33 +29,33 @@ DATA = Path(os.environ.get("INFOGAN_DATA", SHARED / "data"))
 
 
 @pytest.fixture
-def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+def trainer(request: pytest.FixtureRequest) -> Iterator[BenchTrainer]:
     """A game on the shipped digits, in what `auto` means here."""
     name, *overrides = request.param
     config = load_config(name, ["data.name=mnist-mini", "train.global_batch=100", *overrides])
     with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:
         config = resolved(config, cluster)
         cluster.configure(config)
-        yield Subject(config, cluster, open_images(config.data))
+        yield BenchTrainer(config, cluster, open_images(config.data))
 
 
 @pytest.mark.benchmark(group="one step of 100 images at an eighth of the papers' width")
-@pytest.mark.parametrize("subject", SIZES.values(), ids=[f"{size} pixels" for size in SIZES], indirect=True)
-def test_a_step(benchmark: BenchmarkFixture, subject: Subject) -> None:
+@pytest.mark.parametrize("trainer", SIZES.values(), ids=[f"{size} pixels" for size in SIZES], indirect=True)
+def test_a_step(benchmark: BenchmarkFixture, trainer: BenchTrainer) -> None:
     def step() -> None:
-        subject.step()
-        subject.cluster.synchronize()
+        trainer.step()
+        trainer.cluster.synchronize()
 
     benchmark.pedantic(step, rounds=ROUNDS, warmup_rounds=WARM_UP)
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"the reference loop is not at {REFERENCE}; set INFOGAN_REFERENCE")
 @pytest.mark.skipif(not (DATA / "MNIST").exists(), reason=f"full MNIST is not below {DATA}; set INFOGAN_DATA")
-@pytest.mark.parametrize("subject", [("mnist_paper",)], ids=["28 pixels at the paper's width"], indirect=True)
-def test_the_ratio_to_the_reference_loop(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("trainer", [("mnist_paper",)], ids=["28 pixels at the paper's width"], indirect=True)
+def test_the_ratio_to_the_reference_loop(trainer: BenchTrainer, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--size", "28", "--batch", "100", "--steps", str(THEIR_STEPS), "--data", str(DATA)]
     command = shlex.join([sys.executable, str(REFERENCE), *settings])
-    figures = compete(subject, Opponent.parse(command, ALTERNATIONS)).figures(subject.config.train.global_batch)
+    figures = compare(trainer, Baseline.parse(command, ALTERNATIONS)).metrics(trainer.config.train.global_batch)
     with capsys.disabled():
         theirs = figures["against_images_per_second"]
         print(f"\n{figures['ratio']:.2f} times the reference loop's {theirs:.1f} images/s at 28 pixels and full width")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from infogan_dist.checkpoints.resume import admit, check_writable, who_writes_in
+from infogan_dist.checkpoints.resume import check_writable, decide_resume, who_writes_in
 from infogan_dist.checkpoints.run_folder import RunFolder, read_metrics
 from infogan_dist.checkpoints.store import newest
 from infogan_dist.config.reading import load_config
@@ -34,112 +34,114 @@ def with_checkpoints(config: Config, *steps: int, resumed_from: Sequence[Any] = 
 
 
 def test_a_fresh_folder_starts_from_the_start(tmp_path: Path) -> None:
-    admitted = admit(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU)
-    assert admitted.checkpoint is None
-    assert not admitted.finished
-    assert admitted.config.train.precision in ("fp32", "bf16")
+    decided = decide_resume(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU)
+    assert decided.checkpoint is None
+    assert not decided.finished
+    assert decided.config.train.precision in ("fp32", "bf16")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_same_command_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     with_checkpoints(config, 2, 4)
-    admitted = admit(config, "auto", CPU)
-    assert admitted.checkpoint is not None
-    assert admitted.checkpoint.step == 4
-    assert not admitted.finished
+    decided = decide_resume(config, "auto", CPU)
+    assert decided.checkpoint is not None
+    assert decided.checkpoint.step == 4
+    assert not decided.finished
 
 
 def test_checkpoints_without_their_config_are_no_fresh_start_either(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2)
     (folder.path / "config.yaml").unlink()
-    admitted = admit(tiny(tmp_path / "run"), "auto", CPU)
-    assert admitted.checkpoint is not None
-    assert admitted.checkpoint.step == 2
+    decided = decide_resume(tiny(tmp_path / "run"), "auto", CPU)
+    assert decided.checkpoint is not None
+    assert decided.checkpoint.step == 2
     with pytest.raises(UserError, match="seed = 0, not 4"):
-        admit(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
+        decide_resume(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
 
 
 def test_a_done_run_is_finished_and_more_steps_continue_it(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 6)
-    assert admit(tiny(tmp_path / "run"), "auto", CPU).finished
-    assert not admit(tiny(tmp_path / "run", "train.steps=9"), "auto", CPU).finished
+    assert decide_resume(tiny(tmp_path / "run"), "auto", CPU).finished
+    assert not decide_resume(tiny(tmp_path / "run", "train.steps=9"), "auto", CPU).finished
 
 
 def test_a_changed_number_is_refused_with_both_values(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 2)
     with pytest.raises(UserError, match=r"seed = 0, not 4"):
-        admit(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
+        decide_resume(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
     with pytest.raises(UserError, match="never"):
-        admit(tiny(tmp_path / "run"), "never", CPU)
+        decide_resume(tiny(tmp_path / "run"), "never", CPU)
 
 
 def test_the_recorded_precision_answers_auto(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run", "train.precision=fp64"), 2)
-    assert admit(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU).config.train.precision == "fp64"
+    assert decide_resume(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU).config.train.precision == "fp64"
     with pytest.raises(UserError, match=r'train\.precision = "fp64", not "fp32"'):
-        admit(tiny(tmp_path / "run", "train.precision=fp32"), "auto", CPU)
+        decide_resume(tiny(tmp_path / "run", "train.precision=fp32"), "auto", CPU)
 
 
 def test_damage_is_told_and_all_damaged_is_no_fresh_start(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
-    admitted = admit(tiny(tmp_path / "run"), "auto", CPU)
-    assert admitted.checkpoint is not None
-    assert admitted.checkpoint.step == 2
-    assert "G.safetensors is missing" in admitted.notices[0]
+    decided = decide_resume(tiny(tmp_path / "run"), "auto", CPU)
+    assert decided.checkpoint is not None
+    assert decided.checkpoint.step == 2
+    assert "G.safetensors is missing" in decided.notices[0]
     (folder.checkpoints / "step-00000002" / "G.safetensors").unlink()
     with pytest.raises(NoUsableCheckpoint):
-        admit(tiny(tmp_path / "run"), "auto", CPU)
+        decide_resume(tiny(tmp_path / "run"), "auto", CPU)
 
 
 def test_another_checkpoint_may_be_the_start_of_a_new_run_but_not_overtake_an_old_one(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
     older = str(folder.checkpoints / "step-00000002")
-    fork = admit(tiny(tmp_path / "fork"), older, CPU)
+    fork = decide_resume(tiny(tmp_path / "fork"), older, CPU)
     assert fork.checkpoint is not None
     assert fork.checkpoint.step == 2
     with pytest.raises(UserError, match=r"newer checkpoint \(step 4\)"):
-        admit(tiny(tmp_path / "run"), older, CPU)
+        decide_resume(tiny(tmp_path / "run"), older, CPU)
     with pytest.raises(UserError, match="was trained with seed = 0, not 1"):
-        admit(tiny(tmp_path / "fork", "seed=1"), older, CPU)
+        decide_resume(tiny(tmp_path / "fork", "seed=1"), older, CPU)
 
 
 def test_the_continuation_of_a_checkpoint_goes_on_and_no_other_run_does(tmp_path: Path) -> None:
     origin = str(with_checkpoints(tiny(tmp_path / "run"), 2, 4).checkpoints / "step-00000002")
     fork = tiny(tmp_path / "fork")
-    started = admit(fork, origin, CPU)
+    started = decide_resume(fork, origin, CPU)
     with_checkpoints(fork, 3, resumed_from=started.resumed_from)
     for command in (origin, str(tmp_path / "run"), "auto"):  # a run folder stands for any of its checkpoints
-        again = admit(fork, command, CPU)
+        again = decide_resume(fork, command, CPU)
         assert again.checkpoint is not None
         assert again.checkpoint.path == tmp_path / "fork/checkpoints/step-00000003"
         assert again.resumed_from == started.resumed_from
     with pytest.raises(UserError, match="never was given"):
-        admit(fork, "never", CPU)
+        decide_resume(fork, "never", CPU)
     for number, step, words in ((0, 2, "a checkpoint of another run"), (1, 5, "a newer checkpoint")):
         other = tiny(tmp_path / f"other-{number}")
         with_checkpoints(other, step, value=2.0)
         with pytest.raises(UserError, match=rf"holds {words} \(step {step}\).*choose another output") as refusal:
-            admit(other, origin, CPU)
+            decide_resume(other, origin, CPU)
         assert "\n" not in str(refusal.value)
 
 
 def test_a_chain_of_forks_and_a_run_that_starts_from_its_own_checkpoint_go_on(tmp_path: Path) -> None:
     run = tiny(tmp_path / "run")
     first = str(with_checkpoints(run, 2).checkpoints / "step-00000002")
-    with_checkpoints(run, 4, resumed_from=admit(run, first, CPU).resumed_from)  # killed after its next checkpoint
-    again = admit(run, first, CPU)
+    with_checkpoints(
+        run, 4, resumed_from=decide_resume(run, first, CPU).resumed_from
+    )  # killed after its next checkpoint
+    again = decide_resume(run, first, CPU)
     assert again.checkpoint is not None
     assert again.checkpoint.step == 4
     fork = tiny(tmp_path / "fork")
     second = str(tmp_path / "run/checkpoints/step-00000004")
-    with_checkpoints(fork, 6, resumed_from=admit(fork, second, CPU).resumed_from)
+    with_checkpoints(fork, 6, resumed_from=decide_resume(fork, second, CPU).resumed_from)
     for origin in (first, second):
-        forked = admit(fork, origin, CPU)
+        forked = decide_resume(fork, origin, CPU)
         assert forked.checkpoint is not None
         assert forked.checkpoint.step == 6
-    again = admit(run, str(tmp_path / "run"), CPU)
+    again = decide_resume(run, str(tmp_path / "run"), CPU)
     assert again.checkpoint is not None
     assert again.resumed_from == tuple(again.checkpoint.resumed_from), "its own folder is no other origin"
 
@@ -147,20 +149,20 @@ def test_a_chain_of_forks_and_a_run_that_starts_from_its_own_checkpoint_go_on(tm
 def test_an_origin_that_is_gone_is_named_with_the_remedy(tmp_path: Path) -> None:
     origin = with_checkpoints(tiny(tmp_path / "run"), 2).checkpoints / "step-00000002"
     fork = tiny(tmp_path / "fork")
-    with_checkpoints(fork, 3, resumed_from=admit(fork, str(origin), CPU).resumed_from)
+    with_checkpoints(fork, 3, resumed_from=decide_resume(fork, str(origin), CPU).resumed_from)
     shutil.rmtree(origin)
     with pytest.raises(NoUsableCheckpoint, match=r"step-00000002.*missing.*continues its step 3 without --resume"):
-        admit(fork, str(origin), CPU)
+        decide_resume(fork, str(origin), CPU)
     with pytest.raises(UserError, match=r"there is no .*elsewhere.*continues its step 3 without --resume"):
-        admit(fork, str(tmp_path / "elsewhere"), CPU)
+        decide_resume(fork, str(tmp_path / "elsewhere"), CPU)
 
 
 def test_steps_lost_by_a_fork_are_listed(tmp_path: Path) -> None:
     origin = str(with_checkpoints(tiny(tmp_path / "run"), 2).checkpoints / "step-00000002")
     fork = tiny(tmp_path / "fork")
-    with RunFolder(fork, admit(fork, origin, CPU).checkpoint) as folder:
+    with RunFolder(fork, decide_resume(fork, origin, CPU).checkpoint) as folder:
         folder.record("train", 5, 60, {})
-    (lost,) = admit(fork, origin, CPU).notices
+    (lost,) = decide_resume(fork, origin, CPU).notices
     assert "after step 2, up to step 5" in lost
 
 
@@ -170,7 +172,7 @@ def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_dropped(tmp_path
     with (folder.path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')
     (folder.checkpoints / "step-00000006" / "G.safetensors").unlink()
-    with RunFolder(config, admit(config, "auto", CPU).checkpoint) as again:
+    with RunFolder(config, decide_resume(config, "auto", CPU).checkpoint) as again:
         assert [row["step"] for row in again.rows()] == [2, 4]
         again.record("train", 5, 60, {"loss/D": float("nan")})
     last = (folder.path / "metrics.jsonl").read_text().splitlines()[-1]
@@ -194,10 +196,10 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_note_is_not_heeded(t
 def test_what_another_process_trained_since_is_not_trained_over(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     folder = with_checkpoints(config, 2)
-    admitted = admit(config, "auto", CPU)
+    decided = decide_resume(config, "auto", CPU)
     folder.save_checkpoint({"G": {"w": torch.ones(4)}}, {"step": 4}, wait=True)
     with pytest.raises(UserError, match="step-00000004 has appeared since"):
-        RunFolder(config, admitted.checkpoint)
+        RunFolder(config, decided.checkpoint)
 
 
 def test_a_write_that_fails_says_what_is_left(tmp_path: Path) -> None:
@@ -208,12 +210,12 @@ def test_a_write_that_fails_says_what_is_left(tmp_path: Path) -> None:
 
 def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
-    assert admit(tiny(tmp_path / "run"), "auto", CPU).notices == ()
+    assert decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices == ()
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
-    _, lost = admit(tiny(tmp_path / "run"), "auto", CPU).notices
+    _, lost = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
     assert "after step 2, up to step 4" in lost
     shutil.rmtree(folder.checkpoints / "step-00000004")  # killed before its save: the metrics still know
-    (lost,) = admit(tiny(tmp_path / "run"), "auto", CPU).notices
+    (lost,) = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
     assert "after step 2, up to step 4" in lost
 
 

@@ -82,7 +82,7 @@ def test_lab6_is_the_report() -> None:
         ({"data": {"name": "folder"}}, ["data.root"]),
         ({"data": {"channels": 3}}, ["data.channels = 3", "grey"]),
         ({"train": {"accumulate": 7}}, ["train.accumulate = 7", "train.global_batch = 100"]),
-        ({"schema_version": 2}, ["schema_version = 2"]),
+        ({"schema_version": 3}, ["schema_version = 3"]),
         ({"output": ""}, ["output is empty"]),
         ({"output": "runs/a\0b"}, ["output holds a NUL"]),
         ({"output": "runs/" + "a" * 300}, ["output has a name of 300 bytes"]),

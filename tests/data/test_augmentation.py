@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan_dist.config.model import ViewsConfig
+from infogan_dist.config.model import AugmentationConfig
 from infogan_dist.data.augmentation import NORMALS, RECTANGLE, UNIFORMS, WARP, View, draws_at
 from infogan_dist.randomness import Stream
 
-STILL = ViewsConfig(warp=0)
+STILL = AugmentationConfig(warp=0)
 ONE = torch.tensor(1.0)
 MIDDLE = 0.5  # the uniform number that leaves a strength at zero
 
@@ -27,7 +27,7 @@ def still(count: int = 4) -> Tensor:
 
 
 def test_a_view_of_no_strength_is_the_image() -> None:
-    torch.testing.assert_close(View(ViewsConfig(warp=1), still(), ONE)(digits()), digits())
+    torch.testing.assert_close(View(AugmentationConfig(warp=1), still(), ONE)(digits()), digits())
     drawn = draws_at(Stream(0, "views"), torch.arange(4))
     torch.testing.assert_close(View(STILL, drawn, ONE)(digits()), digits())
 
@@ -35,18 +35,20 @@ def test_a_view_of_no_strength_is_the_image() -> None:
 def test_a_shift_moves_the_ink_by_its_pixels() -> None:
     draws = still()
     draws[:, 5] = 1.0  # a whole shift to the right of where a pixel is read
-    moved = View(ViewsConfig(warp=1, shift=2 * 3 / 28), draws, ONE)(digits())  # half a side is 1
+    moved = View(AugmentationConfig(warp=1, shift=2 * 3 / 28), draws, ONE)(digits())  # half a side is 1
     torch.testing.assert_close(moved, digits().roll(-3, dims=3), rtol=0, atol=1e-6)
 
 
 def test_a_quarter_turn_turns_and_a_scale_scales() -> None:
     turn = still()
     turn[:, 1] = 1.0
-    turned = View(ViewsConfig(warp=1, rotation=torch.pi / 2), turn, ONE)(digits())
+    turned = View(AugmentationConfig(warp=1, rotation=torch.pi / 2), turn, ONE)(digits())
     torch.testing.assert_close(turned, digits().rot90(dims=(2, 3)), rtol=0, atol=1e-6)
     grow = still()
     grow[:, 2] = 0.0
-    large = View(ViewsConfig(warp=1, scale=0.6931471805599453), grow, ONE)(digits())  # reads at half: twice the size
+    large = View(AugmentationConfig(warp=1, scale=0.6931471805599453), grow, ONE)(
+        digits()
+    )  # reads at half: twice the size
     assert ((large + 1) / 2).sum() == pytest.approx(4 * ((digits() + 1) / 2).sum().item(), rel=0.02)
 
 
@@ -54,13 +56,13 @@ def test_cuts_take_away_and_pastes_add_what_the_other_of_the_pair_has() -> None:
     bright, dark = torch.ones(4, 1, 28, 28).double(), -torch.ones(4, 1, 28, 28).double()
     draws = still()
     draws[:, [WARP, WARP + RECTANGLE]] = 0.0  # certainly
-    cut = View(ViewsConfig(warp=0, cut=1), draws, ONE)(bright)
+    cut = View(AugmentationConfig(warp=0, cut=1), draws, ONE)(bright)
     cut = cut.round(decimals=6)
     assert set(cut.unique().tolist()) == {-1.0, 1.0}
     taken = (cut == -1).sum((1, 2, 3))
     assert ((taken >= 4 * 4) & (taken <= 9 * 9)).all()
     pairs = torch.stack([bright[0], dark[0], dark[0], dark[0]])
-    pasted = View(ViewsConfig(warp=0, paste=1), draws, ONE)(pairs).round(decimals=6)
+    pasted = View(AugmentationConfig(warp=0, paste=1), draws, ONE)(pairs).round(decimals=6)
     assert 4 * 4 <= (pasted[1] == 1).sum() <= 12 * 12  # from the bright one beside it
     assert (pasted[2:] == -1).all()
     assert (pasted[0] == 1).all()
@@ -69,12 +71,12 @@ def test_cuts_take_away_and_pastes_add_what_the_other_of_the_pair_has() -> None:
 @pytest.mark.parametrize(("strength", "expected"), [(1.0, 0.5), (0.5, 0.25), (0.0, 0.0)])
 def test_strength_scales_how_often_an_image_is_cut(strength: float, expected: float) -> None:
     draws = draws_at(Stream(3, "views"), torch.arange(4000))
-    cut = View(ViewsConfig(warp=0, cut=0.5), draws, torch.tensor(strength))(torch.ones(4000, 1, 28, 28))
+    cut = View(AugmentationConfig(warp=0, cut=0.5), draws, torch.tensor(strength))(torch.ones(4000, 1, 28, 28))
     assert (cut.amin((1, 2, 3)) < 0).float().mean().item() == pytest.approx(expected, abs=0.03)
 
 
 def test_a_view_depends_on_the_position_alone_and_keeps_the_precision() -> None:
-    config = ViewsConfig(cut=0.5, paste=0.5)
+    config = AugmentationConfig(cut=0.5, paste=0.5)
     images = torch.rand(12, 1, 28, 28) * 2 - 1
     whole = View(config, draws_at(Stream(0, "views"), torch.arange(100, 112)), ONE)(images)
     parts = [
@@ -90,6 +92,6 @@ def test_a_view_depends_on_the_position_alone_and_keeps_the_precision() -> None:
 
 def test_a_view_is_differentiable() -> None:
     draws = draws_at(Stream(1, "views"), torch.arange(2)).double()
-    view = View(ViewsConfig(warp=1, cut=0.5, paste=0.5), draws, ONE)
+    view = View(AugmentationConfig(warp=1, cut=0.5, paste=0.5), draws, ONE)
     images = (torch.rand(2, 1, 8, 8, dtype=torch.float64) * 2 - 1).requires_grad_()
     assert torch.autograd.gradcheck(view, (images,))

@@ -8,26 +8,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from infogan_dist.data.sources import open_images
-from infogan_dist.diagnostics.bench import Goal, Opponent, timing
-from infogan_dist.diagnostics.bench.against import Duel, environment_of, rate_in
+from infogan_dist.diagnostics.bench import Baseline, timing
+from infogan_dist.diagnostics.bench.against import Comparison, environment_of, rate_in
+from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.limits import Limits, precisions
 from infogan_dist.diagnostics.bench.measure import efficiency
-from infogan_dist.diagnostics.bench.phases import PHASES, PhaseClock, seconds_by_phase, timed
-from infogan_dist.diagnostics.bench.subject import Subject
+from infogan_dist.diagnostics.bench.phases import PHASES, PhaseClock, TimedEngine, seconds_by_phase
 from infogan_dist.diagnostics.bench.timing import Timing, spread
-from infogan_dist.diagnostics.bench.until import ROWS, Score, train_until
-from infogan_dist.diagnostics.bench.upkeep import share_of_run
 from infogan_dist.diagnostics.bench.work import Work, product_of, work_of
 from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.errors import Diverged, UserError
-from infogan_dist.training.step import train_step
+from infogan_dist.errors import UserError
 from tests.conftest import ONE_PROCESS, Command, refused, tensors_of, tiny
 
 TINY = ("debug", "networks.width=4", "train.precision=fp64", "train.threads=1")
@@ -42,9 +38,9 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def subject_of(cluster: Cluster, *overrides: str) -> Subject:
+def bench_trainer(cluster: Cluster, *overrides: str) -> BenchTrainer:
     config = tiny("x", *SMALLEST, *overrides)
-    return Subject(config, cluster, open_images(config.data))
+    return BenchTrainer(config, cluster, open_images(config.data))
 
 
 def python(code: str) -> str:
@@ -81,8 +77,6 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
         )
         assert figure["peak_memory_bytes"] > 0
         assert figure["seconds_to_first_step"] > 0
-        assert figure["upkeep"].keys() == {"log", "sample", "save"}
-        assert all(each["seconds"] > 0 and 0 <= each["share"] < 1 for each in figure["upkeep"].values())
     assert tuple(one["phases"]) == PHASES
     assert tuple(two["phases"]) == (*PHASES, "reduce")
     assert two["phases"]["reduce"] == pytest.approx(two["seconds"] - two["seconds_without_reductions"])
@@ -118,8 +112,6 @@ def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) 
         (["--project", "4", "--bandwidth", "-1", "--latency", "1"], ["-1 is not a positive number"]),
         (["--alternations", "4"], ["--against COMMAND"]),
         (["--against", "no-such-command"], ["--against 'no-such-command' cannot be started"]),
-        (["--until", "loss=0.05"], ["loss=0.05", "mi=NATS", "code_error=SHARE"]),
-        (["--until", "mi=2.2", "--against", "true"], ["--until", "without --against and --project"]),
     ],
 )
 def test_what_could_not_be_used_is_refused(
@@ -129,10 +121,7 @@ def test_what_could_not_be_used_is_refused(
     assert list(tmp_path.iterdir()) == [], "nothing is created"
 
 
-def test_two_processes_reach_a_score_together_and_do_not_compete(infogan: Command) -> None:
-    result = infogan("bench", *TINY, "log.every=1", "--until", "mi=-5", "--json", "-", processes=2)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1])["until"]["steps"] == ROWS
+def test_several_processes_are_not_compared_with_a_command(infogan: Command) -> None:
     result = infogan("bench", *TINY, "--against", "true", processes=2)
     assert "infogan-dist: --against compares one process with one; start one, not 2" in result.stderr.splitlines()
 
@@ -147,19 +136,14 @@ def test_the_median_and_the_spread_of_repeats() -> None:
 
 
 def test_the_ratio_is_the_median_of_the_alternations_ratios() -> None:
-    duel = Duel(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 2.0))  # 100, 50 and 25 images/s of 100 images
-    assert duel.figures(100) == {
+    duel = Comparison(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 2.0))  # 100, 50 and 25 images/s of 100 images
+    assert duel.metrics(100) == {
         "against_images_per_second": 2.0,
         "against_spread": 9 / 2,
         "ratio": 12.5,  # of 10, 50 and 12.5; the medians' ratio would be 25
         "smallest_ratio": 10.0,
         "largest_ratio": 50.0,
     }
-
-
-def test_the_share_of_what_is_done_now_and_then_is_of_the_whole_time() -> None:
-    assert share_of_run(seconds=1.0, every=9, step_seconds=1.0) == 0.1
-    assert share_of_run(seconds=1.0, every=0, step_seconds=1.0) == 0  # switched off
 
 
 def test_contenders_take_turns(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,24 +187,24 @@ def test_all_time_belongs_to_the_phase_entered_last() -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_step_passes_through_every_phase_in_order(cluster: Cluster, accumulate: int) -> None:
-    subject = subject_of(cluster, f"train.accumulate={accumulate}", "optimizer.D.clip_norm=1")
+    trainer = bench_trainer(cluster, f"train.accumulate={accumulate}", "optimizer.D.clip_norm=1")
     clock = PhaseClock(lambda: None)
     entered: list[str] = []
     enter = clock.enter
     clock.enter = lambda phase: (entered.append(phase), enter(phase))[1]  # type: ignore[method-assign, func-returns-value]
-    train_step(timed(subject.trainer.state, clock), subject.trainer.begin(subject.next_number()))
+    trainer.step(observe=lambda state: TimedEngine(state, clock))
     named = [phase for phase, _ in itertools.groupby(phase for phase in entered if phase != "other")]
     player = ["D_forward", "D_backward", "D_update", "G_forward", "G_backward", "G_update"]
     if accumulate == 1:
-        assert named == ["G_draw", *player]
+        assert named == ["G_draw", *player, "average"]
     else:  # drawn anew in each micro-batch, in the G step within its forward
         micro_D = ["G_draw", "D_forward", "D_backward"]
         micro_G = ["G_forward", "G_draw", "G_forward", "G_backward"]
-        assert named == [*micro_D * 2, "D_update", *micro_G * 2, "G_update"]
+        assert named == [*micro_D * 2, "D_update", *micro_G * 2, "G_update", "average"]
 
 
 def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: Cluster) -> None:
-    watched, plain = subject_of(cluster), subject_of(cluster)
+    watched, plain = bench_trainer(cluster), bench_trainer(cluster)
     before = time.perf_counter()
     phases = seconds_by_phase(watched, 3)
     elapsed = time.perf_counter() - before
@@ -229,9 +213,9 @@ def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: C
     assert sum(phases.values()) * 3 <= elapsed
     for _ in range(3):
         plain.step()
-    for name, network in plain.trainer.state.networks.named().items():
+    for name, network in plain.state.networks.named().items():
         for key, tensor in tensors_of(network).items():
-            assert torch.equal(tensor, watched.trainer.state.networks.named()[name].state_dict()[key]), (name, key)
+            assert torch.equal(tensor, watched.state.networks.named()[name].state_dict()[key]), (name, key)
 
 
 # Work and limits
@@ -251,8 +235,8 @@ def paper28_multiplications(owner: str) -> int:
 
 @pytest.mark.parametrize("owner", ["heads", "trunk"])
 def test_the_operations_of_a_step_are_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
-    subject = subject_of(cluster, f"objective.information_trains={owner}")
-    work = work_of(subject.plain_step, subject.trainer.state.networks.named().values())
+    trainer = bench_trainer(cluster, f"objective.information_trains={owner}")
+    work = work_of(trainer.plain_step, trainer.state.networks.named().values())
     assert work.operations == 2 * 12 * paper28_multiplications(owner)
     assert work.products[0] == (24 * 196, 16, 1) == max(work.products, key=math.prod)
     assert (12, 16, 98) in work.products
@@ -316,7 +300,7 @@ import json, os
 assert "WORLD_SIZE" not in os.environ
 print(json.dumps({"images_per_second": int(os.environ["OMP_NUM_THREADS"])}))
 """
-    assert Opponent.parse(python(code), 1).images_per_second(environment_of(7)) == 7
+    assert Baseline.parse(python(code), 1).images_per_second(environment_of(7)) == 7
 
 
 @pytest.mark.parametrize(
@@ -332,75 +316,7 @@ print(json.dumps({"images_per_second": int(os.environ["OMP_NUM_THREADS"])}))
 )
 def test_a_command_that_gives_no_rate_is_named(command: str, words: list[str]) -> None:
     with pytest.raises(UserError) as told:
-        Opponent.parse(command, 1).images_per_second(environment_of(1))
+        Baseline.parse(command, 1).images_per_second(environment_of(1))
     assert all(word in str(told.value) for word in [*words, command[:20]])
     assert "\n" not in str(told.value)
-    assert "first" not in str(told.value).rpartition("said last")[2]
-
-
-# --until
-
-
-@pytest.mark.parametrize("text", ["mi", "mi=", "mi=much", "mi=nan", "mi=inf", "loss=0.05", "=2", ""])
-def test_only_the_bound_and_the_error_can_be_asked_for(text: str) -> None:
-    with pytest.raises(UserError, match="mi=NATS"):
-        Goal.parse(text)
-    assert Goal.parse("mi=2.2") == Goal("mi", 2.2)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "word"),
-    [
-        (["latents.categorical=[10]"], "2.303 nats"),
-        (["latents.categorical=[10, 2]"], "1.498 nats"),
-        (["latents.categorical=[]"], "latents.categorical"),
-        (["log.every=0"], "log.every"),
-        (["log.every=2"], "3 logged rows"),
-    ],
-)
-def test_a_score_out_of_reach_is_refused(overrides: list[str], word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        Goal("mi", 2.31).check(tiny("x", *overrides))
-    Goal("mi", 2.30).check(tiny("x", "latents.categorical=[10]"))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "value", "word"),
-    [
-        (["evaluate.every=2"], 1.5, "not a share"),
-        ([], 0.05, "evaluate.every = 0"),
-        (["evaluate.every=7"], 0.05, "evaluate.every = 7"),
-        (["evaluate.every=2", "data={name: folder, root: x}"], 0.05, "data.name = folder"),
-        (["evaluate.every=2", "latents.categorical=[]"], 0.05, "latents.categorical"),
-    ],
-)
-def test_an_error_that_cannot_be_looked_at_is_refused(overrides: list[str], value: float, word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        Goal("code_error", value).check(tiny("x", *overrides))
-
-
-def test_training_ends_at_a_code_error(cluster: Cluster) -> None:
-    for value, reached, steps in ((0.99, True, 4), (0.0, False, 8)):
-        subject = subject_of(cluster, "train.steps=8", "evaluate.every=4")
-        found = train_until(Goal("code_error", value), subject, time.perf_counter())
-        assert (found["reached"], found["steps"], found["metric"]) == (reached, steps, "code_error")
-
-
-def test_a_score_is_the_mean_of_several_rows_over_the_categorical_codes() -> None:
-    score = Score()
-    row = {"mi/categorical_0": 1.0, "mi/categorical_1": 2.0, "mi/continuous_0": 50.0, "loss/D": 50.0}
-    assert [score.add(row) for _ in range(ROWS)] == [None] * (ROWS - 1) + [1.5]
-    assert score.add({"mi/categorical_0": 1.5 + ROWS}) == pytest.approx(2.5), "one lucky row counts as one"
-    with pytest.raises(Diverged, match="mi is nan"):
-        score.add({"mi/categorical_0": math.nan})
-
-
-def test_training_ends_at_the_goal_or_with_its_steps(cluster: Cluster) -> None:
-    goals: dict[float, dict[str, Any]] = {}
-    for value in (-5.0, 2.3):
-        subject = subject_of(cluster, "train.steps=14", "log.every=2")
-        goals[value] = train_until(Goal("mi", value), subject, time.perf_counter())
-    for value, reached, steps in ((-5.0, True, 2 * ROWS), (2.3, False, 14)):
-        known = {key: each for key, each in goals[value].items() if key != "seconds"}
-        images = {"images_seen": 12 * steps}
-        assert known == {"metric": "mi", "value": value, "reached": reached, "steps": steps} | images
+    assert "first" not in str(told.value).rpartition("last line")[2]

@@ -20,7 +20,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.host_memory import _left_in, free_bytes
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.diagnostics import doctor as checks
-from infogan_dist.diagnostics import preflight as rehearsal
+from infogan_dist.diagnostics import preflight
 from infogan_dist.diagnostics.doctor import doctor
 from infogan_dist.diagnostics.memory import StepMemory, kept_for_backward
 from infogan_dist.diagnostics.preflight import OutOfMemory
@@ -30,8 +30,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.networks import Networks
 from infogan_dist.training import train_state
 from infogan_dist.training.loop import train
-from infogan_dist.training.step import MicroBatch
-from infogan_dist.training.train_state import TrainState
+from infogan_dist.training.trainer import Trainer
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refused, tiny
 
 TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
@@ -123,8 +122,8 @@ def test_activations_are_counted_once_and_weights_are_not() -> None:
 def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
     def activations(batch: int, *overrides: str) -> int:
         config = tiny(tmp_path / "run", f"train.global_batch={batch}", *overrides)
-        with rehearsal.Cluster(ONE_PROCESS, 1, config.processes) as cluster:
-            return rehearsal.Rehearsal(config, ONE_PROCESS, cluster).step[1]
+        with preflight.Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            return preflight.Preflight(config, ONE_PROCESS, cluster).step[1]
 
     small, large = activations(8), activations(16)
     penalised = activations(8, "objective={r1_gamma: 1, r2_gamma: 1}")
@@ -180,7 +179,7 @@ def test_reals_out_of_range_are_told(
     level: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr(rehearsal, "open_images", lambda data: ArraySource(images))
+    monkeypatch.setattr(preflight, "open_images", lambda data: ArraySource(images))
     told = Told(tiny(tmp_path / "run"), capsys)
     assert told.levels()["range"] == level
     assert words in told.of("range")
@@ -212,11 +211,11 @@ def test_images_of_one_colour_are_worth_a_warning(tmp_path: Path, capsys: pytest
 def test_a_run_that_ends_before_its_schedule_is_worth_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = Told(tiny(tmp_path / "run", "schedule={anneal_from: 0, anneal_until: 96}"), capsys)
+    told = Told(tiny(tmp_path / "run", "schedule={images: 96, kind: linear}"), capsys)
     assert told.error is None
     assert told.levels()["schedule"] == "warning"
     assert "ends at 72 images" in told.of("schedule")
-    assert "schedule.anneal_until = 96" in told.of("schedule")
+    assert "schedule.images = 96" in told.of("schedule")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +246,7 @@ def test_missing_images_are_not_downloaded(
     reachable: bool,
     level: str,
 ) -> None:
-    monkeypatch.setattr(rehearsal, "_can_download", lambda dataset: reachable)
+    monkeypatch.setattr(preflight, "_can_download", lambda dataset: reachable)
     told = Told(tiny(tmp_path / "run", f"data={{name: mnist, root: '{tmp_path}/data'}}"), capsys)
     assert told.levels()["data"] == level
     assert "holds no mnist" in told.of("data")
@@ -278,7 +277,7 @@ def test_a_run_that_is_there_is_told_and_left_alone(tmp_path: Path, capsys: pyte
 def test_too_little_memory_or_disk_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsal, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(preflight, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     told = Told(tiny(tmp_path / "run"), capsys)
     assert "too little for this process; raise train.accumulate" in told.of("memory")
@@ -288,7 +287,7 @@ def test_too_little_memory_or_disk_is_a_problem(
     def measured_step(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(rehearsal, "measured_step", measured_step)
+    monkeypatch.setattr(preflight, "measured_step", measured_step)
     with pytest.raises(OutOfMemory, match=r"a step of 12 images on cpu; raise train.accumulate"):
         doctor(tiny(tmp_path / "run"), ONE_PROCESS)
 
@@ -296,21 +295,21 @@ def test_too_little_memory_or_disk_is_a_problem(
 def test_a_first_step_that_is_not_finite_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = rehearsal.measured_step
+    real = preflight.measured_step
 
-    def measured_step(game: TrainState, batch: MicroBatch) -> tuple[dict[str, Tensor], int]:
-        metrics, activations = real(game, batch)
+    def measured_step(trainer: Trainer) -> tuple[dict[str, Tensor], int]:
+        metrics, activations = real(trainer)
         return metrics | {"loss/G": metrics["loss/G"] * float("nan")}, activations
 
-    monkeypatch.setattr(rehearsal, "measured_step", measured_step)
+    monkeypatch.setattr(preflight, "measured_step", measured_step)
     assert "the first step's loss/G not finite" in Told(tiny(tmp_path / "run"), capsys).of("step")
 
 
 def test_a_rank_that_cannot_write_is_told_but_does_not_count(tmp_path: Path) -> None:
     config, reason = tiny(tmp_path / "run"), "output = run: / cannot be written to"
     cluster = SimpleNamespace(on_main=lambda action: action(), poll=lambda ours: {ours: "rank 0", reason: "rank 1"})
-    admission = checks.Admission(config, None, finished=False)
-    run: Any = SimpleNamespace(config=config, asked=config, admission=admission, cluster=cluster)
+    resume = checks.Resume(config, None, finished=False)
+    run: Any = SimpleNamespace(config=config, asked=config, resume=resume, cluster=cluster)
     findings = list(checks.check_output(run))
     assert [finding.level for finding in findings] == ["ok", "warning"]
     assert "rank 1, where nothing needs to be written" in findings[1].text

@@ -43,11 +43,11 @@ MATRIX = {
     for norm, learner, penalty, accumulate in itertools.product(NORMS, ("heads", "trunk"), PENALTIES, (1, 4))
 }
 OTHER_FAMILY = {"dcgan batch heads": ["networks={family: dcgan, width: 4, norm_Q: batch}", "data.image_size=32"]}
-CLUSTERING = "lambda_clustering: 1, clustering_from: 0, clustering_in_full: 48, clustering_evenness: 1.5"
-VIEWS = f"information_trains: trunk, information_from: views, {CLUSTERING}"
+CLUSTERING = "lambda_clustering: 1, clustering_from: 0, clustering_in_full: 0.5, clustering_entropy_weight: 1.5"
+VIEWS = f"information_trains: trunk, information_from: augmented, {CLUSTERING}"
 RECIPES = {  # a relativistic one penalises slopes, as it should
-    "recipe": [f"objective={{{VIEWS}}}", "views={cut: 0.5, paste: 0.5}", "latents.balanced=true"],
-    "recipe accumulate-4": [f"objective={{{VIEWS}}}", "views={cut: 0.5, paste: 0}", "train.accumulate=4"],
+    "recipe": [f"objective={{{VIEWS}}}", "latents.balanced=true"],
+    "recipe accumulate-4": [f"objective={{{VIEWS}}}", "augmentation.paste=0", "train.accumulate=4"],
     "relativistic": [f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}"],
 }
 COMBINATIONS = MATRIX | OTHER_FAMILY | RECIPES

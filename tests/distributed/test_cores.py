@@ -69,6 +69,6 @@ def test_the_config_may_leave_processes_unbound(cores: set[int], monkeypatch: py
     second = Launch(processes=1, rank=0, local_rank=1, local_processes=2, cpu=True, precision=None)
     with Group(second, 1, ProcessesConfig()):
         assert os.sched_getaffinity(0) == share_of(cores, 1, 2)
-    with Group(second, 1, ProcessesConfig(own_cores=False)):
+    with Group(second, 1, ProcessesConfig(pin_cores=False)):
         assert os.sched_getaffinity(0) == cores
     assert os.sched_getaffinity(0) == cores

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig, NoiseConfig
 from infogan_dist.data import mnist_mini
+from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.controls import k_means, nearest
+from infogan_dist.evaluation.controls import by_k_means
 from infogan_dist.evaluation.figures import flat
 from infogan_dist.evaluation.labels import open_labelled
 from infogan_dist.evaluation.measure import evaluate_networks
@@ -148,12 +149,10 @@ def test_k_means_finds_groups_that_lie_apart() -> None:
     corners = torch.tensor([[0, 0], [0, 200], [200, 0], [200, 200]])
     jitter = Stream(0, "jitter").integers(torch.arange(400), 2, below=20)
     group = torch.arange(400) % 4
-    points = (corners[group] + jitter).to(torch.uint8)
-    centres = k_means(points, 4, Stream(0, "k-means"))
-    owner, squared = nearest(points, centres)
-    assert error(owner, group, fit_matching(owner, group, (4, 4))) == 0
-    assert squared.max() < 20**2 + 20**2
-    assert torch.allclose(centres[owner[0]], points[group == group[0]].double().mean(0))
+    source = ArraySource((corners[group] + jitter).to(torch.uint8)[:, None, None])  # two pixels an image
+    train, test = by_k_means(source, source, 4)
+    assert torch.equal(train, test)
+    assert error(test, group, fit_matching(train, group, (4, 4))) == 0
 
 
 def test_labels_stand_beside_their_images_and_a_folder_has_none(tmp_path: Path) -> None:

@@ -183,9 +183,9 @@ class GuardedDataset:
 
 RECIPES = {
     "plain": [],
-    "views, clustering and neighbours": [
-        "objective={information_trains: trunk, information_from: views, lambda_clustering: 1, clustering_from: 0,"
-        " clustering_in_full: 24, neighbour_partners: 0.5}"
+    "augmentation, clustering and neighbours": [
+        "objective={information_trains: trunk, information_from: augmented, lambda_clustering: 1, clustering_from: 0,"
+        " clustering_in_full: 0.5, neighbour_positives: 0.5}"
     ],
 }
 

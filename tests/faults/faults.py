@@ -20,7 +20,7 @@ import torch
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.data import neighbours, stream
 from infogan_dist.sampling import grids as sampling
-from infogan_dist.training import batches, run
+from infogan_dist.training import batches, pictures, records
 from infogan_dist.training import step as steps
 from infogan_dist.training.signals import SIGNALS
 
@@ -180,8 +180,8 @@ STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
     "fill-disk": (_before(steps, "generator_step"), _fill_disk),
     "term-in-save": (_before(checkpoints, "sync"), _once(_terminate)),
     "terms-in-save": (_before(checkpoints, "sync"), _terminate),
-    "term-in-sampling": (_before(run, "write_grid"), _terminate),
-    "term-in-evaluation": (_before(run, "evaluate_networks"), _terminate),
+    "term-in-sampling": (_before(pictures, "write_grid"), _terminate),
+    "term-in-evaluation": (_before(records, "evaluate_networks"), _terminate),
     "term-twice": (_before(steps, "generator_step"), _terminate_twice),
     "term-launcher": (_before(steps, "generator_step"), _once(_end_launcher(signal.SIGTERM))),
     "kill-launcher": (_before(steps, "generator_step"), _once(_end_launcher(signal.SIGKILL))),
@@ -231,7 +231,7 @@ def _poison_pickle(value: str) -> None:
 
 def _draw_nothing(value: str) -> None:
     """`no-pictures`: they take most of the time of a tiny run."""
-    run.Run.save_pictures = lambda self, step: None  # type: ignore[method-assign]
+    pictures.Pictures.save = lambda self, step: None  # type: ignore[method-assign]
 
 
 def _search_slowly(value: str) -> None:

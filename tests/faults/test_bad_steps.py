@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept
 
-SOON = ("bad_steps.look_every=2", "bad_steps.in_a_row=2", "bad_steps.rollbacks=1")
+SOON = ("nonfinite.check_every=2", "nonfinite.max_in_a_row=2", "nonfinite.max_rollbacks=1")
 
 
 def rows(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -23,9 +23,9 @@ def test_images_that_are_not_finite_on_one_rank_cost_all_ranks_one_update(bench:
     faults = f"nan-images@3#{processes - 1}"
     ranks = bench.train("run", "log.every=2", faults=faults, processes=processes)
     assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
-    assert "warning: step 3 was skipped: a loss or gradient of D was not finite" in ranks[0].out
+    assert "warning: skipped the update of D in step 3: a loss or gradient was not finite" in ranks[0].out
     (skipped,) = rows(bench.folder / "run", "skipped")
-    assert (skipped["step"], skipped["images_seen"], skipped["sides"], len(skipped["images"])) == (3, 36, "D", 12)
+    assert (skipped["step"], skipped["images_seen"], skipped["updates"], len(skipped["images"])) == (3, 36, "D", 12)
     assert all(None not in row.values() for row in rows(bench.folder / "run", "train"))
     assert steps_kept(bench.folder / "run") == [2, 4, 6]
     assert markers(bench.folder / "run") == ["DONE"]
@@ -45,13 +45,13 @@ def test_networks_that_are_broken_go_back_to_the_checkpoint_and_the_stream_goes_
     ranks = bench.train("run", *SOON, faults="nan-weights@3", processes=processes)
     assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
     assert "G.lift.weight is not finite, and no checkpoint is made of it" in ranks[0].out
-    assert "back to the state of step 2 (1 of 1 times)" in ranks[0].out
+    assert "rollback 1 of 1, to the state of step 2" in ranks[0].out
     assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [
         4
     ]  # in step 3 only the weights were broken
     assert [row["step"] for row in rows(bench.folder / "run", "train")] == [1, 2, 3, 4, 5, 6]
     manifest = json.loads((bench.folder / "run/checkpoints/step-00000006/manifest.json").read_text())
-    assert manifest["bad_steps"] == {"in_a_row": 0, "skipped": 1, "rollbacks": 1}
+    assert manifest["nonfinite"] == {"in_a_row": 0, "skipped": 1, "rollbacks": 1}
 
 
 def test_a_run_that_was_killed_after_it_went_back_ends_the_same(bench: Bench) -> None:
@@ -69,7 +69,7 @@ def test_many_steps_in_a_row_send_the_run_back(bench: Bench) -> None:
     (only,) = bench.train("run", *SOON, faults=faults)
     assert only.ended() == 0, only.err
     assert (
-        "2 steps in a row up to step 4 had a loss or gradient that is not finite; back to the state of step 2"
+        "2 consecutive steps up to step 4 had a non-finite loss or gradient; rollback 1 of 1, to the state of step 2"
         in only.out
     )
     assert steps_kept(bench.folder / "run") == [2, 4, 6]
@@ -80,7 +80,7 @@ def test_a_run_that_may_not_go_back_again_ends_with_a_post_mortem(bench: Bench, 
     faults = ",".join(f"nan-images@{step}" for step in (3, 4, 5, 6, 7, 8))
     ranks = bench.train("run", *SOON, "train.steps=9", faults=faults, processes=processes)
     assert [rank.ended() for rank in ranks] == [3] * processes
-    said_once(ranks[0].err, "diverged for good after going back 1 times", "up to step 6", "run/post_mortem.json")
+    said_once(ranks[0].err, "diverged after 1 rollbacks", "up to step 6", "run/post_mortem.json")
     assert markers(bench.folder / "run") == ["FAILED"]
     found = json.loads((bench.folder / "run/post_mortem.json").read_text())
     assert found["gradient_norms"][-1] == {
@@ -90,14 +90,14 @@ def test_a_run_that_may_not_go_back_again_ends_with_a_post_mortem(bench: Bench, 
     }
     assert found["config"]["seed"] == 0
     assert found["last_rows"][-1]["step"] == 6
-    assert found["bad_steps"]["skipped"] == 4
+    assert found["nonfinite"]["skipped"] == 4
     assert steps_kept(bench.folder / "run")[-1] == 4
 
 
 def test_with_no_checkpoint_to_go_back_to_the_run_ends(bench: Bench) -> None:
     (only,) = bench.train("run", *SOON, faults="nan-images@1,nan-images@2")
     assert only.ended() == 3
-    said_once(only.err, "no checkpoint to go back to")
+    said_once(only.err, "no checkpoint to return to")
     assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [1, 2]
 
 
@@ -106,10 +106,10 @@ def test_a_sign_of_collapse_is_told_once_and_counted_in_every_row(bench: Bench) 
     (first,) = bench.train("run", *always, "train.steps=4")
     (second,) = bench.train("run", *always)
     assert [first.ended(), second.ended()] == [0, 0], second.err
-    (told,) = [line for line in first.out.splitlines() if line.startswith("warning: G draws each class in one way")]
-    assert "in the 2 newest logged rows" in told
+    (told,) = [line for line in first.out.splitlines() if line.startswith("warning: G has lost variety")]
+    assert "in the last 2 logged rows" in told
     assert "warning" not in second.out  # the rows before it was resumed showed it already
-    assert [row["collapse/signs"] for row in rows(bench.folder / "run", "train")] == [0, 0, 1, 1, 1, 1]
+    assert [row["collapse/warnings"] for row in rows(bench.folder / "run", "train")] == [0, 0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -117,5 +117,5 @@ def test_a_sign_of_collapse_may_end_the_run(bench: Bench, processes: int) -> Non
     stop = ("collapse={after_images: 0, rows: 2, diversity: 2, stop: true}",)
     ranks = bench.train("run", *stop, processes=processes)
     assert [rank.ended() for rank in ranks] == [3] * processes
-    said_once(ranks[0].err, "training collapsed at step 2 (collapse.stop = true)", "G draws each class in one way")
+    said_once(ranks[0].err, "training collapsed at step 2 (collapse.stop = true)", "G has lost variety")
     assert markers(bench.folder / "run") == ["FAILED"]

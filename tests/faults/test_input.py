@@ -114,7 +114,7 @@ def test_a_run_on_mnist_mini_as_it_was_drawn_by_label_is_refused_and_named(bench
     (first,) = bench.train("run", "train.steps=2")
     assert first.ended() == 0, first.err
     manifest = bench.folder / "run" / "checkpoints" / "step-00000002" / "manifest.json"
-    earlier = ("schema", "step", "images_seen", "config", "scaler", "bad_steps", "versions", "files")
+    earlier = ("schema", "step", "images_seen", "config", "scaler", "nonfinite", "versions", "files")
     found = json.loads(manifest.read_text())
     assert found["data"]["images"] == 10_000
     manifest.write_text(json.dumps({key: found[key] for key in earlier}))

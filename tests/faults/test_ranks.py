@@ -37,9 +37,9 @@ def test_a_rank_that_drifts_apart_is_named_and_nothing_of_it_is_saved(bench: Ben
 
 
 def test_a_search_for_neighbours_longer_than_the_timeout_is_not_taken_for_a_hang(bench: Bench) -> None:
-    clustering = "information_trains: trunk, lambda_clustering: 1, clustering_from: 12, clustering_in_full: 12"
+    clustering = "information_trains: trunk, lambda_clustering: 1, clustering_from: 0.1, clustering_in_full: 0.1"
     wanted = (
-        f"objective={{{clustering}, neighbour_partners: 0.5}}",
+        f"objective={{{clustering}, neighbour_positives: 0.5}}",
         "processes.timeout=8",
     )  # rank zero alone would take 12 s
     for rank in bench.train("run", *wanted, faults="slow-neighbours", processes=2):

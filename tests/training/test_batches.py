@@ -22,10 +22,9 @@ from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
 RECIPE = (
     "latents.balanced=true",
-    "objective={information_trains: trunk, information_from: views, lambda_clustering: 1, clustering_from: 24, "
-    "clustering_in_full: 48, neighbour_partners: 0.5}",
-    "views={cut: 0.5, paste: 0.5}",
-    "schedule={anneal_from: 24, anneal_until: 72}",
+    "objective={information_trains: trunk, information_from: augmented, lambda_clustering: 1, clustering_from: 0.24, "
+    "clustering_in_full: 0.48, neighbour_positives: 0.5}",
+    "schedule={images: 100, kind: linear, anneal_from: 0.24, anneal_until: 0.72}",
 )
 
 
@@ -132,7 +131,7 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
             stream._images._reader.submit(lambda: None).result()
             return found
 
-    config = tiny("x", *RECIPE, f"objective.neighbour_partners={share}", "train.accumulate=2")
+    config = tiny("x", *RECIPE, f"objective.neighbour_positives={share}", "train.accumulate=2")
     resident = batches_of(CountingSource(96))
     monkeypatch.setattr(data_stream, "RESIDENT_SHARE", 0)
     source = CountingSource(96)
@@ -147,7 +146,7 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
     order = ImageStream(96, config.seed)
     for step in (7, 8, 9):  # read in the steps before
         for positions in torch.arange(12 * (step - 1), 12 * step).chunk(2):
-            annealed = annealing(config.schedule, images_before(config, step))
+            annealed = annealing(config, images_before(config, step))
             partners = order.partners_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
             wanted += torch.cat([order.at(positions), partners]).unique().tolist()
     assert source.indexes == wanted
@@ -156,7 +155,7 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
 
 def test_an_odd_share_cannot_paste(infogan: Command, tmp_path: Path) -> None:
     result = infogan("train", "debug", "output=run", "train.global_batch=15", *RECIPE)
-    refused(result, "views.paste = 0.5", "train.global_batch = 15", "gives each process 15 at a time")
+    refused(result, "augmentation.paste = 0.5", "train.global_batch = 15", "gives each process 15 at a time")
     assert not (tmp_path / "run").exists()
 
 
@@ -175,7 +174,7 @@ def test_a_run_of_the_whole_recipe_resumes_to_the_same_bits(tmp_path: Path) -> N
 def test_what_does_not_go_together_is_refused(infogan: Command) -> None:
     heads = infogan("train", "debug", "objective.lambda_clustering=1")
     refused(heads, "objective.lambda_clustering = 1", "needs objective.information_trains = trunk")
-    alone = infogan("train", "debug", "objective.neighbour_partners=0.5")
-    refused(alone, "objective.neighbour_partners = 0.5", "lambda_clustering")
-    late = infogan("train", "debug", "schedule={anneal_from: 5, anneal_until: 5}")
-    refused(late, "schedule.anneal_until = 5 is not after schedule.anneal_from = 5")
+    alone = infogan("train", "debug", "objective.neighbour_positives=0.5")
+    refused(alone, "objective.neighbour_positives = 0.5", "lambda_clustering")
+    late = infogan("train", "debug", "schedule={kind: linear, anneal_from: 0.5, anneal_until: 0.5}")
+    refused(late, "schedule.anneal_until = 0.5 is not after schedule.anneal_from = 0.5")

@@ -8,7 +8,7 @@ import pytest
 from infogan_dist.config.model import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
-from infogan_dist.training.collapse import Sign, new_signs, signs
+from infogan_dist.training.collapse import CollapseWarning, collapse_warnings, new_warnings
 from tests.conftest import tiny
 
 CONFIG = tiny("x", "latents={noise: [{dim: 3}], categorical: [3, 2], continuous: 1}")
@@ -26,8 +26,8 @@ WELL: dict[str, Any] = {
 
 def found(
     rows: list[dict[str, Any]], collapse: CollapseConfig = COLLAPSE, objective: ObjectiveConfig = OBJECTIVE
-) -> list[Sign]:
-    return signs(rows, SPEC, objective, collapse)
+) -> list[CollapseWarning]:
+    return collapse_warnings(rows, SPEC, objective, collapse)
 
 
 def with_(**changes: float | None) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def test_a_healthy_run_shows_nothing() -> None:
     ("changes", "name", "words"),
     [
         ({"health/D_accuracy": 0.995}, "D saturated", ["100%", "optimizer.D.lr", "r1_gamma"]),
-        ({"health/score_gap": 0.97}, "D saturated", ["3 newest logged rows"]),
+        ({"health/score_gap": 0.97}, "D saturated", ["D(x) - D(G(z, c)) is at least 0.97 in the last 3 logged rows"]),
         ({"mi/categorical_0": 0.01}, "categorical_0 ignored", ["0.01 nats of 1.10", "lambda_categorical = 1"]),
         ({"mi/continuous_0": -0.3}, "continuous_0 ignored", ["-0.30 nats", "lambda_continuous = 0.1"]),
         ({"health/diversity": 0.001}, "no variety", ["0.0010", "lambda_categorical"]),
@@ -50,13 +50,13 @@ def test_a_healthy_run_shows_nothing() -> None:
         ({"usage/categorical_0/2": 0.001}, "categorical_0 unused", ["class 2 of categorical_0", "latents.balanced"]),
     ],
 )
-def test_each_sign_is_named_with_its_remedy(changes: dict[str, float], name: str, words: list[str]) -> None:
-    (sign,) = found(with_(**changes))
-    assert sign.name == name
-    assert all(word in sign.message for word in words), sign.message
+def test_each_warning_names_its_remedy(changes: dict[str, float], name: str, words: list[str]) -> None:
+    (warning,) = found(with_(**changes))
+    assert warning.name == name
+    assert all(word in warning.message for word in words), warning.message
 
 
-def test_a_sign_must_be_in_every_row_and_past_the_beginning() -> None:
+def test_every_row_must_meet_the_condition_after_the_first_images() -> None:
     ill = with_(**{"health/diversity": 0.0})
     assert found([*ill[:2], WELL]) == []
     assert found(ill[:2]) == []
@@ -66,29 +66,29 @@ def test_a_sign_must_be_in_every_row_and_past_the_beginning() -> None:
         assert found([ill[0] | {"health/diversity": nothing}, *ill[1:]]) == []
 
 
-def test_the_bound_of_a_class_is_held_against_its_entropy() -> None:
+def test_the_bound_of_a_categorical_code_is_compared_with_its_entropy() -> None:
     share = 0.5 * (0.04 + 0.05)
     for width, number in ((3, 0), (2, 1)):
         changes = {f"mi/categorical_{number}": share * math.log(width)}
-        assert [sign.name for sign in found(with_(**changes))] == [f"categorical_{number} ignored"]
+        assert [warning.name for warning in found(with_(**changes))] == [f"categorical_{number} ignored"]
         assert found(with_(**{f"mi/categorical_{number}": 0.06 * math.log(width)})) == []
 
 
-def test_a_continuous_code_has_no_ceiling_to_be_held_against() -> None:
-    (sign,) = found(with_(**{"mi/continuous_0": 0.01}))
-    assert "L_I is at most 0.01 nats in the 3 newest logged rows" in sign.message
+def test_a_continuous_code_is_compared_with_one_nat() -> None:
+    (warning,) = found(with_(**{"mi/continuous_0": 0.01}))
+    assert "L_I is at most 0.01 nats in the last 3 logged rows" in warning.message
 
 
-def test_a_code_that_nothing_trains_is_not_missed() -> None:
+def test_an_untrained_code_gives_no_warning() -> None:
     untrained = OBJECTIVE.model_copy(update={"lambda_continuous": 0.0})
     assert found(with_(**{"mi/continuous_0": -2.0}), objective=untrained) == []
 
 
-def test_a_sign_is_told_once_for_as_long_as_it_lasts_and_again_when_it_comes_back() -> None:
+def test_a_warning_is_new_once_while_it_lasts_and_again_when_it_returns() -> None:
     ill = WELL | {"health/D_accuracy": 1.0}
-    told = []
+    new = []
     rows: list[dict[str, Any]] = []
     for row in [WELL, ill, ill, ill, ill, WELL, ill, ill, ill]:
         rows.append(row)
-        told.append(len(new_signs(rows[-COLLAPSE.rows - 1 :], SPEC, OBJECTIVE, COLLAPSE)))
-    assert told == [0, 0, 0, 1, 0, 0, 0, 0, 1]
+        new.append(len(new_warnings(rows[-COLLAPSE.rows - 1 :], SPEC, OBJECTIVE, COLLAPSE)))
+    assert new == [0, 0, 0, 1, 0, 0, 0, 0, 1]

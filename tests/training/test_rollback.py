@@ -4,34 +4,34 @@ import math
 
 import torch
 
-from infogan_dist.config.running import BadStepsConfig
-from infogan_dist.training.rollback import BadSteps, SkippedStep, in_words
+from infogan_dist.config.running import NonfiniteConfig
+from infogan_dist.training.rollback import SkippedStep, SkippedUpdates, in_words
 
 CPU = torch.device("cpu")
 
 
-def noted(bad: BadSteps, norms: dict[int, tuple[float, float]]) -> list[SkippedStep]:
+def noted(skipped: SkippedUpdates, norms: dict[int, tuple[float, float]]) -> list[SkippedStep]:
     for step, (of_D, of_G) in norms.items():
-        bad.note(step, {"gradient/D": torch.tensor(of_D), "gradient/G": torch.tensor(of_G)})
-    return bad.look()
+        skipped.note(step, {"gradient/D": torch.tensor(of_D), "gradient/G": torch.tensor(of_G)})
+    return skipped.check()
 
 
 def test_a_look_finds_the_steps_and_sides_that_were_skipped() -> None:
-    bad = BadSteps(BadStepsConfig(look_every=5), CPU, {})
-    assert noted(bad, {1: (1.0, 2.0), 2: (math.nan, 1.0), 3: (math.inf, math.nan)}) == [
+    skipped = SkippedUpdates(NonfiniteConfig(check_every=5), CPU, {})
+    assert noted(skipped, {1: (1.0, 2.0), 2: (math.nan, 1.0), 3: (math.inf, math.nan)}) == [
         SkippedStep(2, "D"),
         SkippedStep(3, "DG"),
     ]
-    assert bad.state() == {"in_a_row": 2, "skipped": 2, "rollbacks": 0}
-    assert noted(bad, {4: (1.0, 1.0)}) == []
-    assert bad.state() == {"in_a_row": 0, "skipped": 2, "rollbacks": 0}
-    assert bad.look() == []
-    assert [step for step, _ in bad.last] == [1, 2, 3, 4]
+    assert skipped.state() == {"in_a_row": 2, "skipped": 2, "rollbacks": 0}
+    assert noted(skipped, {4: (1.0, 1.0)}) == []
+    assert skipped.state() == {"in_a_row": 0, "skipped": 2, "rollbacks": 0}
+    assert skipped.check() == []
+    assert [step for step, _ in skipped.last] == [1, 2, 3, 4]
 
 
 def test_the_run_goes_back_after_so_many_in_a_row_at_steps_that_do_not_depend_on_when_it_looks() -> None:
-    config = BadStepsConfig(in_a_row=3, look_every=5, rollbacks=1)
-    once, often = (BadSteps(config, CPU, {}) for _ in range(2))
+    config = NonfiniteConfig(max_in_a_row=3, check_every=5, max_rollbacks=1)
+    once, often = (SkippedUpdates(config, CPU, {}) for _ in range(2))
     steps = {step: (math.nan if step > 2 else 1.0, 1.0) for step in range(1, 6)}
     noted(once, steps)
     for step, norms in steps.items():
@@ -39,23 +39,23 @@ def test_the_run_goes_back_after_so_many_in_a_row_at_steps_that_do_not_depend_on
         assert often.too_many(step) == (step == 5)
     assert once.too_many(5)
     assert once.state() == often.state()
-    assert once.goes_back()
+    assert once.may_roll_back()
     assert not once.too_many(5)
     noted(once, dict.fromkeys(range(6, 11), (1.0, math.nan)))
     assert once.too_many(10)
-    assert not once.goes_back()
+    assert not once.may_roll_back()
 
 
 def test_it_goes_on_from_what_a_checkpoint_kept() -> None:
-    config = BadStepsConfig(in_a_row=2, look_every=2)
-    bad = BadSteps(config, CPU, {"in_a_row": 1, "skipped": 7, "rollbacks": 2})
-    noted(bad, {6: (math.nan, 1.0)})
-    assert bad.too_many(6)
-    assert bad.state() == {"in_a_row": 2, "skipped": 8, "rollbacks": 2}
+    config = NonfiniteConfig(max_in_a_row=2, check_every=2)
+    skipped = SkippedUpdates(config, CPU, {"in_a_row": 1, "skipped": 7, "rollbacks": 2})
+    noted(skipped, {6: (math.nan, 1.0)})
+    assert skipped.too_many(6)
+    assert skipped.state() == {"in_a_row": 2, "skipped": 8, "rollbacks": 2}
 
 
-def test_it_says_which_steps_and_sides() -> None:
-    assert in_words([SkippedStep(3, "G")]).startswith("step 3 was skipped: a loss or gradient of G was not finite")
+def test_the_line_names_steps_and_updates() -> None:
+    assert in_words([SkippedStep(3, "G")]).startswith("skipped the update of G in step 3: a loss or gradient was not")
     assert in_words([SkippedStep(3, "G"), SkippedStep(4, "D")]).startswith(
-        "steps 3, 4 were skipped: a loss or gradient of D and G"
+        "skipped the updates of D and G in steps 3, 4: a loss or gradient"
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan_dist.config.model import ViewsConfig
+from infogan_dist.config.model import AugmentationConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import View, draws_at
 from infogan_dist.data.sources import open_images
@@ -189,7 +189,7 @@ def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.M
     assert results[0] == pytest.approx(results[1], rel=1e-9)
 
 
-LATER = "lambda_clustering: 1, clustering_from: 24, clustering_in_full: 36"  # clustering sets in at the fourth step
+LATER = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"  # clustering sets in at the fourth step
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -209,7 +209,8 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
             "x",
             "train.compile=default",
             f"train.accumulate={accumulate}",
-            f"objective={{information_trains: trunk, information_from: views, {LATER}}}",
+            f"objective={{information_trains: trunk, information_from: augmented, {LATER}}}",
+            "schedule.images=100",
         )
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
             cluster.configure(config)
@@ -273,7 +274,9 @@ if __name__ == "__main__":
 
 
 def with_views(batch: MicroBatch, **changes: object) -> MicroBatch:
-    views = [View(ViewsConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0)) for name in "DG"]
+    views = [
+        View(AugmentationConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0)) for name in "DG"
+    ]
     return replace(batch, view_D=views[0], view_G=views[1], **changes)  # type: ignore[arg-type]
 
 

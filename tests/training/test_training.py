@@ -20,7 +20,7 @@ from infogan_dist.diagnostics.debug import debug, debug_config, has_deterministi
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.sampling.curves import write_curves
-from infogan_dist.training import trainer
+from infogan_dist.training import step, trainer
 from infogan_dist.training.loop import train
 from infogan_dist.training.step import MicroBatch
 from infogan_dist.training.train_state import TrainState
@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.Capt
     assert rows[-1]["images_seen"] == 72
     assert set(rows[0]) == {
         *("kind", "step", "images_seen", "loss/D", "loss/G", "loss/info", "mi/categorical_0", "mi/continuous_0"),
-        *("score/real", "score/fake_before_G", "score/fake_after_G", "gradient/D", "gradient/G", "collapse/signs"),
+        *("score/real", "score/fake_before_G", "score/fake_after_G", "gradient/D", "gradient/G", "collapse/warnings"),
         *("health/D_accuracy", "health/score_gap", "health/diversity", "health/usage_entropy/categorical_0"),
         *(f"usage/categorical_0/{number}" for number in range(10)),
     }
@@ -167,11 +167,11 @@ def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_run_that_ends_before_its_schedule_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    late = tiny(tmp_path / "late", "schedule={anneal_from: 0, anneal_until: 96}")
+    late = tiny(tmp_path / "late", "schedule={images: 96, kind: linear}")
     train(late, ONE_PROCESS)
     said = capsys.readouterr().out
     assert said.count("warning: the run ends at 72 images") == said.count("warning") == 1
-    assert "schedule.anneal_until = 96; set train.steps=8" in said
+    assert "schedule.images = 96; set train.steps=8" in said
     train(late, ONE_PROCESS)
     assert "warning" not in capsys.readouterr().out, "a finished run is left alone"
 
@@ -215,44 +215,44 @@ def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On CUDA, grid_sample has none; D's first update does without it and is still computed twice."""
-    views, images = (
+    augmented, images = (
         tiny(tmp_path / "run", f"objective={{information_trains: trunk, information_from: {seen}}}")
-        for seen in ("views", "images")
+        for seen in ("augmented", "images")
     )
     cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
-    assert [has_deterministic_kernels(*each) for each in ((views, cuda), (images, cuda), (views, cpu))] == [
+    assert [has_deterministic_kernels(*each) for each in ((augmented, cuda), (images, cuda), (augmented, cpu))] == [
         False,
         True,
         True,
     ]
     monkeypatch.setattr(debugging, "has_deterministic_kernels", lambda config, device: False)
     warns = []
-    real_step = debugging.generator_step
+    real_step = trainer.train_step
 
-    def generator_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def train_step(state: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
         warns.append(torch.is_deterministic_algorithms_warn_only_enabled())
-        metrics = real_step(game, batch)
+        metrics = real_step(state, batch)
         with torch.no_grad():
-            game.networks.G.lift.weight.add_(len(warns) * 1e-9)  # not the same bits twice
+            state.networks.G.lift.weight.add_(len(warns) * 1e-9)  # not the same bits twice
         return metrics
 
-    monkeypatch.setattr(debugging, "generator_step", generator_step)
-    debug(views, ONE_PROCESS)
+    monkeypatch.setattr(trainer, "train_step", train_step)
+    debug(augmented, ONE_PROCESS)
     assert "the first D step computed twice gives the same bits" in capsys.readouterr().out
     assert set(warns) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_step = debugging.discriminator_step
+    real_step = step.discriminator_step
 
-    def discriminator_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def discriminator_step(state: TrainState, *arguments: Any) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            next(game.networks.G.parameters()).add_(1e-9)
-        return real_step(game, batch)
+            next(state.networks.G.parameters()).add_(1e-9)
+        return real_step(state, *arguments)
 
-    monkeypatch.setattr(debugging, "discriminator_step", discriminator_step)
-    with pytest.raises(InfoganError, match=r"discriminator_step changed G\.lift\.weight"):
+    monkeypatch.setattr(step, "discriminator_step", discriminator_step)
+    with pytest.raises(InfoganError, match=r"the D step changed G\.lift\.weight"):
         debug(tiny(tmp_path / "run"), ONE_PROCESS)
     folder = tmp_path / "other-debug"
     folder.mkdir()

@@ -1,8 +1,7 @@
-"""`bench`: the real training step on this machine: its rate, where its time goes, how far it is from what the machine can do."""
+"""`bench`: the training step measured on this machine: its rate, its phases, and its distance from what the machine can do."""
 
-from infogan_dist.diagnostics.bench.against import Opponent
-from infogan_dist.diagnostics.bench.command import Request, bench
-from infogan_dist.diagnostics.bench.projection import Target
-from infogan_dist.diagnostics.bench.until import Goal
+from infogan_dist.diagnostics.bench.against import Baseline
+from infogan_dist.diagnostics.bench.command import BenchOptions, bench
+from infogan_dist.diagnostics.bench.projection import Link, Target
 
-__all__ = ["Goal", "Opponent", "Request", "Target", "bench"]
+__all__ = ["Baseline", "BenchOptions", "Link", "Target", "bench"]

@@ -1,4 +1,4 @@
-"""Our step against any other command on the same machine, in alternation, so that its moods meet both."""
+"""Our step and another command on the same machine, in alternation, so that machine noise hits both alike."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import torch
 
-from infogan_dist.diagnostics.bench.subject import Subject
-from infogan_dist.diagnostics.bench.timing import Timing, counts_of_a_repeat, seconds_of, spread
+from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
+from infogan_dist.diagnostics.bench.timing import Timing, seconds_per_step, spread, steps_per_repeat
 from infogan_dist.distributed.launcher import RANK_PREFIXES, Launch
 from infogan_dist.errors import UserError
 
@@ -23,8 +23,8 @@ RATE = "images_per_second"
 
 
 @dataclass(frozen=True)
-class Opponent:
-    """A command, in words, that prints a JSON line with `images_per_second`, and in how many alternations with it."""
+class Baseline:
+    """A command that prints a JSON line with `images_per_second`, and how often it alternates with our step."""
 
     command: str
     words: tuple[str, ...]
@@ -54,15 +54,15 @@ class Opponent:
             )
         except (OSError, ValueError) as error:
             raise UserError(f"--against {self.command!r} cannot be started: {error}") from error
-        last_words = (result.stderr.strip() or "nothing").splitlines()[-1]
+        last_line = (result.stderr.strip() or "nothing").splitlines()[-1]
         if result.returncode != 0:
             raise UserError(
-                f"--against {self.command!r} failed with exit code {result.returncode}; it said last: {last_words}"
+                f"--against {self.command!r} failed with exit code {result.returncode}; its last line: {last_line}"
             )
         rate = rate_in(result.stdout)
         if rate is None:
             raise UserError(
-                f"--against {self.command!r} printed no JSON line with a positive {RATE}; it said last: {last_words}"
+                f"--against {self.command!r} printed no JSON line with a positive {RATE}; its last line: {last_line}"
             )
         return rate
 
@@ -80,19 +80,19 @@ def rate_in(output: str) -> float | None:
 
 
 def environment_of(threads: int) -> dict[str, str]:
-    """Ours for a command of its own: not a rank of our launcher, and with our threads."""
+    """Our environment for an independent command: without the variables of our launcher, and with our threads."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(RANK_PREFIXES)}
     return inherited | {"OMP_NUM_THREADS": str(threads)}
 
 
 @dataclass(frozen=True)
-class Duel:
-    """Our seconds a step, and the command's images per second, by alternation."""
+class Comparison:
+    """Our seconds a step, and the baseline's images per second, by alternation."""
 
     ours: Timing
     theirs: tuple[float, ...]
 
-    def figures(self, batch: int) -> dict[str, Any]:
+    def metrics(self, batch: int) -> dict[str, Any]:
         """`ratio` is the median of the alternations' ratios, our images per second over theirs."""
         ratios = [batch / seconds / rate for seconds, rate in zip(self.ours.seconds, self.theirs, strict=True)]
         return {
@@ -104,14 +104,14 @@ class Duel:
         }
 
 
-def compete(subject: Subject, opponent: Opponent) -> Duel:
-    """Both in alternation on one process; our step idles while the command runs."""
+def compare(trainer: BenchTrainer, baseline: Baseline) -> Comparison:
+    """Time both in alternation on one process; our step idles while the command runs."""
     environment = environment_of(torch.get_num_threads())
     ours: list[float] = []
     theirs: list[float] = []
     count = 0
-    for _ in range(opponent.alternations):
-        theirs.append(opponent.images_per_second(environment))  # first, so that a wrong command is told at once
-        count = count or counts_of_a_repeat({"ours": subject.step}, subject.cluster)["ours"]
-        ours.append(seconds_of(subject.step, count, subject.cluster))
-    return Duel(Timing(tuple(ours)), tuple(theirs))
+    for _ in range(baseline.alternations):
+        theirs.append(baseline.images_per_second(environment))  # first, so that a wrong command fails at once
+        count = count or steps_per_repeat({"ours": trainer.step}, trainer.cluster)["ours"]
+        ours.append(seconds_per_step(trainer.step, count, trainer.cluster))
+    return Comparison(Timing(tuple(ours)), tuple(theirs))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from infogan_dist.config.section import Precision
-from infogan_dist.diagnostics.bench.timing import seconds_of
+from infogan_dist.diagnostics.bench.timing import seconds_per_step
 from infogan_dist.diagnostics.bench.work import Product, Work, operations_of
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 
@@ -61,5 +61,5 @@ def _copy_seconds(cluster: Cluster) -> float:
 def _fastest(act: Callable[[], object], cluster: Cluster) -> float:
     """Seconds of `act` in the fastest of TRIES bursts, each as many times as this rank's own pace asks. Every rank calls it."""
     act()
-    count = max(1, int(BURST / seconds_of(act, 1, cluster)))
-    return min(seconds_of(act, count, cluster) for _ in range(TRIES))
+    count = max(1, int(BURST / seconds_per_step(act, 1, cluster)))
+    return min(seconds_per_step(act, count, cluster) for _ in range(TRIES))

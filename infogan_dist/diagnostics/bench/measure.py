@@ -1,4 +1,4 @@
-"""The figures of a step: its rate, its phases, its work beside the machine's limits, its memory and what it reduces."""
+"""The metrics of a step: rate, phases, operations beside the machine's limits, memory and reductions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from infogan_dist.checkpoints.store import versions
 from infogan_dist.config.schema import Config
 from infogan_dist.data.host_memory import peak_bytes
 from infogan_dist.data.sources import ImageSource
-from infogan_dist.diagnostics.bench.against import Opponent, compete
+from infogan_dist.diagnostics.bench.against import Baseline, compare
+from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.limits import Limits, measure_limits
 from infogan_dist.diagnostics.bench.phases import REDUCE, seconds_by_phase
-from infogan_dist.diagnostics.bench.subject import Subject
-from infogan_dist.diagnostics.bench.timing import Step, Timing, alternate, counts_of_a_repeat
-from infogan_dist.diagnostics.bench.upkeep import upkeep
+from infogan_dist.diagnostics.bench.timing import Step, Timing, alternate, steps_per_repeat
 from infogan_dist.diagnostics.bench.work import Work, work_of
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.reductions import Traffic, exchanges_of
@@ -25,46 +24,46 @@ from infogan_dist.distributed.reductions import Traffic, exchanges_of
 BUCKET = 25 * 2**20  # bytes of a DDP bucket by default
 
 
-def first_step(subject: Subject, started: float) -> float:
-    """Take it; the seconds from `started`, on time.perf_counter's clock, to its end. Every rank calls it."""
-    subject.step()
-    subject.cluster.synchronize()
+def first_step(trainer: BenchTrainer, started: float) -> float:
+    """Take the first step. Returns the seconds from `started`, on time.perf_counter's clock. Every rank calls it."""
+    trainer.step()
+    trainer.cluster.synchronize()
     seconds = time.perf_counter() - started
-    return subject.cluster.on_main(lambda: seconds)
+    return trainer.cluster.on_main(lambda: seconds)
 
 
-def measure(subject: Subject, source: ImageSource, opponent: Opponent | None) -> dict[str, Any]:
-    """Every figure of the step but the time to the first one. Every rank calls it.
+def measure(trainer: BenchTrainer, source: ImageSource, baseline: Baseline | None) -> dict[str, Any]:
+    """All metrics of the step but the time to the first one. Every rank calls it.
 
-    On several processes also, in turn with the step, one process's part of it on all at once without reductions, and on rank
-    zero while the others rest.
+    On several processes it also times, in alternation, one process's part of the step without reductions: on all processes at
+    once, and on rank zero while the others idle.
     """
-    config, cluster = subject.config, subject.cluster
-    # the command comes first, so that a wrong one is told at once
-    duel = compete(subject, opponent) if opponent is not None else None
-    reductions = _reductions(subject)
-    work = work_of(subject.plain_step, subject.trainer.state.networks.named().values())
+    config, cluster = trainer.config, trainer.cluster
+    # the baseline comes first, so that a wrong command fails at once
+    comparison = compare(trainer, baseline) if baseline is not None else None
+    reductions = _reductions(trainer)
+    work = work_of(trainer.plain_step, trainer.state.networks.named().values())
     memory = cluster.on_main(lambda: peak_memory(cluster.device))
-    alone = _alone(subject, source) if cluster.processes > 1 else subject
-    timings = {"together": duel.ours} if duel is not None else alternate(_contenders(subject, alone), cluster)
+    alone = _alone(trainer, source) if cluster.processes > 1 else trainer
+    timings = {"together": comparison.ours} if comparison is not None else alternate(_steps(trainer, alone), cluster)
     together, without = timings["together"], timings.get("alone", timings["together"])
-    phases = seconds_by_phase(alone, counts_of_a_repeat({"alone": alone.plain_step}, cluster)["alone"])
+    phases = seconds_by_phase(alone, steps_per_repeat({"alone": alone.plain_step}, cluster)["alone"])
     if cluster.processes > 1:
         phases[REDUCE] = together.median - without.median
     limits = measure_limits(work, config.train.precision, cluster)
     return (
         _rates(together, without, config)
-        | (duel.figures(config.train.global_batch) if duel is not None else {})
+        | (comparison.metrics(config.train.global_batch) if comparison is not None else {})
         | ({"scaling": timings["solo"].median / together.median} if "solo" in timings else {})
         | {"phases": cluster.on_main(lambda: phases)}
         | cluster.on_main(lambda: efficiency(work, limits, together.median, config.train.precision))
-        | {"peak_memory_bytes": memory, "upkeep": upkeep(subject, together.median)}
+        | {"peak_memory_bytes": memory}
         | reductions
     )
 
 
-def facts(config: Config, cluster: Cluster) -> dict[str, Any]:
-    """What the figures are of."""
+def setup(config: Config, cluster: Cluster) -> dict[str, Any]:
+    """What the metrics were measured on."""
     return {
         "device": str(cluster.device),
         "precision": config.train.precision,
@@ -103,34 +102,35 @@ def _rates(together: Timing, without: Timing, config: Config) -> dict[str, Any]:
     }
 
 
-def _alone(subject: Subject, source: ImageSource) -> Subject:
-    """One process's part of the subject's step, without reductions."""
-    train = subject.config.train
-    part = train.model_copy(update={"global_batch": train.global_batch // subject.cluster.processes})
-    return Subject(subject.config.model_copy(update={"train": part}), subject.cluster.alone(), source)
+def _alone(trainer: BenchTrainer, source: ImageSource) -> BenchTrainer:
+    """One process's part of the step, without reductions."""
+    train = trainer.config.train
+    part = train.model_copy(update={"global_batch": train.global_batch // trainer.cluster.processes})
+    return BenchTrainer(trainer.config.model_copy(update={"train": part}), trainer.cluster.alone(), source)
 
 
-def _contenders(subject: Subject, alone: Subject) -> dict[str, Step]:
-    if subject.cluster.processes == 1:
-        return {"together": subject.step}
-    solo: Step = alone.step if subject.cluster.is_main else lambda: None
-    return {"together": subject.step, "alone": alone.step, "solo": solo}
+def _steps(trainer: BenchTrainer, alone: BenchTrainer) -> dict[str, Step]:
+    """The steps to time in alternation."""
+    if trainer.cluster.processes == 1:
+        return {"together": trainer.step}
+    solo: Step = alone.step if trainer.cluster.is_main else lambda: None
+    return {"together": trainer.step, "alone": alone.step, "solo": solo}
 
 
-def _reductions(subject: Subject) -> dict[str, Any]:
+def _reductions(trainer: BenchTrainer) -> dict[str, Any]:
     """What a step reduces; on one process what it would reduce if there were others."""
-    traffic = subject.cluster.traffic
-    if subject.cluster.processes == 1:
-        traffic = _as_if_reduced(subject)
+    traffic = trainer.cluster.traffic
+    if trainer.cluster.processes == 1:
+        traffic = _as_if_reduced(trainer)
     else:
         traffic.clear()
-        subject.step()
+        trainer.step()
     return {"reduce_calls": dict(traffic.calls), "reduced_bytes": dict(traffic.bytes)}
 
 
-def _as_if_reduced(subject: Subject) -> Traffic:
-    config, state = subject.config, subject.trainer.state
-    traffic = exchanges_of(state.networks.named().values(), subject.plain_step)
+def _as_if_reduced(trainer: BenchTrainer) -> Traffic:
+    config, state = trainer.config, trainer.state
+    traffic = exchanges_of(state.networks.named().values(), trainer.plain_step)
     for module, owned in (
         (state.discriminator_module, state.owned_by_D),
         (state.generator_module, state.owned_by_G),

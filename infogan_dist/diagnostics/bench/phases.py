@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from infogan_dist.diagnostics.bench.subject import Subject
+from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.training.engine import WrappedEngine
-from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import TrainState
 
 OTHER = "other"  # between the others: clearing gradients, metrics
@@ -57,7 +55,8 @@ class TimedEngine(WrappedEngine):
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        with self._clock.within("G_draw"), super().autocast():
+        then = OTHER if self._clock.phase == "data" else None  # else within G's forward
+        with self._clock.within("G_draw", then), super().autocast():
             yield
 
     @contextmanager
@@ -80,30 +79,19 @@ class TimedEngine(WrappedEngine):
         self._clock.enter(OTHER)
 
     def end_step(self) -> None:
-        with self._clock.within("G_update"):
+        with self._clock.within("G_update", then="average"):
             super().end_step()
 
 
-def timed(state: TrainState, clock: PhaseClock) -> TrainState:
-    """The same state, its step followed by `clock`."""
-    return replace(state, engine=TimedEngine(state, clock))
+def seconds_by_phase(trainer: BenchTrainer, steps: int) -> dict[str, float]:
+    """Seconds of a step in each of PHASES, the mean of `steps` training steps, by this rank's clock.
 
-
-def seconds_by_phase(subject: Subject, steps: int) -> dict[str, float]:
-    """Seconds of a step in each of PHASES, the mean of `steps` steps that train the subject. This rank's clock.
-
-    Waiting for the device between phases, and a step taken without a recorded graph, may make their sum longer than the step.
+    Waiting for the device between phases, and a step without its CUDA graph, may make their sum longer than the step.
     Forward includes the loss and the gradient penalty; micro-batches add up.
     """
-    clock = PhaseClock(subject.cluster.synchronize)
-    trainer = subject.trainer
-    state = timed(trainer.state, clock)
+    clock = PhaseClock(trainer.cluster.synchronize)
     for _ in range(steps):
-        number = subject.next_number()
         clock.enter("data")
-        batch = trainer.begin(number)
+        trainer.step(observe=lambda state: TimedEngine(state, clock))
         clock.enter(OTHER)
-        metrics = train_step(state, batch)
-        with clock.within("average"):
-            trainer.average(number, metrics)
     return {phase: seconds / steps for phase, seconds in clock.seconds.items()}

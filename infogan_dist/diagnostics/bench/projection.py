@@ -1,11 +1,10 @@
-"""The step on another number of processes, by the calls, bytes and seconds measured on those at hand."""
+"""Predicts the step on another number of processes from the calls, bytes and seconds measured here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from infogan_dist.diagnostics.bench.scaling import Link, StepCost
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.reductions import EXCHANGE
 
@@ -14,18 +13,62 @@ SMALL = 8
 
 
 @dataclass(frozen=True)
+class Link:
+    """The network between processes: bandwidth in bytes/s, latency of one message in seconds."""
+
+    bandwidth: float
+    latency: float
+
+    def all_reduce_seconds(self, calls: float, size: float, processes: int) -> float:
+        """So many ring all-reduces of `size` bytes together: each sends 2(N-1) messages of an N-th of its bytes, one after
+        another (Patarasuk & Yuan 2009)."""
+        return 2 * (processes - 1) * (calls * self.latency + size / processes / self.bandwidth)
+
+    @classmethod
+    def from_all_reduces(cls, small: float, large: float, large_size: float, processes: int) -> Link:
+        """The link on which an all-reduce of nearly nothing takes `small` seconds, and one of `large_size` bytes `large`."""
+        messages = 2 * (processes - 1)
+        return cls(large_size / processes * messages / max(large - small, 1e-9), small / messages)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One rank's step: seconds of computation; calls and bytes of the gradient reductions; calls of batch norm's exchanges and
+    the bytes that each process adds to them, a row of its own."""
+
+    compute: float
+    gradient_calls: float
+    gradient_bytes: float
+    exchange_calls: float
+    exchange_bytes: float
+
+    def seconds(self, processes: int, link: Link) -> float:
+        """The step on so many processes, each with as many images as `compute` was measured with.
+
+        Assumes that reductions and computation do not overlap; DDP overlaps some of them, so this is an upper bound.
+        """
+        gradients = link.all_reduce_seconds(self.gradient_calls, self.gradient_bytes, processes)
+        exchanges = link.all_reduce_seconds(self.exchange_calls, self.exchange_bytes * processes, processes)
+        return self.compute + gradients + exchanges
+
+    def efficiency(self, processes: int, link: Link) -> float:
+        """The share of `processes` times one process's rate that is left."""
+        return self.compute / self.seconds(processes, link)
+
+
+@dataclass(frozen=True)
 class Target:
-    """The number of processes to project to, and their link where it is not the one at hand."""
+    """The number of processes to predict for, and their link where it is not the one measured here."""
 
     processes: int
     link: Link | None
 
 
-def project(figures: dict[str, Any], cluster: Cluster, target: Target) -> dict[str, Any]:
-    """The step on `target.processes`, by the link given or measured; and the model's error for the processes at hand."""
-    calls, sizes, processes = figures["reduce_calls"], figures["reduced_bytes"], figures["processes"]
+def project(metrics: dict[str, Any], cluster: Cluster, target: Target) -> dict[str, Any]:
+    """The predicted step on `target.processes`, over the given or measured link; and the model's error for the processes here."""
+    calls, sizes, processes = metrics["reduce_calls"], metrics["reduced_bytes"], metrics["processes"]
     cost = StepCost(
-        compute=figures["seconds_without_reductions"],
+        compute=metrics["seconds_without_reductions"],
         gradient_calls=sum(count for what, count in calls.items() if what != EXCHANGE),
         gradient_bytes=sum(size for what, size in sizes.items() if what != EXCHANGE),
         exchange_calls=calls.get(EXCHANGE, 0),
@@ -37,11 +80,11 @@ def project(figures: dict[str, Any], cluster: Cluster, target: Target) -> dict[s
     assert link is not None, "checked before anything was measured"
     projection: dict[str, Any] = {
         "processes": target.processes,
-        "images_per_process": figures["global_batch"] // processes,
+        "images_per_process": metrics["global_batch"] // processes,
         "link": {"bytes_per_second": link.bandwidth, "latency_seconds": link.latency},
         "seconds": cost.seconds(target.processes, link),
         "efficiency": cost.efficiency(target.processes, link),
     }
     if here is not None:
-        projection["error_here"] = cost.seconds(processes, here) / figures["seconds"] - 1
+        projection["error_here"] = cost.seconds(processes, here) / metrics["seconds"] - 1
     return {"projection": projection}

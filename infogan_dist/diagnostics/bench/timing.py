@@ -1,4 +1,4 @@
-"""How a time is taken: whole steps, all ranks together, in turn with whatever they are compared with."""
+"""Times whole steps on all ranks together, in alternation with what they are compared with."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / statistics.median(values)
 
 
-def seconds_of(step: Step, count: int, cluster: Cluster) -> float:
+def seconds_per_step(step: Step, count: int, cluster: Cluster) -> float:
     """Seconds of each of `count` steps, the device's work included. Every rank calls it; each gets its own clock's."""
-    cluster.any(False)  # every rank is done with the one before
+    cluster.any(False)  # a barrier
     cluster.synchronize()
     start = time.perf_counter()
     for _ in range(count):
@@ -48,17 +48,17 @@ def seconds_of(step: Step, count: int, cluster: Cluster) -> float:
     return (time.perf_counter() - start) / count
 
 
-def counts_of_a_repeat(contenders: Mapping[str, Step], cluster: Cluster) -> dict[str, int]:
+def steps_per_repeat(contenders: Mapping[str, Step], cluster: Cluster) -> dict[str, int]:
     """How many steps of each make a repeat, the same on every rank; warms them up."""
-    warm = {name: seconds_of(step, WARM_UP, cluster) for name, step in contenders.items()}
+    warm = {name: seconds_per_step(step, WARM_UP, cluster) for name, step in contenders.items()}
     return cluster.on_main(lambda: {name: max(FEWEST, math.ceil(SECONDS / each)) for name, each in warm.items()})
 
 
 def alternate(contenders: Mapping[str, Step], cluster: Cluster) -> dict[str, Timing]:
-    """Each contender timed REPEATS times in turn, so that a change of the machine's mood meets all of them."""
-    counts = counts_of_a_repeat(contenders, cluster)
+    """Each contender timed REPEATS times in turn, so that machine noise hits all alike."""
+    counts = steps_per_repeat(contenders, cluster)
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(REPEATS):
         for name, step in contenders.items():
-            taken[name].append(seconds_of(step, counts[name], cluster))
+            taken[name].append(seconds_per_step(step, counts[name], cluster))
     return cluster.on_main(lambda: {name: Timing(tuple(each)) for name, each in taken.items()})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from infogan_dist.diagnostics.bench.scaling import Link, StepCost
+from infogan_dist.diagnostics.bench.projection import Link, StepCost
 
 LINK = Link(bandwidth=1e9, latency=1e-5)
 

@@ -1,0 +1,83 @@
+"""Checkpoints of a run in progress: the same on all ranks, finite, and whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infogan_dist.checkpoints.run_folder import RunFolder
+from infogan_dist.checkpoints.store import Checkpoint, Origin
+from infogan_dist.config.schema import Config
+from infogan_dist.data.fingerprint import Fingerprint
+from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.errors import Diverged, NoUsableCheckpoint
+from infogan_dist.networks.batch_norm import local_buffers
+from infogan_dist.training.main_folder import MainFolder
+from infogan_dist.training.rollback import Rollback
+from infogan_dist.training.train_state import TrainState
+
+
+class Saving:
+    """Saves every network and optimizer. Every rank makes one and calls every method."""
+
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        folder: MainFolder,
+        state: TrainState,
+        rollback: Rollback,
+        images: Fingerprint | None,
+        resumed_from: Sequence[Origin],
+    ):
+        self._config, self._cluster, self._folder = config, cluster, folder
+        self._state, self._rollback = state, rollback
+        self._constant = {"config": config.model_dump(mode="json"), "resumed_from": list(resumed_from)}
+        self._constant |= {"data": images.model_dump()} if images else {}
+
+    def check_agreement(self) -> None:
+        """Raises Diverged unless all ranks hold the same bits of everything that a checkpoint holds."""
+        state = {
+            f"{stem}.{name}": t for stem, tensors in self._state.state_dict().items() for name, t in tensors.items()
+        }
+        local = {f"{stem}.{name}" for stem, n in self._state.networks.named().items() for name in local_buffers(n)}
+        self._cluster.check_agreement({name: tensor for name, tensor in state.items() if name not in local})
+
+    def save(self, step: int, wait: bool = False) -> None:
+        """Save the state after `step`; after the last step, or with `wait`, return once it is on the disk.
+
+        A state that is not finite is not saved: the run rolls back and saves the result. Raises Diverged where the ranks differ.
+        """
+        wait = wait or step == self._config.train.steps
+        self.check_agreement()
+        self._rollback.report()
+        try:
+            self._write(step, wait)
+        except Diverged as error:
+            self._rollback.go_back(str(error))
+            self._write(step, wait)
+
+    def _write(self, step: int, wait: bool) -> None:
+        state = self._state.state_dict()
+        facts: dict[str, Any] = {
+            "step": step,
+            "images_seen": step * self._config.train.global_batch,
+            "scaler": self._cluster.scaler_state(),
+            "nonfinite": self._rollback.state(),
+            **self._constant,
+        }
+
+        def write(folder: RunFolder) -> None:
+            self._folder.written["checkpoint"] = str(folder.save_checkpoint(state, facts, wait))
+
+        self._folder.do(write)
+
+
+def restore(checkpoint: Checkpoint, state: TrainState, cluster: Cluster) -> None:
+    """Load `checkpoint` into `state`. Every rank calls it; rank zero reads. Raises NoUsableCheckpoint where it does not fit."""
+    tensors = cluster.on_main(checkpoint.load)
+    try:
+        state.load_state_dict(tensors)
+    except NoUsableCheckpoint as error:
+        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
+    cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))
