@@ -138,7 +138,7 @@ class LatentSpec:
                 categorical[:, position] = value.to(categorical)
         return Codes(categorical, continuous)
 
-    def levels(self, name: str, frames: int, low: float = -1.0, high: float = 1.0) -> Tensor:
+    def sweep_values(self, name: str, frames: int, low: float = -1.0, high: float = 1.0) -> Tensor:
         """The values of one code in order, [n]: every class, or `frames` levels from `low` to `high`."""
         if name in self.categorical_names:
             return torch.arange(self.categorical[self.categorical_names.index(name)])

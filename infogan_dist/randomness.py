@@ -39,7 +39,10 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
 
 
 class Stream:
-    """One named, endless table of random numbers: row = global index (64 bits), column = dimension."""
+    """One named, endless table of random numbers: row = global index (64 bits), column = dimension.
+
+    A name is part of the numbers: it stays when the code around it is renamed.
+    """
 
     def __init__(self, seed: int, name: str):
         digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()

@@ -33,10 +33,10 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
-from infogan_dist.evaluation import reference_classifier as judge
+from infogan_dist.evaluation import reference_classifier as classifier
 from infogan_dist.evaluation.code_names import names_of
+from infogan_dist.evaluation.evaluated_model import from_checkpoint
 from infogan_dist.evaluation.runs import failure
-from infogan_dist.evaluation.subject import from_checkpoint
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.sampling.curves import write_curves
@@ -341,9 +341,9 @@ def test_a_special_file_in_the_place_of_an_exported_file_or_of_a_config(tmp_path
 
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_special_file_in_the_place_of_the_cached_judge(tmp_path: Path, kind: str) -> None:
-    SPECIAL[kind](tmp_path / "judge.safetensors")
+    SPECIAL[kind](tmp_path / "classifier.safetensors")
     with within(seconds=30):
-        assert judge._cached(tmp_path / "judge.safetensors") is None
+        assert classifier._cached(tmp_path / "classifier.safetensors") is None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor
 from infogan_dist.checkpoints.store import find
 from infogan_dist.data import stream
 from infogan_dist.data.sources import open_images
-from infogan_dist.data.stream import ImageShelf
+from infogan_dist.data.stream import ImageCache
 from infogan_dist.diagnostics.debug import debug
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import SHARE_GPUS
@@ -45,9 +45,9 @@ def first_gradients(precision: str, launch=ONE_GPU, *overrides: str) -> dict[str
     config = tiny("x", f"train.precision={precision}", "optimizer.D.clip_norm=1e9", *overrides)
     with Cluster(launch, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-        train_step(game, batches.at(1))
-        named = game.networks.FE.named_parameters()
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        train_step(state, batches.at(1))
+        named = state.networks.FE.named_parameters()
         return {name: parameter.grad.float().cpu() for name, parameter in named if parameter.grad is not None}
 
 
@@ -64,12 +64,12 @@ def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest
     config = tiny("x", "train.precision=fp16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         scaler = cluster._accelerate.scaler
         scaler.set_growth_interval(3)
         scaler.load_state_dict(scaler.state_dict() | {"scale": 1024.0})
         for step in (1, 2, 3):
-            train_step(game, batches.at(step))
+            train_step(state, batches.at(step))
         assert cluster.scaler_state()["scale"] == 2048
         real = cluster.unscale
 
@@ -78,10 +78,10 @@ def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest
             real(optimizer)
 
         monkeypatch.setattr(cluster, "unscale", overflow)
-        before = {name: t.clone() for name, t in game.state_dict()["G"].items() if not name.endswith(("mean", "var"))}
-        train_step(game, batches.at(4))
+        before = {name: t.clone() for name, t in state.state_dict()["G"].items() if not name.endswith(("mean", "var"))}
+        train_step(state, batches.at(4))
         assert cluster.scaler_state()["scale"] == 1024
-        assert all(torch.equal(game.state_dict()["G"][name], tensor) for name, tensor in before.items())
+        assert all(torch.equal(state.state_dict()["G"][name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -102,11 +102,11 @@ def test_a_graph_of_the_step_trains_as_the_plain_step(precision: str, compiled: 
         config = tiny("x", f"train.precision={precision}", f"train.cuda_graph={graph}", f"train.compile={compiled}")
         with Cluster(ONE_GPU, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-            take_step = update_of(config, cluster, game)
+            state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            take_step = update_of(config, cluster, state)
             for step in range(1, 11):
                 metrics = take_step(batches.at(step))
-            states.append({name: value.clone() for name, value in (game.state_dict()["G"] | metrics).items()})
+            states.append({name: value.clone() for name, value in (state.state_dict()["G"] | metrics).items()})
     for name, plain in states[0].items():
         torch.testing.assert_close(states[1][name], plain, rtol=1e-2, atol=1e-3)
 
@@ -116,14 +116,14 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
     config = tiny("x", "train.precision=bf16", "train.steps=9")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         for step in (1, 2, 3):
-            train_step(game, batches.at(step))
+            train_step(state, batches.at(step))
         torch.cuda.set_sync_debug_mode("error")
         try:
             for step in (4, 5, 6):
-                metrics = train_step(game, batches.at(step))
-                update_average(game.networks, config.train, step, metrics["gradient/G"])
+                metrics = train_step(state, batches.at(step))
+                update_average(state.networks, config.train, step, metrics["gradient/G"])
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -182,10 +182,10 @@ def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", "train.precision=bf16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-        traffic = exchanges_of(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        traffic = exchanges_of(state.networks.named().values(), lambda: train_step(state, batches.at(1)))
     assert traffic.calls["batch norm"] > 0
-    assert all(parameter.isfinite().all() for parameter in game.networks.FE.parameters())
+    assert all(parameter.isfinite().all() for parameter in state.networks.FE.parameters())
 
 
 def test_a_rank_that_fails_alone_leaves_nccl_at_once() -> None:
@@ -264,8 +264,8 @@ def test_a_penalty_is_taken_in_full_precision(precision: str) -> None:
         config = tiny("x", f"train.precision={precision}", "objective.r1_gamma=1", "networks.width=32")
         with Cluster(launch, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-            return train_step(game, batches.at(1))["loss/penalty"].item()
+            state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            return train_step(state, batches.at(1))["loss/penalty"].item()
 
     assert penalty(ONE_GPU, precision) == pytest.approx(penalty(ONE_PROCESS, "fp64"), rel=1e-5)
 
@@ -327,9 +327,9 @@ def test_a_streamed_set_gives_the_images_of_a_resident_one(monkeypatch: pytest.M
     source, order = open_images(tiny("x").data), torch.arange(200)
     sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some in both
     device = torch.device("cuda", 0)
-    resident = ImageShelf(source, device, torch.float32).read_together(*sets)
+    resident = ImageCache(source, device, torch.float32).read_together(*sets)
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
-    streamed = ImageShelf(source, device, torch.float32)
+    streamed = ImageCache(source, device, torch.float32)
     streamed.prefetch(*sets)
     for ours, theirs in zip(streamed.read_together(*sets), resident, strict=True):
         assert ours.device.type == "cuda"

@@ -88,8 +88,8 @@ def test_a_wrong_code_is_refused(values: dict[str, float], message: str) -> None
 
 
 def test_sweeps() -> None:
-    assert SPEC.levels("categorical_1", 99).tolist() == [0, 1, 2, 3]
-    assert SPEC.levels("continuous_0", 3, -2, 2).tolist() == [-2, 0, 2]
+    assert SPEC.sweep_values("categorical_1", 99).tolist() == [0, 1, 2, 3]
+    assert SPEC.sweep_values("continuous_0", 3, -2, 2).tolist() == [-2, 0, 2]
 
 
 def test_balanced_classes_come_once_in_every_k_positions_wherever_they_are_drawn() -> None:

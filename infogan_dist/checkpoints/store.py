@@ -31,7 +31,7 @@ from infogan_dist.checkpoints.manifest import (
     sha256,
     verify,
 )
-from infogan_dist.distributed.launcher import speaks
+from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
 from infogan_dist.files import path_problem, sync
 
@@ -197,7 +197,7 @@ def _is_run(folder: Path) -> bool:
 @cache
 def _warn(message: str) -> None:
     """Say it on one process of a host, once: a command may look for a checkpoint several times."""
-    if speaks(os.environ):
+    if prints_messages(os.environ):
         print(f"infogan-dist: {message}", file=sys.stderr)
 
 

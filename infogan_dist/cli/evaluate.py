@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from infogan_dist.evaluation.command import Request, evaluate
+    from infogan_dist.evaluation.command import EvaluateOptions, evaluate
 
-    request = Request(
+    evaluate_options = EvaluateOptions(
         paths=tuple(options.checkpoints),
         data=options.data,
         root=options.root,
@@ -48,4 +48,4 @@ def run(options: argparse.Namespace) -> None:
         name_codes=options.name_codes,
         out=options.json,
     )
-    evaluate(request, Launch.from_environment(os.environ))
+    evaluate(evaluate_options, Launch.from_environment(os.environ))

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from infogan_dist.cli import COMMANDS
 from infogan_dist.cli.arguments import Parser
-from infogan_dist.distributed.launcher import speaks
+from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
 from infogan_dist.training.signals import interruptible
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parse(arguments)
             options.run(options)
     except InfoganError as error:
-        if speaks(os.environ) or error.concerns_one_rank:
+        if prints_messages(os.environ) or error.concerns_one_rank:
             print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
         else:
             time.sleep(SILENT_RANK_WAITS)
@@ -42,7 +42,7 @@ def _show_warnings() -> None:
     """Print the package's logged warnings to stderr, on one process of each host."""
     logger = logging.getLogger("infogan_dist")
     if not logger.handlers:
-        handler = logging.StreamHandler() if speaks(os.environ) else logging.NullHandler()
+        handler = logging.StreamHandler() if prints_messages(os.environ) else logging.NullHandler()
         handler.setFormatter(logging.Formatter("infogan-dist: %(message)s"))
         logger.addHandler(handler)
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 from infogan_dist.cli.arguments import add_config, config_and_launch
-from infogan_dist.distributed.launcher import speaks
+from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import UserError
 
 HELP = "trains; the same command again continues the run where it stopped"
@@ -26,13 +26,13 @@ def run(options: argparse.Namespace) -> None:
     from infogan_dist.config.reading import dump_config
 
     config, launch = config_and_launch(options)
-    if launch.precision not in (None, config.train.precision) and speaks(os.environ):
+    if launch.precision not in (None, config.train.precision) and prints_messages(os.environ):
         print(
             f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
             file=sys.stderr,
         )
     if options.dry_run:
-        if speaks(os.environ):
+        if prints_messages(os.environ):
             print(dump_config(config), end="")
         return
 

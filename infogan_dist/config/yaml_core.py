@@ -1,4 +1,4 @@
-"""YAML 1.2 core schema on top of PyYAML, which speaks 1.1: here `2e-4` is a number and `no` is a word.
+"""YAML 1.2 core schema on top of PyYAML, which prints_messages 1.1: here `2e-4` is a number and `no` is a word.
 
 One resolver reads files and command-line overrides and decides what a dump must quote, so text goes round unchanged.
 Source: yaml.org/spec/1.2.2, section 10.3.2.

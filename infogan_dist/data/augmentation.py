@@ -22,7 +22,7 @@ UNIFORMS, NORMALS = WARP + 2 * RECTANGLE, 2 * GRID * GRID
 
 
 @dataclass(frozen=True)
-class View:
+class Augmentation:
     """One view of each image of a batch. `draws` [B, UNIFORMS + NORMALS] are its random numbers, `strength` [] in [0, 1]
     scales how often it cuts and pastes."""
 

@@ -15,7 +15,7 @@ from infogan_dist.randomness import DataOrder, Stream
 RESIDENT_SHARE = 1 / 16  # of the device's free memory: eight processes of one host may each hold a copy
 
 
-class ImageShelf:
+class ImageCache:
     """Images by index, float [B, C, H, W] in [-1, 1] on `device`.
 
     A small set lies on the device as uint8; a larger one is read by one background thread, ahead of need once it is told what
@@ -82,7 +82,7 @@ class ImageStream:
         """The images' indexes at `positions`, both int64 [B] on the CPU."""
         return self._order.at(positions)
 
-    def partners_at(self, positions: Tensor, share: float, neighbours: Callable[[], Tensor]) -> Tensor:
+    def positives_at(self, positions: Tensor, share: float, neighbours: Callable[[], Tensor]) -> Tensor:
         """An image to go with each of `at`: itself, or for this share of the images one of its `neighbours`, int64 [N, n]."""
         indexes = self.at(positions)
         if not share:

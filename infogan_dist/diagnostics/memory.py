@@ -106,7 +106,9 @@ def measured_step(trainer: Trainer) -> tuple[dict[str, Tensor], int]:
             for batch in trainer.batch
             for tensor in (batch.latent, batch.codes.categorical, batch.codes.continuous)
         ]
-        drawn += [view.draws for batch in trainer.batch for view in (batch.view_D, batch.view_G) if view is not None]
+        drawn += [
+            view.draws for batch in trainer.batch for view in (batch.augment_D, batch.augment_G) if view is not None
+        ]
         engines.append(MemoryEngine(state.engine, [*weights, *drawn]))
         return engines[0]
 

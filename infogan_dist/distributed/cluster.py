@@ -100,11 +100,11 @@ class Cluster(Group):
     # The engine of the steps
 
     def autocast(self) -> AbstractContextManager[None]:
-        self.enters("forward of G alone")
+        self.heartbeat("forward of G alone")
         return self._accelerate.autocast()
 
     def gradients_of(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
-        self.enters(f"forward and backward of {type(getattr(module, 'module', module)).__name__}")
+        self.heartbeat(f"forward and backward of {type(getattr(module, 'module', module)).__name__}")
         return nullcontext() if last else self._accelerate.no_sync(module)
 
     def backward(self, loss: Tensor) -> None:

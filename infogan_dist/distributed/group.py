@@ -81,7 +81,7 @@ class Group:
         lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if self.processes > 1 and isinstance(error, RuntimeError) and lost:
             raise RankLost(f"{self._who} lost another rank in: {doing} ({_flat(error)})") from error
-        self.enters("leaving" if error is None else f"leaving after {type(error).__name__}: {_flat(error)}")
+        self.heartbeat("leaving" if error is None else f"leaving after {type(error).__name__}: {_flat(error)}")
         if getattr(error, "concerns_one_rank", not isinstance(error, (InfoganError, NoneType))):
             self._abort()
         self.close()
@@ -135,7 +135,7 @@ class Group:
             "give each process its own (srun --gpus-per-task=1) or start fewer"
         )
 
-    def enters(self, phase: str) -> None:
+    def heartbeat(self, phase: str) -> None:
         """What this rank does now, in words for the user should it never come back from it."""
         if self._watchdog is not None:
             self._watchdog.enter(phase)
@@ -147,7 +147,7 @@ class Group:
 
     def on_main(self, action: Callable[[], Result]) -> Result:
         """What `action` returns or raises on rank zero, on every rank."""
-        self.enters("waiting for what rank zero does alone")
+        self.heartbeat("waiting for what rank zero does alone")
         outcome: list[Any] = [None, None]
         original: Exception | None = None
         if self.is_main:
@@ -166,7 +166,7 @@ class Group:
 
     def on_all(self, action: Callable[[], Result]) -> Result:
         """What `action` returns on this rank; where it fails on any rank, every rank raises the first one's error."""
-        self.enters("waiting for what every rank does")
+        self.heartbeat("waiting for what every rank does")
         result: Result | None = None
         failure: InfoganError | None = None
         try:
@@ -185,7 +185,7 @@ class Group:
         """Raises UserError on every rank unless all ranks hold these facts alike: they may have been started differently."""
         if self.processes == 1:
             return
-        self.enters("comparing the commands of all ranks")
+        self.heartbeat("comparing the commands of all ranks")
         everyones = gather_object([(self._who, dict(facts))])
         (first, expected), *others = everyones
         for who, found in others:
@@ -197,7 +197,7 @@ class Group:
 
     def poll(self, answer: Answer) -> dict[Answer, str]:
         """Every answer that a rank gives, with words for who gave it (`rank 0`, `ranks 1, 2`, `all 4 ranks`); rank zero's first."""
-        self.enters("asking all ranks")
+        self.heartbeat("asking all ranks")
         answers: list[Answer] = gather_object([answer])
         by_answer = {each: [rank for rank, other in enumerate(answers) if other == each] for each in answers}
         return {each: in_words(ranks, self.processes) for each, ranks in by_answer.items()}
@@ -222,13 +222,13 @@ class Group:
         """Whether any rank says yes."""
         if self.processes == 1:
             return ours
-        self.enters("asking all ranks")
+        self.heartbeat("asking all ranks")
         votes = torch.tensor([float(ours)], device=self.device)
         return bool(reduce(votes, reduction="sum").item() > 0)
 
     def mean(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """The metrics' means over all ranks, as numbers: waits for the device."""
-        self.enters("averaging the metrics")
+        self.heartbeat("averaging the metrics")
         values = torch.stack([value.double() for value in metrics.values()])
         return dict(zip(metrics, reduce(values, reduction="mean").tolist(), strict=True))
 
@@ -236,7 +236,7 @@ class Group:
         """How long an all-reduce of `size` bytes takes here: the median of some, on rank zero's clock. 0 on one process."""
         if self.processes == 1:
             return 0.0
-        self.enters(f"timing an all-reduce of {size} bytes")
+        self.heartbeat(f"timing an all-reduce of {size} bytes")
         payload = torch.zeros(max(1, size // 4), device=self.device)
         seconds = []
         for _ in range(repeats + 1):  # the first one sets connections up
@@ -256,7 +256,7 @@ class Group:
         """Raises Diverged on every rank unless `tensors` have the same bits on all; names the first and the ranks that differ."""
         if self.processes == 1:
             return
-        self.enters("comparing the ranks")
+        self.heartbeat("comparing the ranks")
         by_rank = gather(checksums(tensors)[None])
         difference = first_difference(list(tensors), by_rank.cpu())
         if difference is not None:
@@ -266,7 +266,7 @@ class Group:
 
     def map_batches(self, batches: list[Tensor], draw: Callable[[Tensor], Tensor]) -> Tensor:
         """`draw` of every batch, all of one size, joined in their order: each rank draws a share, every rank gets all."""
-        self.enters("drawing a share of the images")
+        self.heartbeat("drawing a share of the images")
         share = -(-len(batches) // self.processes)
         ours = [batches[(self.rank * share + number) % len(batches)] for number in range(share)]
         drawn: Tensor = gather(torch.cat([draw(batch) for batch in ours]).to(self.device))
@@ -279,7 +279,7 @@ class Group:
         for one chunk, not for all. Every rank must take every result.
         """
         for first in range(0, count, self.processes):
-            self.enters(f"{doing}, {first} of {count} chunks done")
+            self.heartbeat(f"{doing}, {first} of {count} chunks done")
             ours = compute(min(first + self.rank, count - 1))[None]
             everyones: Tensor = gather(ours.to(self.device)).cpu() if self.processes > 1 else ours
             yield from everyones[: count - first]

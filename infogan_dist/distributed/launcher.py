@@ -132,7 +132,7 @@ class Launch:
             environment.update(hidden)
 
 
-def speaks(environment: Mapping[str, str]) -> bool:
+def prints_messages(environment: Mapping[str, str]) -> bool:
     """Whether this process is the one of its host that talks to the user: one line, not one from each."""
     names = _names_in(environment) or TORCH
     return environment.get(names.local_rank, "0") == "0"

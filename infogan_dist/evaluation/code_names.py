@@ -12,8 +12,8 @@ from torch import Tensor
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.figures import Figures
-from infogan_dist.evaluation.subject import Origin
+from infogan_dist.evaluation.evaluated_model import Origin
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import atomic_write, read_regular
 
 FILE = "code_names.json"
@@ -51,20 +51,20 @@ class CodeNames(BaseModel):
         raise UserError(f"no class of {self.code} is matched to {label}; there are {sorted(self.labels.values())}")
 
 
-def name_codes(figures: Figures, origin: Origin | None) -> CodeNames:
-    """Keep the matching among a run's figures in its folder, whole or not at all. Raises UserError where there is none."""
-    if "matching" not in figures:
+def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
+    """Keep the matching among a run's metrics in its folder, whole or not at all. Raises UserError where there is none."""
+    if "matching" not in metrics:
         raise UserError(
-            f"--name-codes needs a categorical code and data with labels; {figures['data']} gave no matching"
+            f"--name-codes needs a categorical code and data with labels; {metrics['data']} gave no matching"
         )
     if origin is None or origin.run is None:
-        raise UserError(f"--name-codes needs a run folder; {figures['checkpoint']} lies in none")
-    matching = figures["matching"]
+        raise UserError(f"--name-codes needs a run folder; {metrics['checkpoint']} lies in none")
+    matching = metrics["matching"]
     names = CodeNames(
         code=matching["code"],
         labels=matching["labels"],
-        code_error=figures["code_error"],
-        data=figures["data"],
+        code_error=metrics["code_error"],
+        data=metrics["data"],
         step=origin.step,
     )
     path = origin.run / FILE

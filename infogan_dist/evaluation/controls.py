@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
 from infogan_dist.evaluation.reals import Reals
@@ -20,7 +20,7 @@ ITERATIONS = 100  # Lloyd's on MNIST converge in about as many
 CHUNK = 4096  # images read at a time
 
 
-def controls(reals: Reals, group: Group) -> list[Figures]:
+def controls(reals: Reals, group: Group) -> list[Metrics]:
     """A row each for k-means on pixels, random codes and a single class. None without labels. Every rank calls it."""
     if reals.train_labels is None or reals.test_labels is None:
         return []
@@ -39,7 +39,7 @@ def controls(reals: Reals, group: Group) -> list[Figures]:
     ]
 
 
-def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Figures:
+def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:
     """`code_error`, `purity`, ... of classes predicted for train and test images, int64 each."""
     matching = fit_matching(predicted[0], labels[0], (classes, classes))
     return {"code_error": error(predicted[1], labels[1], matching), **agreement(predicted[1], labels[1])}

@@ -1,4 +1,4 @@
-"""Where `--json FILE` goes: figures that took minutes to measure are not lost to a path that cannot be written."""
+"""Where `--json FILE` goes: metrics that took minutes to measure are not lost to a path that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real images that a subject is examined on."""
+"""The real images that a model is examined on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The judge: a small digit classifier that reads samples, trained once on labelled train digits and kept in the user's cache.
+"""The classifier: a small digit classifier that reads samples, trained once on labelled train digits and kept in the user's cache.
 
 It only looks at finished images: no gradient of it reaches a training, and nothing is chosen by it. It is trained on the CPU
-by one thread, so images drawn on any device by any number of processes meet the same judge.
+by one thread, so images drawn on any device by any number of processes meet the same classifier.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
-from infogan_dist.evaluation.subject import scaled
+from infogan_dist.evaluation.evaluated_model import scaled
 from infogan_dist.files import atomic_write, check_safetensors_header, read_regular
 from infogan_dist.networks.loading import first_misfit
 from infogan_dist.randomness import DataOrder, Stream
 
-RECIPE = 2  # to be raised with any change that alters a judge's weights
+RECIPE = 2  # to be raised with any change that alters a classifier's weights
 DIGITS = 10
 FEATURES = 64
 SIZE = 28  # pixels: images of other sizes are brought to it, so every size meets one standard
@@ -36,19 +36,19 @@ BATCH = 128
 RATE = 0.005  # Adam's, after a warm-up and before it falls to 0 (one cycle, Smith & Topin 2018)
 WARM_UP = 0.25  # of the steps
 SHIFT = 2  # pixels: training digits are moved by up to so much
-NON_DIGITS = 32  # beside each batch: a judge that never saw one is as sure of a grey blob as of a digit
+NON_DIGITS = 32  # beside each batch: a classifier that never saw one is as sure of a grey blob as of a digit
 NON_DIGIT_WEIGHT = 0.5  # of their loss (outlier exposure, Hendrycks et al. 2019, section 4.3)
 PATCH = 7  # pixels: no digit survives when its patches of this size are shuffled
 BLOBS = (1, 2, 4, 7, 14, 28)  # nodes along a side of the random fields: from plain grey to noise
 THREADS = 1  # the order of float additions depends on it; one thread is never kept waiting by another
-FILE_LIMIT = 16 * 2**20  # bytes of a judge's file: ours has 400,000
+FILE_LIMIT = 16 * 2**20  # bytes of a classifier's file: ours has 400,000
 _SEED = 0
 _DIGEST = "tensors_sha256"  # the one key of the file's metadata: several would be written in any order
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the judge makes of images: penultimate activations [N, FEATURES] and logits [N, DIGITS]."""
+    """What the classifier makes of images: penultimate activations [N, FEATURES] and logits [N, DIGITS]."""
 
     features: Tensor
     logits: Tensor
@@ -64,7 +64,7 @@ class Reading:
         return self.logits.double().softmax(1).amax(1)
 
 
-class Judge(nn.Module):
+class ReferenceClassifier(nn.Module):
     """Images [B, C, H, W] in [-1, 1] to one table [B, FEATURES + DIGITS], which `reading` takes apart."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Judge(nn.Module):
 
 
 def as_seen(images: Tensor) -> Tensor:
-    """Images [B, C, H, W] as the judge sees them: grey, [B, 1, SIZE, SIZE]."""
+    """Images [B, C, H, W] as the classifier sees them: grey, [B, 1, SIZE, SIZE]."""
     grey = images.mean(1, keepdim=True)
     if grey.shape[2:] == (SIZE, SIZE):
         return grey
@@ -101,20 +101,20 @@ def reading(table: Tensor) -> Reading:
     return Reading(features, logits)
 
 
-def judge_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEPS) -> bytes:
-    """The safetensors file of the judge of these digits: from the cache, or trained now and put there.
+def classifier_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEPS) -> bytes:
+    """The safetensors file of the classifier of these digits: from the cache, or trained now and put there.
 
     images: uint8 [N, C, H, W]; labels: int64 [N]. Rank zero alone calls it. A file that does not verify is made anew; a
     cache that cannot be written is done without.
     """
-    path = cache_folder() / f"judge-{data_name}-{images.shape[-1]}-{_key(images, labels, steps)}.safetensors"
+    path = cache_folder() / f"classifier-{data_name}-{images.shape[-1]}-{_key(images, labels, steps)}.safetensors"
     cached = _cached(path)
     if cached is not None:
         return cached
-    print(f"training the judge once, which takes about a minute; it is kept as {path}", flush=True)
+    print(f"training the classifier once, which takes about a minute; it is kept as {path}", flush=True)
     with _fixed_threads():
-        judge = train_judge(images, labels, steps)
-    tensors = {name: tensor.contiguous() for name, tensor in judge.state_dict().items()}
+        classifier = train_classifier(images, labels, steps)
+    tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     written = save(tensors, metadata={_DIGEST: _digest(tensors)})
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,25 +123,25 @@ def judge_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEP
     return written
 
 
-def judge_from(file: bytes) -> Judge:
-    """The judge whose safetensors file this is, ready to read images."""
-    judge = _blank()
-    judge.load_state_dict(load(file))
-    return judge.eval().requires_grad_(False)
+def classifier_from(file: bytes) -> ReferenceClassifier:
+    """The classifier whose safetensors file this is, ready to read images."""
+    classifier = _blank()
+    classifier.load_state_dict(load(file))
+    return classifier.eval().requires_grad_(False)
 
 
 def sha256(file: bytes) -> str:
-    """What tells one judge from another, in every table it fed."""
+    """What tells one classifier from another, in every table it fed."""
     return hashlib.sha256(file).hexdigest()
 
 
-def train_judge(images: Tensor, labels: Tensor, steps: int = STEPS) -> Judge:
-    """A judge of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time.
+def train_classifier(images: Tensor, labels: Tensor, steps: int = STEPS) -> ReferenceClassifier:
+    """A classifier of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time.
 
     It learns to read shifted digits, and to be sure of nothing where there is no digit.
     """
-    judge = _initial(_blank())
-    optimizer = torch.optim.Adam(judge.parameters(), lr=RATE)
+    classifier = _initial(_blank())
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
     order, shifts = DataOrder(_SEED, len(images)), Stream(_SEED, "judge/shifts")
     odd = Stream(_SEED, "judge/non-digits")
@@ -150,14 +150,14 @@ def train_judge(images: Tensor, labels: Tensor, steps: int = STEPS) -> Judge:
         chosen = order.at(positions)
         digits = _shifted(as_seen(scaled(images[chosen])), shifts.integers(positions, 2, below=2 * SHIFT + 1))
         others = _non_digits(digits[:NON_DIGITS], odd, positions[:NON_DIGITS])
-        digit_logits, other_logits = reading(judge(torch.cat((digits, others)))).logits.split((BATCH, NON_DIGITS))
+        digit_logits, other_logits = reading(classifier(torch.cat((digits, others)))).logits.split((BATCH, NON_DIGITS))
         unsure = -other_logits.log_softmax(1).mean()  # cross-entropy to every digit alike
         loss = cross_entropy(digit_logits, labels[chosen]) + NON_DIGIT_WEIGHT * unsure
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return judge.eval().requires_grad_(False)
+    return classifier.eval().requires_grad_(False)
 
 
 def cache_folder() -> Path:
@@ -171,20 +171,20 @@ def _stage(inputs: int, outputs: int) -> list[nn.Module]:
     return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _blank() -> Judge:
-    """A judge of any weights. torch draws some: its ambient generator stands afterwards where it stood."""
+def _blank() -> ReferenceClassifier:
+    """A classifier of any weights. torch draws some: its ambient generator stands afterwards where it stood."""
     with torch.random.fork_rng(devices=[]):
-        return Judge()
+        return ReferenceClassifier()
 
 
-def _initial(judge: Judge) -> Judge:
+def _initial(classifier: ReferenceClassifier) -> ReferenceClassifier:
     """He et al. 2015, Eq. 10, from our own stream."""
-    for name, parameter in judge.named_parameters():
+    for name, parameter in classifier.named_parameters():
         if parameter.dim() > 1:
             drawn = Stream(_SEED, f"judge/{name}").normal(torch.arange(len(parameter)), parameter[0].numel())
             parameter.data = drawn.view_as(parameter) * math.sqrt(2 / parameter[0].numel())
-    judge.head.bias.data.zero_()
-    return judge
+    classifier.head.bias.data.zero_()
+    return classifier
 
 
 def _shifted(images: Tensor, shifts: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _cached(path: Path) -> bytes | None:
-    """The file at `path` where it holds a judge that verifies."""
+    """The file at `path` where it holds a classifier that verifies."""
     try:
         check_safetensors_header(path)
         content = read_regular(path, FILE_LIMIT)

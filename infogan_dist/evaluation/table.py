@@ -1,4 +1,4 @@
-"""The figures in words."""
+"""The metrics in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infogan_dist.data.sources import images_of
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.metric_values import Metrics
 
 TOLD_ELSEWHERE = (
     *(
@@ -46,20 +46,20 @@ COLUMNS = {  # of the table of runs, and their widths; the first is as wide as i
 }
 
 
-def table(figures: Figures) -> list[str]:
+def table(metrics: Metrics) -> list[str]:
     """Lines for the user on one checkpoint."""
     lines = [
-        f"{figures['checkpoint']}: seed {figures['seed']}, {figures['images_seen']} images seen",
-        *(_agreement(figures) if "code_error" in figures else [_without_labels(figures)]),
-        *(_information(figures) if "mutual_information" in figures else []),
-        *(_usage(figures) if "usage" in figures else []),
-        *(_factors(figures) if "factor_scores" in figures else []),
-        *_others(figures),
+        f"{metrics['checkpoint']}: seed {metrics['seed']}, {metrics['images_seen']} images seen",
+        *(_agreement(metrics) if "code_error" in metrics else [_without_labels(metrics)]),
+        *(_information(metrics) if "mutual_information" in metrics else []),
+        *(_usage(metrics) if "usage" in metrics else []),
+        *(_factors(metrics) if "factor_scores" in metrics else []),
+        *_others(metrics),
     ]
-    return [*lines, f"failed           {figures['failed']}"] if "failed" in figures else lines
+    return [*lines, f"failed           {metrics['failed']}"] if "failed" in metrics else lines
 
 
-def runs_table(rows: Sequence[Figures], summary: Figures) -> list[str]:
+def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
     """A line for each run and control, and what the runs come to together."""
     cells = [_cells(row) for row in rows]
     width = max(len(cell["run"]) for cell in cells) + 2
@@ -69,7 +69,7 @@ def runs_table(rows: Sequence[Figures], summary: Figures) -> list[str]:
     return [heads, *lines, _summary(summary)]
 
 
-def _summary(summary: Figures) -> str:
+def _summary(summary: Metrics) -> str:
     said = f"{summary['runs']} run{'s' if summary['runs'] > 1 else ''}, {summary['failed']} failed"
     errors = summary.get("code_error", {})
     if "median" in errors:
@@ -79,7 +79,7 @@ def _summary(summary: Figures) -> str:
     return said
 
 
-def _cells(row: Figures) -> dict[str, str]:
+def _cells(row: Metrics) -> dict[str, str]:
     bounds = row.get("mutual_information", {})
     return {
         "run": str(row.get("control", row.get("checkpoint"))),
@@ -92,63 +92,63 @@ def _cells(row: Figures) -> dict[str, str]:
     }
 
 
-def _without_labels(figures: Figures) -> str:
-    scored = images_of(figures["split"])
-    remedy = "; it has no test part: data.held_out keeps images from training" if figures["split"] == "train" else ""
-    return f"no labels: only the figures that need none, of {figures['images']} {scored} of {figures['data']}{remedy}"
+def _without_labels(metrics: Metrics) -> str:
+    scored = images_of(metrics["split"])
+    remedy = "; it has no test part: data.held_out keeps images from training" if metrics["split"] == "train" else ""
+    return f"no labels: only the metrics that need none, of {metrics['images']} {scored} of {metrics['data']}{remedy}"
 
 
-def _agreement(figures: Figures) -> list[str]:
-    matching, scored = figures["matching"], images_of(figures["split"])
+def _agreement(metrics: Metrics) -> list[str]:
+    matching, scored = metrics["matching"], images_of(metrics["split"])
     named = ", ".join(f"{number} = {label}" for number, label in matching["labels"].items())
     flattering = [
-        f"{name.upper() if len(name) == 3 else name} {figures[name]:.3f}"
+        f"{name.upper() if len(name) == 3 else name} {metrics[name]:.3f}"
         for name in ("nmi", "ari", "purity")
-        if name in figures
+        if name in metrics
     ]
     return [
-        f"code error       {_percent(figures['code_error'])} of {figures['images']} {scored} of {figures['data']}",
+        f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
-        f"                 {_percent(figures['code_error_fitted_on_test'])} where the matching is fitted on the {scored} themselves",
+        f"                 {_percent(metrics['code_error_fitted_on_test'])} where the matching is fitted on the {scored} themselves",
         f"clustering       {', '.join(flattering)} (of 1, without a matching)",
-        f"calibration      {_percent(figures['calibration_error'])} between how sure and how right Q is (ECE)",
+        f"calibration      {_percent(metrics['calibration_error'])} between how sure and how right Q is (ECE)",
     ]
 
 
-def _information(figures: Figures) -> list[str]:
-    ceilings = {name: f" of {ceiling:.3f}" for name, ceiling in figures.get("mutual_information_ceiling", {}).items()}
+def _information(metrics: Metrics) -> list[str]:
+    ceilings = {name: f" of {ceiling:.3f}" for name, ceiling in metrics.get("mutual_information_ceiling", {}).items()}
     said = ", ".join(
-        f"{name} {bound:.3f}{ceilings.get(name, '')}" for name, bound in figures["mutual_information"].items()
+        f"{name} {bound:.3f}{ceilings.get(name, '')}" for name, bound in metrics["mutual_information"].items()
     )
-    return [f"information      L_I in nats on {figures['fresh_images']} fresh images: {said}"]
+    return [f"information      L_I in nats on {metrics['fresh_images']} fresh images: {said}"]
 
 
-def _usage(figures: Figures) -> list[str]:
+def _usage(metrics: Metrics) -> list[str]:
     lines = []
-    for name, shares in figures["usage"].items():
-        entropies = [figures[key][name] for key in ("usage_entropy", "entropy_on_reals", "entropy_on_fakes")]
+    for name, shares in metrics["usage"].items():
+        entropies = [metrics[key][name] for key in ("usage_entropy", "entropy_on_reals", "entropy_on_fakes")]
         spread, *each = (f"{entropy:.3f}" for entropy in entropies)
-        ceiling = f"{figures['mutual_information_ceiling'][name]:.3f}"
+        ceiling = f"{metrics['mutual_information_ceiling'][name]:.3f}"
         lines += [
-            f"usage            {name} on {images_of(figures['split'])}, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
+            f"usage            {name} on {images_of(metrics['split'])}, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
             f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; of each, {each[0]}, and on fakes {each[1]}",
         ]
     return lines
 
 
-def _factors(figures: Figures) -> list[str]:
-    scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in figures["factor_scores"].items())
+def _factors(metrics: Metrics) -> list[str]:
+    scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in metrics["factor_scores"].items())
     told = [
         f"                 {code} tells, in nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
-        for code, by_factor in figures["information_by_factor"].items()
+        for code, by_factor in metrics["information_by_factor"].items()
     ]
     return [f"factors          {scores}", *told]
 
 
-def _others(figures: Figures) -> list[str]:
+def _others(metrics: Metrics) -> list[str]:
     """What has no words of its own."""
     return [
-        f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in figures.items() if key not in TOLD_ELSEWHERE
+        f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in metrics.items() if key not in TOLD_ELSEWHERE
     ]
 
 

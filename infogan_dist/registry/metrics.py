@@ -11,7 +11,7 @@ from infogan_dist.registry.lookup import Registry
 class MetricRecord:
     name: str
     implementation: str
-    """`module:function` of (Subject, Reals, Group), which gives Figures. Every rank calls it; what does not apply is absent."""
+    """`module:function` of (EvaluatedModel, Reals, Group), which gives Metrics. Every rank calls it; what does not apply is absent."""
     during_training: bool = False
     """Whether evaluations during training include it, on few images."""
 
@@ -29,7 +29,7 @@ METRICS = Registry(
         MetricRecord(name="usage", implementation=f"{_HERE}.usage:usage", during_training=True),
         MetricRecord(name="calibration", implementation=f"{_HERE}.calibration:calibration", during_training=True),
         MetricRecord(name="factor_scores", implementation=f"{_HERE}.factor_scores:factor_scores"),
-        MetricRecord(name="image_figures", implementation=f"{_HERE}.image_figures:image_figures"),
-        MetricRecord(name="continuous_effect", implementation=f"{_HERE}.image_figures:continuous_effect"),
+        MetricRecord(name="image_metrics", implementation=f"{_HERE}.image_metrics:image_metrics"),
+        MetricRecord(name="continuous_effect", implementation=f"{_HERE}.image_metrics:continuous_effect"),
     ],
 )

@@ -57,7 +57,7 @@ def fixed_grids(spec: LatentSpec, seed: int) -> dict[str, Grid]:
     z_index = column if spec.categorical else row * GRID_COLUMNS + column
     grids = {"": Grid(Latents(spec.draw(stream, z_index).noise, held), GRID_COLUMNS)}
     for name in spec.continuous_names:
-        swept = spec.with_values(held, {name: spec.levels(name, GRID_COLUMNS)[column]})
+        swept = spec.with_values(held, {name: spec.sweep_values(name, GRID_COLUMNS)[column]})
         grids[name] = Grid(Latents(spec.draw(stream, row).noise, swept), GRID_COLUMNS)
     return grids
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.schema import Config
-from infogan_dist.data.augmentation import View, draws_at
+from infogan_dist.data.augmentation import Augmentation, draws_at
 from infogan_dist.data.neighbours import PART, WHOLE, nearest_neighbours
 from infogan_dist.data.sources import ImageSource
-from infogan_dist.data.stream import ImageShelf, ImageStream
+from infogan_dist.data.stream import ImageCache, ImageStream
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, LatentSpec
@@ -33,24 +33,24 @@ def images_before(config: Config, step: int) -> int:
 class BatchStream:
     """This rank's part of every step's global batch. Every rank makes one; it is the same data for any number of ranks.
 
-    Raises UserError where views paste from one image to another and the images of a rank do not come in pairs.
+    Raises UserError where augmented paste from one image to another and the images of a rank do not come in pairs.
     """
 
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
         self._config, self._cluster, self._source = config, cluster, source
         self._reals, self._images = (
             ImageStream(len(source), config.seed),
-            ImageShelf(source, cluster.device, cluster.dtype),
+            ImageCache(source, cluster.device, cluster.dtype),
         )
         self._spec, self._latents = LatentSpec.from_config(config.latents), Stream(config.seed, "latents")
-        self._views = Stream(config.seed, "views")
+        self._augmentations = Stream(config.seed, "views")
         self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
         self._drawn: dict[int, list[Draws]] = {}
         _check_pairs(config, cluster.processes)
 
     def at(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`, counted from 1."""
-        self._cluster.enters(f"reading the images of step {step}")
+        self._cluster.heartbeat(f"reading the images of step {step}")
         if step not in self._drawn:
             self._drawn = self._draw(step)
         shares = self._positions(step)
@@ -77,17 +77,17 @@ class BatchStream:
         reals, *partner_images = self._images.read_together(*self._indexes(step, positions))
         annealed = annealing(self._config, images_before(self._config, step))
         strength = torch.full((), annealed, device=reals.device)  # a kernel, not a copy that the host waits for
-        views = {
-            name: View(self._config.augmentation, drawn[name], strength)
+        augmented = {
+            name: Augmentation(self._config.augmentation, drawn[name], strength)
             for name in ("D", "G", "partner")
             if name in drawn
         }
         positives = None
         for images in partner_images:
             weight = clustering_weight(self._config, images_before(self._config, step))
-            positives = Positives(views["partner"](images), torch.full_like(strength, weight))
+            positives = Positives(augmented["partner"](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
-        return MicroBatch(reals, drawn["latent"], codes, views.get("D"), views.get("G"), positives)
+        return MicroBatch(reals, drawn["latent"], codes, augmented.get("D"), augmented.get("G"), positives)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
@@ -100,7 +100,7 @@ class BatchStream:
     def _partner_indexes(self, step: int, positions: Tensor) -> Tensor:
         annealed = annealing(self._config, images_before(self._config, step))
         share = self._config.objective.neighbour_positives * annealed
-        return self._reals.partners_at(positions, share, lambda: self._neighbours)
+        return self._reals.positives_at(positions, share, lambda: self._neighbours)
 
     def _positions(self, step: int) -> list[Tensor]:
         train = self._config.train
@@ -130,7 +130,7 @@ class BatchStream:
         }
         seen = ["D", "G"] if objective.information_from == "augmented" else []
         seen += ["partner"] if objective.lambda_clustering else []
-        return drawn | {name: draws_at(self._views.derived(name), positions) for name in seen}
+        return drawn | {name: draws_at(self._augmentations.derived(name), positions) for name in seen}
 
 
 def _check_pairs(config: Config, processes: int) -> None:

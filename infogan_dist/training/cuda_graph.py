@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infogan_dist.data.augmentation import View
+from infogan_dist.data.augmentation import Augmentation
 from infogan_dist.latents import Codes
 from infogan_dist.training.step import MicroBatch, Positives, train_step
 from infogan_dist.training.train_state import TrainState
@@ -93,6 +93,6 @@ def _like(part: Any) -> Any:
     """The same with tensors of its own."""
     if isinstance(part, Tensor):
         return torch.empty_like(part)
-    if not isinstance(part, (MicroBatch, Codes, View, Positives)):
+    if not isinstance(part, (MicroBatch, Codes, Augmentation, Positives)):
         return part
     return replace(part, **{field.name: _like(getattr(part, field.name)) for field in fields(part)})

@@ -20,12 +20,12 @@ from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 class DiscriminatorOutput(NamedTuple):
     """Logits [B, 1] of reals and fakes. Q's outputs [B, posterior_dim], where D's update owns Q: on the fakes, and where given on
-    their views, and on the reals and their positives. D's squared gradient norms [B] at reals and fakes, where penalised."""
+    their augmented, and on the reals and their positives. D's squared gradient norms [B] at reals and fakes, where penalised."""
 
     real_logits: Tensor
     fake_logits: Tensor
     fake_posterior: Tensor | None
-    view_posterior: Tensor | None
+    augmented_posterior: Tensor | None
     real_posterior: Tensor | None
     positive_posterior: Tensor | None
     real_gradients: Tensor | None
@@ -34,16 +34,16 @@ class DiscriminatorOutput(NamedTuple):
 
 class GeneratorOutput(NamedTuple):
     """Logits [B, 1] of G's images, and of reals where they are compared; Q's output [B, posterior_dim] on G's images, and on
-    their views where there are any."""
+    their augmented where there are any."""
 
     fake_logits: Tensor
     real_logits: Tensor | None
     fake_posterior: Tensor
-    view_posterior: Tensor | None
+    augmented_posterior: Tensor | None
 
 
 class DiscriminatorModule(nn.Module):
-    """FE and D, and Q where D's update owns it. D scores reals and fakes; Q reads the fakes, and where given `views` of them, and
+    """FE and D, and Q where D's update owns it. D scores reals and fakes; Q reads the fakes, and where given `augmented` of them, and
     the reals with their `positives`. Each batch has its own batch statistics; all share one set of weights."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
@@ -52,9 +52,9 @@ class DiscriminatorModule(nn.Module):
         self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
 
     def forward(
-        self, reals: Tensor, fakes: Tensor, views: Tensor | None = None, positives: Tensor | None = None
+        self, reals: Tensor, fakes: Tensor, augmented: Tensor | None = None, positives: Tensor | None = None
     ) -> DiscriminatorOutput:
-        others = [images for images in (views, positives) if images is not None]
+        others = [images for images in (augmented, positives) if images is not None]
         real_gradients = fake_gradients = None
         if self._penalises_reals or self._penalises_fakes:
             with parametrize.cached():  # a spectral norm iterates once, not once for each of its passes
@@ -65,7 +65,7 @@ class DiscriminatorModule(nn.Module):
             real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
             real_logits, fake_logits = _each_normalised(self.D, [real_features, fake_features])
         read = {"fake": fake_features}
-        if views is not None:
+        if augmented is not None:
             read["view"] = rest[0]
         if positives is not None:
             read |= {"real": real_features, "positive": rest[-1]}
@@ -92,7 +92,7 @@ class DiscriminatorModule(nn.Module):
 class GeneratorModule(nn.Module):
     """G, and FE, D and Q on G's images. What G's optimizer does not own is frozen during its step.
 
-    It takes G's images rather than their latents: the D step scores the same ones, so that G draws once. Q also reads `views` of
+    It takes G's images rather than their latents: the D step scores the same ones, so that G draws once. Q also reads `augmented` of
     them where given; D also scores `reals` where fakes are compared with them.
     """
 
@@ -100,14 +100,14 @@ class GeneratorModule(nn.Module):
         super().__init__()
         self.G, self.FE, self.D, self.Q = G, FE, D, Q
 
-    def forward(self, fakes: Tensor, views: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
-        others = [images for images in (views, reals) if images is not None]
+    def forward(self, fakes: Tensor, augmented: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
+        others = [images for images in (augmented, reals) if images is not None]
         fake_features, *rest = _each_normalised(self.FE, [fakes, *others])
         scored = [fake_features] if reals is None else [fake_features, rest[-1]]
         fake_logits, real_logits = [*_each_normalised(self.D, scored), None][:2]
-        read = [fake_features] if views is None else [fake_features, rest[0]]
-        fake_posterior, view_posterior = [*_each_normalised(self.Q, read), None][:2]
-        return GeneratorOutput(fake_logits, real_logits, fake_posterior, view_posterior)
+        read = [fake_features] if augmented is None else [fake_features, rest[0]]
+        fake_posterior, augmented_posterior = [*_each_normalised(self.Q, read), None][:2]
+        return GeneratorOutput(fake_logits, real_logits, fake_posterior, augmented_posterior)
 
 
 def _each_normalised(network: nn.Module, batches: list[Tensor]) -> list[Any]:

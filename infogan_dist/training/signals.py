@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from infogan_dist.distributed.launcher import forwards_signals, has_parent_launcher, speaks
+from infogan_dist.distributed.launcher import forwards_signals, has_parent_launcher, prints_messages
 from infogan_dist.errors import StoppedBySignal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -117,7 +117,7 @@ class StopRequest:
         already, self._requested = self._requested, True
         for act in self._acts:
             act()
-        if not already and speaks(os.environ):
+        if not already and prints_messages(os.environ):
             with suppress(
                 OSError
             ):  # nobody may read it any more; print is not safe here: it may be what was interrupted

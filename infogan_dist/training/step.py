@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from infogan_dist.data.augmentation import View
+from infogan_dist.data.augmentation import Augmentation
 from infogan_dist.latents import Codes
 from infogan_dist.losses import (
     CodePosterior,
@@ -42,15 +42,15 @@ class Positives:
 class MicroBatch:
     """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it.
 
-    `view_D` and `view_G` augment the fakes that Q sees in D's and in G's step; None where it sees the fakes themselves.
+    `augment_D` and `augment_G` augment the fakes that Q sees in D's and in G's step; None where it sees the fakes themselves.
     `positives` stand beside the reals where Q clusters them.
     """
 
     reals: Tensor
     latent: Tensor
     codes: Codes
-    view_D: View | None = None
-    view_G: View | None = None
+    augment_D: Augmentation | None = None
+    augment_G: Augmentation | None = None
     positives: Positives | None = None
 
 
@@ -90,10 +90,10 @@ def discriminator_step(
     for number, batch in enumerate(micro_batches, 1):
         with torch.no_grad(), frozen(state.networks.G):
             scored = draw(state, batch) if fakes is None else fakes.detach()
-            views = batch.view_D(scored) if batch.view_D is not None else None
+            augmented = batch.augment_D(scored) if batch.augment_D is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = state.discriminator_module(batch.reals, scored, views, positives)
+            out: DiscriminatorOutput = state.discriminator_module(batch.reals, scored, augmented, positives)
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:  # D's update owns Q
@@ -131,8 +131,8 @@ def generator_step(
             compared = batch.reals if adversarial_loss(objective).compares_with_reals else None
             with engine.gradients_of(state.generator_module, last=number == len(micro_batches)):
                 drawn = draw(state, batch) if fakes is None else fakes
-                views = batch.view_G(drawn) if batch.view_G is not None else None
-                out: GeneratorOutput = state.generator_module(drawn, views, compared)
+                augmented = batch.augment_G(drawn) if batch.augment_G is not None else None
+                out: GeneratorOutput = state.generator_module(drawn, augmented, compared)
                 information, bounds = _information(state, out, batch.codes)
                 loss = generator_loss(out.fake_logits, out.real_logits, objective)
                 loss = loss + information if objective.information_trains_G else loss
@@ -174,9 +174,9 @@ def _information(
     posterior = CodePosterior.from_output(out.fake_posterior, state.spec)
     likelihoods = negative_log_likelihoods(posterior, codes, state.spec)
     bounds = information_bound(likelihoods, state.spec)
-    if out.view_posterior is not None:
-        of_views = CodePosterior.from_output(out.view_posterior, state.spec)
-        likelihoods = negative_log_likelihoods(replace(posterior, logits=of_views.logits), codes, state.spec)
+    if out.augmented_posterior is not None:
+        of_augmented = CodePosterior.from_output(out.augmented_posterior, state.spec)
+        likelihoods = negative_log_likelihoods(replace(posterior, logits=of_augmented.logits), codes, state.spec)
     return information_loss(likelihoods, state.spec, state.objective, out.fake_posterior.device), bounds
 
 

@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("INFOGAN_DATA", SHARED / "data"))
 
 @pytest.fixture
 def trainer(request: pytest.FixtureRequest) -> Iterator[BenchTrainer]:
-    """A game on the shipped digits, in what `auto` means here."""
+    """A state on the shipped digits, in what `auto` means here."""
     name, *overrides = request.param
     config = load_config(name, ["data.name=mnist-mini", "train.global_batch=100", *overrides])
     with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:

@@ -21,7 +21,7 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import InfoganError, NoUsableCheckpoint, UserError
-from infogan_dist.evaluation.subject import from_checkpoint
+from infogan_dist.evaluation.evaluated_model import from_checkpoint
 from infogan_dist.networks import build_networks, networks_on_meta
 from infogan_dist.networks.loading import load_network
 from infogan_dist.training.loop import train

@@ -11,7 +11,7 @@ from torchvision import datasets
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, stream
 from infogan_dist.data.sources import ArraySource, open_images
-from infogan_dist.data.stream import ImageShelf, ImageStream
+from infogan_dist.data.stream import ImageCache, ImageStream
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.labels import open_labelled
 
@@ -139,19 +139,19 @@ def numbered(count: int) -> ArraySource:
 
 
 def test_the_shelf_is_scaled_and_the_stream_wraps_and_covers_each_epoch() -> None:
-    shelf = ImageShelf(numbered(7), CPU, torch.float64)
+    shelf = ImageCache(numbered(7), CPU, torch.float64)
     batch = shelf.read(ImageStream(len(shelf), 0).at(torch.arange(16)))
     assert batch.dtype == torch.float64
     numbers = ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
     assert sorted(numbers[:7]) == sorted(numbers[7:14]) == list(range(7))
     black_and_white = ArraySource(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
-    assert set(ImageShelf(black_and_white, CPU, torch.float32).read(torch.arange(2)).flatten().tolist()) == {-1, 1}
+    assert set(ImageCache(black_and_white, CPU, torch.float32).read(torch.arange(2)).flatten().tolist()) == {-1, 1}
 
 
 def test_a_set_too_large_for_the_device_is_read_ahead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident, order = ImageShelf(numbered(50), CPU, torch.float32), ImageStream(50, 3)
+    resident, order = ImageCache(numbered(50), CPU, torch.float32), ImageStream(50, 3)
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
-    ahead = ImageShelf(numbered(50), CPU, torch.float32)
+    ahead = ImageCache(numbered(50), CPU, torch.float32)
     for start in (0, 20, 40, 60):
         indexes = order.at(torch.arange(start, start + 20))
         assert torch.equal(ahead.read(indexes), resident.read(indexes))

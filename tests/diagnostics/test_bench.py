@@ -51,7 +51,7 @@ def python(code: str) -> str:
 
 
 def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_path: Path) -> None:
-    figures, temporary = {}, tmp_path / "temporary"
+    metrics, temporary = {}, tmp_path / "temporary"
     temporary.mkdir()
     for processes in (1, 2):
         out = tmp_path / f"{processes}.json"
@@ -61,8 +61,8 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
         )
         assert result.returncode == 0, result.stderr
         assert "images/s" in result.stdout
-        figures[processes] = json.loads(out.read_text())
-    one, two = figures[1], figures[2]
+        metrics[processes] = json.loads(out.read_text())
+    one, two = metrics[1], metrics[2]
     assert one["reduce_calls"] == two["reduce_calls"]
     assert {key: size * (2 if key == "batch norm" else 1) for key, size in one["reduced_bytes"].items()} == two[
         "reduced_bytes"
@@ -93,12 +93,12 @@ def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) 
     other = python("import json; print('so fast:'); print(json.dumps({'images_per_second': 100}))")
     result = infogan("bench", *TINY, "--against", other, "--alternations", 3, "--json", "-")
     assert result.returncode == 0, result.stderr
-    figures = json.loads(result.stdout.splitlines()[-1])
-    assert figures["against_images_per_second"] == 100
-    assert figures["repeats"] == 3
-    assert figures["ratio"] == pytest.approx(figures["images_per_second"] / 100)
-    assert figures["smallest_ratio"] <= figures["ratio"] <= figures["largest_ratio"]
-    assert rate_in(result.stdout) == figures["images_per_second"]
+    metrics = json.loads(result.stdout.splitlines()[-1])
+    assert metrics["against_images_per_second"] == 100
+    assert metrics["repeats"] == 3
+    assert metrics["ratio"] == pytest.approx(metrics["images_per_second"] / 100)
+    assert metrics["smallest_ratio"] <= metrics["ratio"] <= metrics["largest_ratio"]
+    assert rate_in(result.stdout) == metrics["images_per_second"]
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
 
@@ -117,7 +117,7 @@ def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) 
 def test_what_could_not_be_used_is_refused(
     infogan: Command, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    refused(infogan("bench", *TINY, "--json", "figures.json", *arguments), *words)
+    refused(infogan("bench", *TINY, "--json", "metrics.json", *arguments), *words)
     assert list(tmp_path.iterdir()) == [], "nothing is created"
 
 
@@ -259,9 +259,9 @@ def test_a_layer_as_a_matrix_product(layer: nn.Module, shape: tuple[int, ...], p
 
 def test_the_share_of_the_limit_is_of_the_runs_precision() -> None:
     limits = Limits({"fp32": 100.0, "bf16": 400.0}, 8.0)
-    figures = efficiency(Work(200, ()), limits, 2.0, "bf16")
-    assert (figures["operations"], figures["operations_per_second"], figures["share_of_limit"]) == (200, 100, 0.25)
-    assert figures["limits"] == {"operations_per_second": limits.operations, "copied_bytes_per_second": 8.0}
+    metrics = efficiency(Work(200, ()), limits, 2.0, "bf16")
+    assert (metrics["operations"], metrics["operations_per_second"], metrics["share_of_limit"]) == (200, 100, 0.25)
+    assert metrics["limits"] == {"operations_per_second": limits.operations, "copied_bytes_per_second": 8.0}
 
 
 def test_the_runs_precision_is_always_among_the_limits() -> None:

@@ -47,7 +47,7 @@ class Told:
             self.error = error
         self.lines = capsys.readouterr().out.splitlines()
 
-    def levels(self) -> dict[str, str]:
+    def sweep_values(self) -> dict[str, str]:
         """The worst finding of each topic."""
         found: dict[str, str] = {}
         for line in self.lines:
@@ -141,7 +141,7 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 
 def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], None]) -> None:
-    """Have every game built with networks that were changed."""
+    """Have every state built with networks that were changed."""
     real = train_state.build_networks
 
     def build_networks(config: Config) -> Networks:
@@ -330,7 +330,7 @@ def test_two_processes_say_who_they_are_and_how_fast_they_add_up(infogan: Comman
     assert "the same config and images, everywhere" in result.stdout
     assert "48 images a step, 24 on each of 2 processes" in result.stdout
     assert all(line.startswith("ok ") for line in result.stdout.splitlines()), result.stdout
-    assert len(result.stdout.splitlines()) == len(TOPICS) + 1, "one process speaks"
+    assert len(result.stdout.splitlines()) == len(TOPICS) + 1, "one process prints_messages"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -61,46 +61,46 @@ def config_of(name: str, *overrides: str) -> Config:
 def ready(config: Config, cluster: Cluster) -> tuple[TrainState, BatchStream]:
     """As `training.train` builds them, before the first step."""
     cluster.configure(config)
-    game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-    cluster.warm_up_ddp(game.networks.named().values(), lambda: train_step(game, batches.at(1)))
-    return game, batches
+    state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    cluster.warm_up_ddp(state.networks.named().values(), lambda: train_step(state, batches.at(1)))
+    return state, batches
 
 
-def train(game: TrainState, batches: BatchStream, config: Config, steps: range) -> None:
+def train(state: TrainState, batches: BatchStream, config: Config, steps: range) -> None:
     for step in steps:
-        metrics = train_step(game, batches.at(step))
-        update_average(game.networks, config.train, step, metrics["gradient/G"])
+        metrics = train_step(state, batches.at(step))
+        update_average(state.networks, config.train, step, metrics["gradient/G"])
 
 
 def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]:
     """The reduced gradients of each step taken first: after an update, Adam's sign of a tiny gradient amplifies rounding."""
     found = {}
     for step in (discriminator_step, generator_step):
-        game, batches = ready(config, cluster)
-        step(game, batches.at(1))
-        for name, network in game.networks.named().items():
+        state, batches = ready(config, cluster)
+        step(state, batches.at(1))
+        for name, network in state.networks.named().items():
             for key, parameter in network.named_parameters():
                 if parameter.grad is not None:
                     found[f"{step.__name__}/{name}/{key}"] = parameter.grad.clone().contiguous()
     return found
 
 
-def flat(game: TrainState) -> dict[str, torch.Tensor]:
+def flat(state: TrainState) -> dict[str, torch.Tensor]:
     """Everything a checkpoint holds, in one mapping."""
-    state = game.state_dict()
+    state = state.state_dict()
     return {f"{stem}/{name}": t.clone().contiguous() for stem, tensors in state.items() for name, t in tensors.items()}
 
 
 def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
     """Train one combination and leave its state, its traffic and whether a resumed run ends with the same bits."""
     config = config_of(name)
-    game, batches = ready(config, cluster)
+    state, batches = ready(config, cluster)
     last = range(steps - RESUMED + 1, steps + 1)
-    train(game, batches, config, range(1, last.start))
-    before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in game.state_dict().items()}
-    train(game, batches, config, last)
-    final, traffic = flat(game), cluster.traffic
-    owned = game.owned_by_D, game.owned_by_G
+    train(state, batches, config, range(1, last.start))
+    before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in state.state_dict().items()}
+    train(state, batches, config, last)
+    final, traffic = flat(state), cluster.traffic
+    owned = state.owned_by_D, state.owned_by_G
     sizes = [sum(p.numel() for n in networks.values() for p in n.parameters()) for networks in owned]
     facts = {
         "owned": dict(zip(("DiscriminatorModule", "GeneratorModule"), sizes, strict=True)),
@@ -123,13 +123,13 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
 def agree(cluster: Cluster) -> str:
     """What the alarm says of a last rank that is off by the last bit of one weight; nothing where it should be silent."""
     config = config_of("batch heads plain accumulate-1")
-    game, _ = ready(config, cluster)
-    cluster.check_agreement(flat(game))
+    state, _ = ready(config, cluster)
+    cluster.check_agreement(flat(state))
     if cluster.rank == cluster.processes - 1:
         with torch.no_grad():
-            weight = game.networks.FE.down.weight
+            weight = state.networks.FE.down.weight
             weight.view(-1)[7] = torch.nextafter(weight.view(-1)[7], weight.new_tensor(9.0))
-    return said(lambda: cluster.check_agreement(flat(game)))
+    return said(lambda: cluster.check_agreement(flat(state)))
 
 
 def main(out: Path, steps: int, names: list[str]) -> None:

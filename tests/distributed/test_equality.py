@@ -179,24 +179,24 @@ class Overflow:
 
 
 def scaled_training(scale: float | None, overrides: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
-    """A cluster with a loss scaler of this first scale, doubling after three steps, and its game."""
+    """A cluster with a loss scaler of this first scale, doubling after three steps, and its state."""
     config = tiny("x", "train.precision=fp32", *overrides)
     cluster = Cluster(ONE_PROCESS, 1, config.processes)
     cluster.configure(config)
     if scale is not None:
         cluster._accelerate.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
-    game = build_train_state(config, cluster)
-    return cluster, game, BatchStream(config, cluster, open_images(config.data))
+    state = build_train_state(config, cluster)
+    return cluster, state, BatchStream(config, cluster, open_images(config.data))
 
 
 @pytest.mark.parametrize("overrides", [(), ("optimizer={D: {clip_norm: 0.1}, G: {clip_norm: 0.1}}",)])
 def test_a_scaled_loss_trains_the_same_and_the_scale_grows_once_a_step(overrides: tuple[str, ...]) -> None:
     final = []
     for scale in (None, 1024.0):
-        cluster, game, batches = scaled_training(scale, overrides)
+        cluster, state, batches = scaled_training(scale, overrides)
         for step in range(1, 4):
-            train_step(game, batches.at(step))
-        final.append(game.state_dict())
+            train_step(state, batches.at(step))
+        final.append(state.state_dict())
         assert cluster.scaler_state().get("scale") == (None if scale is None else 2 * scale)
         cluster.close()
     for stem, tensors in final[0].items():
@@ -208,17 +208,17 @@ def test_a_scaled_loss_trains_the_same_and_the_scale_grows_once_a_step(overrides
 def test_an_overflow_halves_the_scale_once_and_skips_only_its_own_update(
     sides: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster, game, batches = scaled_training(1024.0)
+    cluster, state, batches = scaled_training(1024.0)
     overflow = Overflow(cluster, monkeypatch)
-    optimizers = {"D": game.optimizer_D, "G": game.optimizer_G}
-    weights = {"D": game.networks.FE.down.weight, "G": game.networks.G.up.weight}
+    optimizers = {"D": state.optimizer_D, "G": state.optimizer_G}
+    weights = {"D": state.networks.FE.down.weight, "G": state.networks.G.up.weight}
     overflow.optimizers = [optimizers[side] for side in sides]
     before = {side: weight.clone() for side, weight in weights.items()}
-    train_step(game, batches.at(1))
+    train_step(state, batches.at(1))
     assert cluster.scaler_state()["scale"] == 512
     assert {side for side in weights if torch.equal(weights[side], before[side])} == set(sides)
     overflow.optimizers = []
-    train_step(game, batches.at(2))
+    train_step(state, batches.at(2))
     assert cluster.scaler_state()["scale"] == 512
     assert not any(torch.equal(weights[side], before[side]) for side in weights)
     cluster.close()

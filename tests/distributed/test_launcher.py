@@ -11,7 +11,15 @@ from accelerate import PartialState
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed import group
 from infogan_dist.distributed.group import Group
-from infogan_dist.distributed.launcher import OTHERS, SHARE_GPUS, TORCH, Launch, Names, has_parent_launcher, speaks
+from infogan_dist.distributed.launcher import (
+    OTHERS,
+    SHARE_GPUS,
+    TORCH,
+    Launch,
+    Names,
+    has_parent_launcher,
+    prints_messages,
+)
 from infogan_dist.errors import UserError
 from tests.conftest import ONE_PROCESS
 
@@ -88,8 +96,8 @@ def test_an_indivisible_batch_names_the_nearest(processes: int, batch: int, accu
 def test_every_launcher_is_understood(names: Names) -> None:
     launch = Launch.from_environment(variables(names, 4, 3, 1, 2))
     assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 1, 2)
-    assert not speaks(variables(names, 4, 3, 1, 2))
-    assert speaks(variables(names, 4, 2, 0, 2))
+    assert not prints_messages(variables(names, 4, 3, 1, 2))
+    assert prints_messages(variables(names, 4, 2, 0, 2))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_a_slurm_step_is_understood(by_node: str, node: str, local: int) -> None
     step = SLURM_STEP | MEET | {"SLURM_STEP_TASKS_PER_NODE": by_node, "SLURM_NODEID": node, "SLURM_LOCALID": "0"}
     launch = Launch.from_environment(step)
     assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 0, local)
-    assert not speaks(SLURM_STEP)
+    assert not prints_messages(SLURM_STEP)
 
 
 @pytest.mark.parametrize("by_node", ["2(x1)", "two", "2(x2", "²"])

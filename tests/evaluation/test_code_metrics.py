@@ -1,4 +1,4 @@
-"""Known answers of the figures of the codes."""
+"""Known answers of the metrics of the codes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.controls import by_k_means
-from infogan_dist.evaluation.figures import flat
 from infogan_dist.evaluation.labels import open_labelled
 from infogan_dist.evaluation.measure import evaluate_networks
+from infogan_dist.evaluation.metric_values import flat
 from infogan_dist.evaluation.metrics.calibration import expected_calibration_error, mean_entropy
 from infogan_dist.evaluation.metrics.clustering import agreement, purity
 from infogan_dist.evaluation.metrics.code_error import UNMATCHED, error, fit_matching, matched_code
@@ -181,8 +181,8 @@ def test_few_images_are_taken_from_all_over_the_set() -> None:
 
 
 def test_only_numbers_go_into_a_row() -> None:
-    figures = {"code_error": 0.5, "usage": {"a": [0.5]}, "images": 3, "mutual_information": {"a": 1.0, "b": 2.0}}
-    assert flat(figures) == {"code_error": 0.5, "mutual_information/a": 1.0, "mutual_information/b": 2.0}
+    metrics = {"code_error": 0.5, "usage": {"a": [0.5]}, "images": 3, "mutual_information": {"a": 1.0, "b": 2.0}}
+    assert flat(metrics) == {"code_error": 0.5, "mutual_information/a": 1.0, "mutual_information/b": 2.0}
 
 
 def test_evaluating_networks_in_training_changes_nothing_of_them() -> None:
@@ -191,9 +191,9 @@ def test_evaluating_networks_in_training_changes_nothing_of_them() -> None:
     networks.Q.eval()
     before = {name: tensors_of(network) for name, network in networks.named().items()}
     with Group(ONE_PROCESS, 1, config.processes) as group:
-        figures = evaluate_networks(networks, config, group)
-    assert figures.keys() >= {"code_error", "purity", "mutual_information/categorical_0", "usage_entropy/categorical_1"}
-    assert all(isinstance(value, float) for value in figures.values())
+        metrics = evaluate_networks(networks, config, group)
+    assert metrics.keys() >= {"code_error", "purity", "mutual_information/categorical_0", "usage_entropy/categorical_1"}
+    assert all(isinstance(value, float) for value in metrics.values())
     assert networks.FE.training
     assert all(module.training for module in networks.FE.modules())
     assert not networks.Q.training
@@ -207,6 +207,6 @@ def test_without_labels_the_figures_that_need_none_are_left(tmp_path: Path) -> N
         Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
     config = tiny("x", f"data={{name: folder, root: '{tmp_path}'}}")
     with Group(ONE_PROCESS, 1, config.processes) as group:
-        figures = evaluate_networks(build_networks(config), config, group)
-    assert figures.keys() >= {"mutual_information/continuous_0", "usage_entropy/categorical_0"}
-    assert not figures.keys() & {"code_error", "purity", "nmi", "calibration_error"}
+        metrics = evaluate_networks(build_networks(config), config, group)
+    assert metrics.keys() >= {"mutual_information/continuous_0", "usage_entropy/categorical_0"}
+    assert not metrics.keys() & {"code_error", "purity", "nmi", "calibration_error"}

@@ -17,8 +17,8 @@ from infogan_dist.__main__ import main
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
+from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.runs import failure, summary
-from infogan_dist.evaluation.subject import Origin
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
@@ -55,18 +55,18 @@ def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
         assert result.returncode == 0, result.stderr
         assert "code error" in result.stdout
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
-    figures = json.loads((tmp_path / "1.json").read_text())
-    assert figures.keys() >= ALWAYS | OF_LABELS
-    assert (figures["seed"], figures["step"], figures["images_seen"]) == (3, 6, 72)
-    assert (figures["data"], figures["images"], figures["split"]) == ("mnist-mini", 2000, "test")
-    assert set(figures["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
+    metrics = json.loads((tmp_path / "1.json").read_text())
+    assert metrics.keys() >= ALWAYS | OF_LABELS
+    assert (metrics["seed"], metrics["step"], metrics["images_seen"]) == (3, 6, 72)
+    assert (metrics["data"], metrics["images"], metrics["split"]) == ("mnist-mini", 2000, "test")
+    assert set(metrics["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
     ceilings = {"categorical_0": math.log(10), "categorical_1": math.log(2)}
-    assert figures["mutual_information_ceiling"] == pytest.approx(ceilings)
+    assert metrics["mutual_information_ceiling"] == pytest.approx(ceilings)
     (said_of_codes,) = (line for line in result.stdout.splitlines() if line.startswith("information"))
     assert re.search(
         r"categorical_0 \S+ of 2\.303, categorical_1 \S+ of 0\.693, continuous_0 \S+, continuous_1 \S+$", said_of_codes
     )
-    assert sum(figures["usage"]["categorical_1"]) == pytest.approx(1)
+    assert sum(metrics["usage"]["categorical_1"]) == pytest.approx(1)
 
 
 def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
@@ -114,10 +114,10 @@ def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: py
     for number in range(3):
         Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
     printed = said(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path, "--json", "-")
-    figures = json.loads(printed.splitlines()[-1])
-    assert figures.keys() >= ALWAYS
-    assert not figures.keys() & OF_LABELS
-    assert figures["images"] == 3
+    metrics = json.loads(printed.splitlines()[-1])
+    assert metrics.keys() >= ALWAYS
+    assert not metrics.keys() & OF_LABELS
+    assert metrics["images"] == 3
     assert main(["evaluate", str(run), "--data", "folder", "--root", str(tmp_path), "--name-codes"]) == 2
     assert "--name-codes needs" in capsys.readouterr().err
 

@@ -14,11 +14,11 @@ from infogan_dist.config.model import DataConfig, LatentsConfig, NoiseConfig
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import sprites
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.command import Request, evaluate
+from infogan_dist.evaluation.command import EvaluateOptions, evaluate
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.labels import known_factors
 from infogan_dist.evaluation.metrics.factor_scores import factor_scores
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import CodePosterior
 from infogan_dist.training.loop import train
@@ -30,11 +30,11 @@ REALS = Reals.open(DataConfig(name="sprites"), most_train=10, most_test=IMAGES)
 
 
 def figures_of(classes: Tensor, levels: Tensor) -> dict[str, Any]:
-    """Of a subject that reads these classes, int64 [N], and levels, [N, 4], from the test images."""
+    """Of a model that reads these classes, int64 [N], and levels, [N, 4], from the test images."""
     posterior = CodePosterior((10 * one_hot(classes, 3).double(),), levels, torch.zeros_like(levels))
-    subject = SimpleNamespace(spec=SPEC, posteriors=lambda source, group: posterior)
+    model = SimpleNamespace(spec=SPEC, posteriors=lambda source, group: posterior)
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
-        return factor_scores(cast(Subject, subject), REALS, group)
+        return factor_scores(cast(EvaluatedModel, model), REALS, group)
 
 
 def truth() -> Tensor:
@@ -56,13 +56,13 @@ def test_codes_that_are_the_factors_score_full_marks_and_are_named() -> None:
     pytest.importorskip("sklearn")
     ranges = torch.tensor([sprites.SCALES, sprites.ROTATIONS, sprites.PLACES, sprites.PLACES]).double().T
     levels = 2 * (truth()[:, 1:] - ranges[0]) / (ranges[1] - ranges[0]) - 1
-    figures = figures_of((truth()[:, 0].long() + 1) % 3, -levels.flip(1))
-    assert figures["factor_scores"]["mig"] > 0.9
-    assert figures["factor_scores"]["factor_vae"] > 0.98
-    assert figures["factor_scores"]["sap"] > 0.6
+    metrics = figures_of((truth()[:, 0].long() + 1) % 3, -levels.flip(1))
+    assert metrics["factor_scores"]["mig"] > 0.9
+    assert metrics["factor_scores"]["factor_vae"] > 0.98
+    assert metrics["factor_scores"]["sap"] > 0.6
     for part in ("disentanglement", "completeness", "informativeness"):
-        assert figures["factor_scores"][part] > 0.95
-    best = {code: max(told, key=lambda name: told[name]) for code, told in figures["information_by_factor"].items()}
+        assert metrics["factor_scores"][part] > 0.95
+    best = {code: max(told, key=lambda name: told[name]) for code, told in metrics["information_by_factor"].items()}
     expected = zip(SPEC.code_names, ("shape", "y", "x", "rotation", "scale"), strict=True)
     assert best == dict(expected)
 
@@ -83,7 +83,7 @@ def test_a_run_on_sprites_is_scored_and_one_on_digits_is_not(tmp_path: Path) -> 
     latents = "latents={noise: [{dim: 4}], categorical: [3], continuous: 2}"
     for name in ("sprites", "mnist-mini"):
         train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28}}", latents, "train.steps=2"), ONE_PROCESS)
-        evaluate(Request((tmp_path / name,), out=tmp_path / f"{name}.json"), ONE_PROCESS)
+        evaluate(EvaluateOptions((tmp_path / name,), out=tmp_path / f"{name}.json"), ONE_PROCESS)
     scored, not_scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("sprites", "mnist-mini"))
     assert set(scored["information_by_factor"]) == {"categorical_0", "continuous_0", "continuous_1"}
     assert 0 <= scored["factor_scores"]["factor_vae"] <= 1

@@ -1,4 +1,4 @@
-"""Known answers of the figures that are taken from what the judge makes of images."""
+"""Known answers of the metrics that are taken from what the classifier makes of images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation import reference_classifier as judging
-from infogan_dist.evaluation.metrics import image_figures
+from infogan_dist.evaluation import reference_classifier
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metrics import image_metrics
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
-from infogan_dist.evaluation.metrics.image_figures import Readings, scores
+from infogan_dist.evaluation.metrics.image_metrics import Readings, scores
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, judge_file
-from infogan_dist.evaluation.subject import Subject
+from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, classifier_file
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.metrics import METRICS
 from tests.conftest import ONE_PROCESS, tiny
@@ -222,37 +222,37 @@ def group() -> Iterator[Group]:
 
 
 @pytest.fixture
-def quick_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quick_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(judging, "judge_file", partial(judge_file, steps=60))
+    monkeypatch.setattr(reference_classifier, "classifier_file", partial(classifier_file, steps=60))
 
 
-@pytest.mark.usefixtures("quick_judge")
+@pytest.mark.usefixtures("quick_classifier")
 def test_figures_of_a_generator_that_knows_train_digits_by_heart(
     group: Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     digit_of_class = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
     none = torch.zeros(0)
     known = MatchedCode("categorical_0", digit_of_class, none, none)
-    monkeypatch.setattr(image_figures, "match", lambda *_: known)
+    monkeypatch.setattr(image_metrics, "match", lambda *_: known)
     latents = "latents={noise: [{dim: 5, distribution: uniform}], categorical: [10], continuous: 1}"
     config = tiny(tmp_path, latents)
     G = Memory(digit_of_class)
-    subject = Subject(G, G, G, config, None, fresh=500)
+    model = EvaluatedModel(G, G, G, config, None, fresh=500)
     reals = Reals.open(config.data, 2000, 500)
-    figures = image_figures.image_figures(subject, reals, group)
-    assert figures["traversal_consistency"] > 0.8
-    assert figures["mode_coverage"] == 1
-    assert figures["reverse_kl"] < 0.05
-    assert figures["non_digit_rate"] < 0.1
-    assert figures["judge_accuracy"] > 0.8
-    assert 0 < figures["frechet_floor"] < figures["frechet"], "it shears them"
-    assert figures["coverage"] > 0.5
-    assert len(figures["judge_sha256"]) == 64
-    assert image_figures.image_figures(subject, reals, group) == figures
+    metrics = image_metrics.image_metrics(model, reals, group)
+    assert metrics["traversal_consistency"] > 0.8
+    assert metrics["mode_coverage"] == 1
+    assert metrics["reverse_kl"] < 0.05
+    assert metrics["non_digit_rate"] < 0.1
+    assert metrics["classifier_accuracy"] > 0.8
+    assert 0 < metrics["frechet_floor"] < metrics["frechet"], "it shears them"
+    assert metrics["coverage"] > 0.5
+    assert len(metrics["classifier_sha256"]) == 64
+    assert image_metrics.image_metrics(model, reals, group) == metrics
     G.digits = G.digits.roll(1, dims=0)
-    assert image_figures.image_figures(subject, reals, group)["traversal_consistency"] < 0.2
-    effect = image_figures.continuous_effect(subject, reals, group)["continuous_effect"]["continuous_0"]
+    assert image_metrics.image_metrics(model, reals, group)["traversal_consistency"] < 0.2
+    effect = image_metrics.continuous_effect(model, reals, group)["continuous_effect"]["continuous_0"]
     assert effect["slant"]["signed"] > 0.95
     assert effect["slant"]["change"] == pytest.approx(2 * math.atan(0.3), abs=0.1)
     assert abs(effect["width"]["change"]) < 0.5
@@ -261,11 +261,11 @@ def test_figures_of_a_generator_that_knows_train_digits_by_heart(
 def test_figures_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> None:
     config = tiny(tmp_path)
     G = torch.nn.Linear(1, 1)
-    subject = Subject(G, G, G, config, None)
+    model = EvaluatedModel(G, G, G, config, None)
     unlabelled = Reals(config.data, ArraySource(torch.zeros(1)), ArraySource(torch.zeros(1)), None, None)
     clothes = Reals(DataConfig(name="fashion-mnist"), unlabelled.train, unlabelled.test, torch.zeros(1), torch.zeros(1))
     for reals in (unlabelled, clothes):
-        assert image_figures.image_figures(subject, reals, group) == {}
-    assert image_figures.continuous_effect(subject, clothes, group) == {}
-    for metric in (image_figures.image_figures, image_figures.continuous_effect):
+        assert image_metrics.image_metrics(model, reals, group) == {}
+    assert image_metrics.continuous_effect(model, clothes, group) == {}
+    for metric in (image_metrics.image_metrics, image_metrics.continuous_effect):
         assert METRICS.load(metric.__name__, "implementation") is metric

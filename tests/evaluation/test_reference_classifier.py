@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from infogan_dist.data import mnist_mini
-from infogan_dist.evaluation import reference_classifier as judging
+from infogan_dist.evaluation import reference_classifier
+from infogan_dist.evaluation.evaluated_model import scaled
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.reference_classifier import (
     DIGITS,
     FEATURES,
-    Judge,
-    judge_file,
-    judge_from,
+    ReferenceClassifier,
+    classifier_file,
+    classifier_from,
     reading,
     sha256,
-    train_judge,
+    train_classifier,
 )
-from infogan_dist.evaluation.subject import scaled
 from infogan_dist.randomness import Stream
 
 STEPS = 60
@@ -34,8 +34,10 @@ TRAIN, TEST = digits("train"), digits("test")
 
 
 @pytest.fixture(scope="module")
-def trained() -> Judge:
-    return train_judge(*TRAIN, steps=2 * STEPS)  # after 60 it is still as sure of stripes as of the least clear digits
+def trained() -> ReferenceClassifier:
+    return train_classifier(
+        *TRAIN, steps=2 * STEPS
+    )  # after 60 it is still as sure of stripes as of the least clear digits
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def few(count: int = 64) -> tuple[Tensor, Tensor]:
     return TRAIN[0][::150][:count], TRAIN[1][::150][:count]
 
 
-def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: Judge) -> None:
+def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: ReferenceClassifier) -> None:
     read = reading(trained(scaled(TEST[0])))
     assert (read.digits == TEST[1]).double().mean().item() > 0.9
     assert read.features.shape == (len(TEST[0]), FEATURES)
@@ -58,11 +60,11 @@ def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: Judge) -> 
 
 def test_it_does_not_read_labels_that_say_nothing() -> None:
     """The bound above can fail."""
-    judge = train_judge(TRAIN[0], TRAIN[1].roll(1000) * 0 + torch.arange(len(TRAIN[1])) % DIGITS, steps=STEPS)
-    assert (reading(judge(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
+    classifier = train_classifier(TRAIN[0], TRAIN[1].roll(1000) * 0 + torch.arange(len(TRAIN[1])) % DIGITS, steps=STEPS)
+    assert (reading(classifier(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
 
 
-def test_it_is_sure_of_nothing_where_there_is_no_digit(trained: Judge) -> None:
+def test_it_is_sure_of_nothing_where_there_is_no_digit(trained: ReferenceClassifier) -> None:
     least = least_confidence(reading(trained(scaled(TEST[0]))).confidences)
     rows = torch.arange(100)
     greys = torch.linspace(-1, 1, 100)[:, None, None, None].expand(-1, 1, 28, 28)
@@ -75,78 +77,78 @@ def test_it_is_sure_of_nothing_where_there_is_no_digit(trained: Judge) -> None:
 def test_shuffled_patches_are_the_digits_own() -> None:
     positions, stream = torch.arange(32), Stream(0, "x")
     numbered = torch.arange(16.0).view(4, 4).repeat_interleave(7, 0).repeat_interleave(7, 1).expand(32, 1, 28, 28) / 16
-    shuffled = judging._non_digits(numbered, stream, positions)[:16]
+    shuffled = reference_classifier._non_digits(numbered, stream, positions)[:16]
     assert torch.equal(shuffled.flatten(1).sort(1).values, numbered[:16].flatten(1).sort(1).values)
     assert torch.equal(shuffled[:, :, ::7, ::7].repeat_interleave(7, 2).repeat_interleave(7, 3), shuffled)
     assert len(shuffled.flatten(1).unique(dim=0)) == 16
-    assert judging._non_digits(numbered, stream, positions).shape == numbered.shape
+    assert reference_classifier._non_digits(numbered, stream, positions).shape == numbered.shape
 
 
-def test_colour_is_read_as_grey(trained: Judge) -> None:
+def test_colour_is_read_as_grey(trained: ReferenceClassifier) -> None:
     grey = scaled(TEST[0][:50])
     torch.testing.assert_close(trained(grey.expand(-1, 3, -1, -1)), trained(grey))
 
 
 def test_digits_of_another_size_are_brought_to_the_judges() -> None:
     images, labels = TRAIN[0][::4], TRAIN[1][::4]
-    judge = train_judge(images.repeat_interleave(2, 2).repeat_interleave(2, 3), labels, steps=STEPS)
+    classifier = train_classifier(images.repeat_interleave(2, 2).repeat_interleave(2, 3), labels, steps=STEPS)
     larger = scaled(TEST[0][::4].repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert (reading(judge(larger)).digits == TEST[1][::4]).double().mean().item() > 0.85
+    assert (reading(classifier(larger)).digits == TEST[1][::4]).double().mean().item() > 0.85
 
 
 def test_the_same_digits_make_the_same_judge_whatever_the_ambient_generator(cache: Path) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = judge_file(*few(), "few", steps=3)
+    first = classifier_file(*few(), "few", steps=3)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     for path in cache.iterdir():
         path.unlink()
-    assert judge_file(*few(), "few", steps=3) == first
+    assert classifier_file(*few(), "few", steps=3) == first
 
 
 def test_it_is_trained_once(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    first = judge_file(*few(), "few", steps=3)
+    first = classifier_file(*few(), "few", steps=3)
     (path,) = cache.iterdir()
     assert path.suffix == ".safetensors"
     assert str(path) in capsys.readouterr().out
-    monkeypatch.setattr(judging, "train_judge", lambda *_: pytest.fail("trained again"))
-    assert judge_file(*few(), "few", steps=3) == first == path.read_bytes()
+    monkeypatch.setattr(reference_classifier, "train_classifier", lambda *_: pytest.fail("trained again"))
+    assert classifier_file(*few(), "few", steps=3) == first == path.read_bytes()
     assert len(sha256(first)) == 64
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty", "foreign"])
 def test_a_damaged_file_is_made_anew(cache: Path, damage: str) -> None:
-    first = judge_file(*few(), "few", steps=3)
+    first = classifier_file(*few(), "few", steps=3)
     (path,) = cache.iterdir()
     flipped = first[:-9] + bytes([first[-9] ^ 1]) + first[-8:]
     foreign = b"PK\x03\x04 not a safetensors file"
     path.write_bytes({"bit": flipped, "cut": first[:-100], "empty": b"", "foreign": foreign}[damage])
-    assert judge_file(*few(), "few", steps=3) == first
+    assert classifier_file(*few(), "few", steps=3) == first
     assert path.read_bytes() == first
 
 
 def test_other_digits_or_labels_have_another_judge(cache: Path) -> None:
     images, labels = few()
-    judge_file(images, labels, "few", steps=1)
-    judge_file(images, labels.roll(1), "few", steps=1)
-    judge_file(images.roll(1, dims=3), labels, "few", steps=1)
+    classifier_file(images, labels, "few", steps=1)
+    classifier_file(images, labels.roll(1), "few", steps=1)
+    classifier_file(images.roll(1, dims=3), labels, "few", steps=1)
     assert len(list(cache.iterdir())) == 3
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    judge = judge_from(judge_file(*few(), "few", steps=1))
-    assert not judge.training
-    assert not any(parameter.requires_grad for parameter in judge.parameters())
+    classifier = classifier_from(classifier_file(*few(), "few", steps=1))
+    assert not classifier.training
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
 
 
 def test_the_threads_of_the_process_are_put_back(cache: Path) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(before + 1)
-        judge_file(*few(), "few", steps=1)
+        classifier_file(*few(), "few", steps=1)
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -155,7 +157,7 @@ def test_the_threads_of_the_process_are_put_back(cache: Path) -> None:
 def test_shifts_move_digits_and_fill_with_black() -> None:
     image = torch.full((2, 1, 4, 4), -1.0)
     image[:, 0, 0, 0] = 1
-    moved = judging._shifted(image, torch.tensor([[0, 1], [4, 3]]))
+    moved = reference_classifier._shifted(image, torch.tensor([[0, 1], [4, 3]]))
     assert moved[0].max() == 1, "the window starts SHIFT - row further up or down"
-    assert torch.equal(judging._shifted(image, torch.full((2, 2), judging.SHIFT)), image)
+    assert torch.equal(reference_classifier._shifted(image, torch.full((2, 2), reference_classifier.SHIFT)), image)
     assert moved[1].max() == -1, "moved out of the picture"

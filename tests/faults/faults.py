@@ -157,19 +157,19 @@ def _sleep(*_: object) -> None:
     time.sleep(SLOW)
 
 
-def _drift(game: Any, *_: object) -> None:
+def _drift(state: Any, *_: object) -> None:
     """What a faulty memory or an unreduced gradient does: a weight of this rank's own."""
     with torch.no_grad():
-        next(game.networks.D.parameters()).view(-1)[0] += 1e-9
+        next(state.networks.D.parameters()).view(-1)[0] += 1e-9
 
 
-def _spoil(game: Any, micro_batches: Any, *_: object) -> None:
+def _spoil(state: Any, micro_batches: Any, *_: object) -> None:
     for batch in micro_batches:
         batch.reals.fill_(float("nan"))
 
 
-def _break_networks(game: Any, *_: object) -> None:
-    next(game.networks.G.parameters()).data.fill_(float("nan"))  # unseen by autograd, as a fault of memory is
+def _break_networks(state: Any, *_: object) -> None:
+    next(state.networks.G.parameters()).data.fill_(float("nan"))  # unseen by autograd, as a fault of memory is
 
 
 STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {

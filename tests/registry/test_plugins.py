@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.command import Request, evaluate
+from infogan_dist.evaluation.command import EvaluateOptions, evaluate
 from infogan_dist.registry.data_sets import DATA_SETS, DataSetRecord
 from infogan_dist.registry.families import FAMILIES
 from infogan_dist.registry.lookup import Registry
@@ -68,7 +68,7 @@ def test_a_plugin_of_each_kind_trains_resumes_and_evaluates(infogan: Command, tm
     assert "frechet" not in metrics  # the reference classifier reads digits
 
     with pytest.raises(UserError, match=r"toy-stripes.*installed plugin"):  # this process does not find it
-        evaluate(Request((tmp_path / "run",)), ONE_PROCESS)
+        evaluate(EvaluateOptions((tmp_path / "run",)), ONE_PROCESS)
     refused(infogan("train", *TOY, *TRAIN[1:], TRAIN[0] % 6), 'data.name = "toy-stripes"', "installed plugin")
     refused(infogan("train", *TOY, "data.image_size=28", **path), "data.image_size = 28", "toy-mlp; use 16")
 

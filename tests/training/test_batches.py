@@ -58,22 +58,22 @@ def test_partners_come_once_clustering_sets_in_and_its_weight_rises() -> None:
 @pytest.mark.usefixtures("few_neighbours")
 def test_a_stream_that_starts_later_gives_the_same_batches() -> None:
     def tensors(batch: MicroBatch) -> list[Tensor]:
-        assert batch.view_D is not None
-        assert batch.view_G is not None
+        assert batch.augment_D is not None
+        assert batch.augment_G is not None
         assert batch.positives is not None
         return [
             batch.reals,
             batch.latent,
-            batch.view_D.draws,
-            batch.view_G.draws,
+            batch.augment_D.draws,
+            batch.augment_G.draws,
             batch.positives.images,
-            batch.view_D.strength,
+            batch.augment_D.strength,
         ]
 
     def check(stream: BatchStream) -> None:
         for step in (1, 4, 5):
             found[step] = stream.at(step)[0]
-        assert not torch.equal(found[5].view_D.draws, found[5].view_G.draws)  # type: ignore[union-attr] - fresh at each use
+        assert not torch.equal(found[5].augment_D.draws, found[5].augment_G.draws)  # type: ignore[union-attr] - fresh at each use
 
     found: dict[int, MicroBatch] = {}
     in_stream(tiny("x", *RECIPE), check)
@@ -87,12 +87,12 @@ def test_some_partners_are_neighbours_and_the_others_the_image_itself() -> None:
     stream, neighbours = ImageStream(100, seed=0), (torch.arange(100) + 1)[:, None] % 100
     positions = torch.arange(5000)
     own = stream.at(positions)
-    partners = stream.partners_at(positions, 0.3, lambda: neighbours)
+    partners = stream.positives_at(positions, 0.3, lambda: neighbours)
     moved = partners != own
     assert torch.equal(partners[moved], (own[moved] + 1) % 100)
     assert moved.float().mean().item() == pytest.approx(0.3, abs=0.03)
-    assert torch.equal(stream.partners_at(positions[7:], 0.3, lambda: neighbours), partners[7:])
-    assert torch.equal(stream.partners_at(positions, 0.0, lambda: pytest.fail("needs none")), own)
+    assert torch.equal(stream.positives_at(positions[7:], 0.3, lambda: neighbours), partners[7:])
+    assert torch.equal(stream.positives_at(positions, 0.0, lambda: pytest.fail("needs none")), own)
 
 
 def test_one_image_alone_is_its_own_partner() -> None:
@@ -147,7 +147,7 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
     for step in (7, 8, 9):  # read in the steps before
         for positions in torch.arange(12 * (step - 1), 12 * step).chunk(2):
             annealed = annealing(config, images_before(config, step))
-            partners = order.partners_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
+            partners = order.positives_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
             wanted += torch.cat([order.at(positions), partners]).unique().tolist()
     assert source.indexes == wanted
     assert len(wanted) == 36 if not share else len(wanted) > 36

@@ -45,10 +45,10 @@ def state_after(
 ) -> dict[str, Tensor]:
     with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
         for step in range(1, config.train.steps + 1):
-            metrics = take_step(game, batches.at(step))
-        state = {f"{stem}.{name}": t for stem, tensors in game.state_dict().items() for name, t in tensors.items()}
+            metrics = take_step(state, batches.at(step))
+        state = {f"{stem}.{name}": t for stem, tensors in state.state_dict().items() for name, t in tensors.items()}
         return {name: tensor.clone() for name, tensor in (state | metrics).items()}
 
 
@@ -57,8 +57,8 @@ def test_a_graphed_run_is_the_plain_run_bit_for_bit(accumulate: int) -> None:
     config = tiny("x", f"train.accumulate={accumulate}", "objective.r1_gamma=1")
     script, graphed = Script(), {}
 
-    def take_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
-        step = graphed.setdefault("step", GraphedStep(game, script))
+    def take_step(state: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
+        step = graphed.setdefault("step", GraphedStep(state, script))
         return step(batch)
 
     ours, plain = state_after(config, take_step), state_after(config, train_step)
@@ -71,8 +71,8 @@ def test_it_reads_its_own_tensors_and_leaves_the_callers_alone() -> None:
     config = tiny("x")
     seen: list[int] = []
 
-    def take_step(game: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
-        step = GraphedStep(game, Script())
+    def take_step(state: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:
+        step = GraphedStep(state, Script())
         for number in range(3):
             before = batch[0].reals.clone()
             step(batch)

@@ -16,10 +16,10 @@ SPEC = LatentSpec((NoiseConfig(dim=2),), (4,), 0)
 
 
 def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
-    game = plain_game(tiny("x"))
-    before = {name: tensors_of(network) for name, network in game.networks.named().items()}
-    numbers = {key: value.item() for key, value in Probe(game, seed=0)([batch_of(tiny("x"))]).items()}
-    assert not any(changed(network, before[name]) for name, network in game.networks.named().items())
+    state = plain_game(tiny("x"))
+    before = {name: tensors_of(network) for name, network in state.networks.named().items()}
+    numbers = {key: value.item() for key, value in Probe(state, seed=0)([batch_of(tiny("x"))]).items()}
+    assert not any(changed(network, before[name]) for name, network in state.networks.named().items())
     assert sum(value for key, value in numbers.items() if key.startswith("usage/categorical_0/")) == pytest.approx(1)
     assert sum(value for key, value in numbers.items() if key.startswith("usage/categorical_1/")) == pytest.approx(1)
     assert numbers["health/diversity"] > 0
@@ -28,9 +28,9 @@ def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
 
 @pytest.mark.parametrize(("sees", "varies"), [("noise", True), ("categorical_0", False), ("other codes", True)])
 def test_a_generator_that_draws_each_class_in_one_way_has_no_diversity(sees: str, varies: bool) -> None:
-    game = plain_game(tiny("x"))
-    probe = Probe(game, seed=0)
-    classes = slice(game.spec.noise_dim, game.spec.noise_dim + game.spec.categorical[0])
+    state = plain_game(tiny("x"))
+    probe = Probe(state, seed=0)
+    classes = slice(state.spec.noise_dim, state.spec.noise_dim + state.spec.categorical[0])
     seen = {"noise": slice(classes.start), "categorical_0": classes, "other codes": slice(classes.stop, None)}[sees]
 
     class Sees(nn.Module):
@@ -39,7 +39,7 @@ def test_a_generator_that_draws_each_class_in_one_way_has_no_diversity(sees: str
             mean = (part * torch.arange(1.0, part.shape[1] + 1)).mean(1)
             return mean[:, None, None, None].expand(-1, 1, 28, 28)
 
-    game.networks.G_ema = Sees()
+    state.networks.G_ema = Sees()
     assert (probe.diversity().item() > 0.1) == varies
     if not varies:
         assert probe.diversity().item() == pytest.approx(0, abs=1e-6)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from infogan_dist.config.model import AugmentationConfig
 from infogan_dist.config.schema import Config
-from infogan_dist.data.augmentation import View, draws_at
+from infogan_dist.data.augmentation import Augmentation, draws_at
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.evaluation.subject import in_training
+from infogan_dist.evaluation.evaluated_model import in_training
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
@@ -67,25 +67,25 @@ def test_each_step_trains_what_it_owns_and_nothing_else(learner: str, kind: str)
     config = tiny(
         "x", f"objective.information_trains={learner}", f"networks={{width: 4, norm_G: {kind}, norm_D: {kind}}}"
     )
-    game, batch = plain_game(config), batch_of(config)
+    state, batch = plain_game(config), batch_of(config)
     owners = {"D": {"FE", "D"}, "G": {"G"}}
     owners["D" if learner == "trunk" else "G"].add("Q")
     for side, step in (("D", discriminator_step), ("G", generator_step)):
-        before = {name: tensors_of(network) for name, network in game.networks.named().items()}
-        step(game, [batch])
-        for name, network in game.networks.named().items():
+        before = {name: tensors_of(network) for name, network in state.networks.named().items()}
+        step(state, [batch])
+        for name, network in state.networks.named().items():
             moved = changed(network, before[name])
             assert moved == (set(before[name]) if name in owners[side] else set()), (side, name)
 
 
 def test_scoring_the_fakes_again_moves_nothing() -> None:
     config = tiny("x")
-    game, batch = plain_game(config), batch_of(config)
-    discriminator_step(game, [batch])
-    generator_step(game, [batch])
-    before = {name: tensors_of(network) for name, network in game.networks.named().items()}
-    assert 0 < fake_score(game, [batch])["score/fake_after_G"] < 1
-    assert not any(changed(network, before[name]) for name, network in game.networks.named().items())
+    state, batch = plain_game(config), batch_of(config)
+    discriminator_step(state, [batch])
+    generator_step(state, [batch])
+    before = {name: tensors_of(network) for name, network in state.networks.named().items()}
+    assert 0 < fake_score(state, [batch])["score/fake_after_G"] < 1
+    assert not any(changed(network, before[name]) for name, network in state.networks.named().items())
 
 
 def test_a_gradient_of_the_information_reaches_fe_only_where_the_trunk_learns() -> None:
@@ -94,9 +94,9 @@ def test_a_gradient_of_the_information_reaches_fe_only_where_the_trunk_learns() 
     for learner in ("heads", "trunk"):
         for weight in (0.0, 1.0):
             config = tiny("x", f"objective={{information_trains: {learner}, lambda_categorical: {weight}}}")
-            game = plain_game(config)
-            discriminator_step(game, [batch_of(config)])
-            gradients[learner, weight] = game.networks.FE.from_image.weight.grad
+            state = plain_game(config)
+            discriminator_step(state, [batch_of(config)])
+            gradients[learner, weight] = state.networks.FE.from_image.weight.grad
     assert torch.equal(gradients["heads", 0.0], gradients["heads", 1.0])
     assert not torch.equal(gradients["trunk", 0.0], gradients["trunk", 1.0])
 
@@ -105,10 +105,10 @@ def test_g_learns_from_both_of_its_terms() -> None:
     gradients = []
     for weight in (0.0, 1.0):
         config = tiny("x", f"objective.lambda_categorical={weight}", "latents.continuous=0")
-        game = plain_game(config)
-        metrics = generator_step(game, [batch_of(config)])
+        state = plain_game(config)
+        metrics = generator_step(state, [batch_of(config)])
         assert metrics["loss/G"] > 0.6  # the adversarial term: ln 2 at the start
-        gradients.append(game.networks.G.to_image.weight.grad)
+        gradients.append(state.networks.G.to_image.weight.grad)
     assert not torch.equal(*gradients)
 
 
@@ -154,8 +154,8 @@ def test_a_penalty_too_small_to_count_changes_nothing() -> None:
     """Reals and fakes in one pass, or in two because slopes are penalised: the same numbers to rounding."""
     metrics = []
     for gamma in (0.0, 1e-30):
-        game = plain_game(tiny("x", f"objective.r1_gamma={gamma}"))
-        metrics.append([train_step(game, [batch_of(tiny("x"))]) for _ in range(3)][-1])
+        state = plain_game(tiny("x", f"objective.r1_gamma={gamma}"))
+        metrics.append([train_step(state, [batch_of(tiny("x"))]) for _ in range(3)][-1])
     one_pass, two_passes = metrics
     two_passes.pop("loss/penalty")
     assert {k: v.item() for k, v in one_pass.items()} == pytest.approx(
@@ -180,10 +180,10 @@ def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.M
         config = tiny("x", f"train.compile={mode}", f"objective.r1_gamma={gamma}")
         cluster = Cluster(ONE_PROCESS, 1, config.processes)
         cluster.configure(config)
-        game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-        metrics = [train_step(game, batches.at(step)) for step in (1, 2, 3)]
+        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        metrics = [train_step(state, batches.at(step)) for step in (1, 2, 3)]
         results.append({key: value.item() for key, value in metrics[-1].items()})
-        names = {name for name, network in game.networks.named().items() if any(network is each for each in compiled)}
+        names = {name for name, network in state.networks.named().items() if any(network is each for each in compiled)}
         assert names == (set() if mode == "false" else {"G", "Q"} if gamma else {"G", "FE", "D", "Q"})
         cluster.close()
     assert results[0] == pytest.approx(results[1], rel=1e-9)
@@ -214,15 +214,15 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
         )
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
             cluster.configure(config)
-            game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
-            probe = Probe(game, config.seed)
+            state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+            probe = Probe(state, config.seed)
             for step in range(1, 7):
                 batch = batches.at(step)
-                train_step(game, batch)
+                train_step(state, batch)
                 compiled.append(counters["frames"]["total"])
                 probe(batch)
-                game.networks.G_ema(batch[0].latent[:5])
-                with in_training(game.networks, config, fresh=5) as subject:
+                state.networks.G_ema(batch[0].latent[:5])
+                with in_training(state.networks, config, fresh=5) as subject:
                     subject.fakes(cluster)
                 assert counters["frames"]["total"] == compiled[-1]
     assert counters["frames"]["total"] == counters["frames"]["ok"]
@@ -234,9 +234,9 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
 
 def test_clipping_bounds_the_joint_gradient() -> None:
     config = tiny("x", "optimizer.D.clip_norm=1e-3")
-    game = plain_game(config)
-    discriminator_step(game, [batch_of(config)])
-    parameters = [*game.networks.FE.parameters(), *game.networks.D.parameters()]
+    state = plain_game(config)
+    discriminator_step(state, [batch_of(config)])
+    parameters = [*state.networks.FE.parameters(), *state.networks.D.parameters()]
     assert torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm() <= 1e-3
 
 
@@ -254,10 +254,10 @@ def losses() -> list[dict[str, float]]:
     config = tiny("x", "train.steps=20")
     cluster = Cluster(ONE_PROCESS, 1, config.processes)
     cluster.configure(config)
-    game, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
     trace = []
     for step in range(1, 21):
-        metrics = discriminator_step(game, batches.at(step)) | generator_step(game, batches.at(step))
+        metrics = discriminator_step(state, batches.at(step)) | generator_step(state, batches.at(step))
         trace.append({key: metrics[key].item() for key in ("loss/D", "loss/G", "loss/info")})
     cluster.close()
     return trace
@@ -273,11 +273,12 @@ if __name__ == "__main__":
     TRACE.write_text(json.dumps(losses(), indent=0) + "\n")
 
 
-def with_views(batch: MicroBatch, **changes: object) -> MicroBatch:
+def with_augmentation(batch: MicroBatch, **changes: object) -> MicroBatch:
     views = [
-        View(AugmentationConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0)) for name in "DG"
+        Augmentation(AugmentationConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0))
+        for name in "DG"
     ]
-    return replace(batch, view_D=views[0], view_G=views[1], **changes)  # type: ignore[arg-type]
+    return replace(batch, augment_D=views[0], augment_G=views[1], **changes)  # type: ignore[arg-type]
 
 
 def test_q_sees_the_views_and_d_the_images() -> None:
@@ -285,7 +286,7 @@ def test_q_sees_the_views_and_d_the_images() -> None:
     plain, viewed = plain_game(config), plain_game(config)
     batch = batch_of(config)
     first = train_step(plain, [batch])
-    second = train_step(viewed, [with_views(batch)])
+    second = train_step(viewed, [with_augmentation(batch)])
     assert torch.equal(first["loss/D"], second["loss/D"])
     assert not torch.equal(first["loss/info"], second["loss/info"])
 
@@ -294,11 +295,11 @@ def test_clustering_trains_fe_and_q_by_its_weight() -> None:
     config = tiny("x", "objective={information_trains: trunk, lambda_clustering: 1}")
     gradients = []
     for weight in (0.0, 1.0, 2.0):
-        game, batch = plain_game(config), batch_of(config)
+        state, batch = plain_game(config), batch_of(config)
         positives = Positives(batch.reals.flip(3), torch.tensor(weight))
-        metrics = discriminator_step(game, [with_views(batch, positives=positives)])
+        metrics = discriminator_step(state, [with_augmentation(batch, positives=positives)])
         gradients.append(
-            torch.cat([p.grad.flatten() for n in (game.networks.FE, game.networks.Q) for p in n.parameters()])
+            torch.cat([p.grad.flatten() for n in (state.networks.FE, state.networks.Q) for p in n.parameters()])
         )
         assert 0 < -metrics["loss/clustering"].item() < math.log(10) + math.log(2)
     assert (gradients[1] - gradients[0]).norm() > 1e-6
@@ -308,32 +309,32 @@ def test_clustering_trains_fe_and_q_by_its_weight() -> None:
 def test_without_information_g_learns_what_it_would_without_codes() -> None:
     gradients = []
     for objective in ("information_trains_G: false", "lambda_categorical: 0, lambda_continuous: 0"):
-        game = plain_game(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
-        generator_step(game, [batch_of(tiny("x"))])
-        gradients.append(torch.cat([p.grad.flatten() for p in game.networks.G.parameters()]))
+        state = plain_game(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
+        generator_step(state, [batch_of(tiny("x"))])
+        gradients.append(torch.cat([p.grad.flatten() for p in state.networks.G.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-15)
-    game = plain_game(tiny("x", "objective={information_trains: trunk, information_trains_G: false}"))
-    before = tensors_of(game.networks.Q)
-    discriminator_step(game, [batch_of(tiny("x"))])
-    assert changed(game.networks.Q, before)  # Q learns to read all the same
+    state = plain_game(tiny("x", "objective={information_trains: trunk, information_trains_G: false}"))
+    before = tensors_of(state.networks.Q)
+    discriminator_step(state, [batch_of(tiny("x"))])
+    assert changed(state.networks.Q, before)  # Q learns to read all the same
 
 
 def test_rates_follow_the_schedule_and_q_keeps_its_own() -> None:
     config = tiny("x", "objective.information_trains=trunk", "optimizer={D: {lr: 2e-4}, G: {lr: 1e-3}, Q: {lr: 5e-4}}")
-    game = plain_game(config)
+    state = plain_game(config)
     for share in (0.5, 0.5, 1.0):
-        set_rates((game.optimizer_D, game.optimizer_G), share)
-        rates = [group["lr"] for group in (*game.optimizer_D.param_groups, *game.optimizer_G.param_groups)]
+        set_rates((state.optimizer_D, state.optimizer_G), share)
+        rates = [group["lr"] for group in (*state.optimizer_D.param_groups, *state.optimizer_G.param_groups)]
         assert rates == pytest.approx([2e-4 * share, 2e-4 * share, 5e-4 * share, 1e-3 * share])
 
 
 def test_a_relativistic_step_compares_with_the_reals_in_both_updates() -> None:
-    game = plain_game(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
-    before = tensors_of(game.networks.FE)
-    metrics = train_step(game, [batch_of(tiny("x"))])
+    state = plain_game(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
+    before = tensors_of(state.networks.FE)
+    metrics = train_step(state, [batch_of(tiny("x"))])
     assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start no pair tells
     assert metrics["loss/G"].isfinite()
-    assert changed(game.networks.FE, before)
+    assert changed(state.networks.FE, before)
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
@@ -343,24 +344,24 @@ def test_a_step_that_is_not_finite_leaves_every_bit_of_its_side_and_the_next_one
     side: str, norm_D: str, learner: str
 ) -> None:
     config = tiny("x", f"objective.information_trains={learner}", f"networks.norm_D={norm_D}")
-    game, batch = plain_game(config), batch_of(config)
-    train_step(game, [batch])
-    before = game.state_dict()
+    state, batch = plain_game(config), batch_of(config)
+    train_step(state, [batch])
+    before = state.state_dict()
     broken = (
         replace(batch, reals=batch.reals * math.nan) if side == "D" else replace(batch, latent=batch.latent * math.nan)
     )
     kept = {stem: {name: tensor.clone() for name, tensor in tensors.items()} for stem, tensors in before.items()}
-    norms = train_step(game, [broken])
+    norms = train_step(state, [broken])
     assert not norms[f"gradient/{side}"].isfinite()
-    of_D, of_G = game.owned_by_D, game.owned_by_G
+    of_D, of_G = state.owned_by_D, state.owned_by_G
     skipped = (
         [*of_D, "optimizer_D"] if side == "D" else [*of_G, "optimizer_G", *of_D, "optimizer_D"]
     )  # broken fakes break D too
     for stem in skipped:
-        for name, tensor in game.state_dict()[stem].items():
+        for name, tensor in state.state_dict()[stem].items():
             assert torch.equal(tensor, kept[stem][name]), (stem, name)
     assert norms["gradient/G"].isfinite() == (side == "D")
-    good = train_step(game, [batch])
+    good = train_step(state, [batch])
     assert good["gradient/D"].isfinite()
     assert good["gradient/G"].isfinite()
-    assert all(tensor.isfinite().all() for tensors in game.state_dict().values() for tensor in tensors.values())
+    assert all(tensor.isfinite().all() for tensors in state.state_dict().values() for tensor in tensors.values())

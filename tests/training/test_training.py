@@ -80,14 +80,14 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
     for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
 
         def broken(
-            game: TrainState,
+            state: TrainState,
             batch: list[MicroBatch],
             left: list[int] = [stop_after],  # noqa: B006
         ) -> dict[str, torch.Tensor]:
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
-            return real_step(game, batch)
+            return real_step(state, batch)
 
         monkeypatch.setattr(trainer, "train_step", broken)
         with pytest.raises(KeyboardInterrupt):
@@ -106,11 +106,11 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkey
     real_step = trainer.train_step
     calls = []
 
-    def signalled(game: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    def signalled(state: TrainState, batch: list[MicroBatch]) -> dict[str, torch.Tensor]:
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real_step(game, batch)
+        return real_step(state, batch)
 
     monkeypatch.setattr(trainer, "train_step", signalled)
     with pytest.raises(StoppedBySignal, match="after step 3"):

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.code_error import match
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 
 BINS = 15  # Guo et al. 2017, section 5
 
@@ -29,20 +29,20 @@ def mean_entropy(logits: Tensor) -> float:
     return float(-(logits.log_softmax(1) * logits.softmax(1)).sum(1).mean())
 
 
-def calibration(subject: Subject, reals: Reals, group: Group) -> Figures:
+def calibration(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`calibration_error` (ECE of the matched code on test images, a fraction); `entropy_on_reals` and `entropy_on_fakes`, nats
     by categorical code. An unmatched class counts as wrong."""
-    names = subject.spec.categorical_names
+    names = model.spec.categorical_names
     if not names:
         return {}
-    on_reals, on_fakes = subject.posteriors(reals.test, group).logits, subject.fakes(group)[0].logits
-    figures: Figures = {
+    on_reals, on_fakes = model.posteriors(reals.test, group).logits, model.fakes(group)[0].logits
+    metrics: Metrics = {
         "entropy_on_reals": dict(zip(names, map(mean_entropy, on_reals), strict=True)),
         "entropy_on_fakes": dict(zip(names, map(mean_entropy, on_fakes), strict=True)),
     }
-    matched = match(subject, reals, group)
+    matched = match(model, reals, group)
     if matched is not None and reals.test_labels is not None:
         confidence = on_reals[names.index(matched.name)].softmax(1).amax(1)
         correct = matched.matching[matched.test_predicted] == reals.test_labels
-        figures["calibration_error"] = expected_calibration_error(confidence, correct)
-    return figures
+        metrics["calibration_error"] = expected_calibration_error(confidence, correct)
+    return metrics

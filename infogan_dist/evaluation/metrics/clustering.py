@@ -9,10 +9,10 @@ from torch import Tensor
 
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.contingency import contingency
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.code_error import match
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 
 
 def purity(predicted: Tensor, labels: Tensor) -> float:
@@ -20,20 +20,20 @@ def purity(predicted: Tensor, labels: Tensor) -> float:
     return int(contingency(predicted, labels).amax(1).sum()) / len(labels)
 
 
-def agreement(predicted: Tensor, labels: Tensor) -> Figures:
+def agreement(predicted: Tensor, labels: Tensor) -> Metrics:
     """`purity`; and `nmi` (arithmetic mean, 0..1) and `ari` (Hubert and Arabie 1985, 0 by chance) where scikit-learn is."""
-    figures: Figures = {"purity": purity(predicted, labels)}
+    metrics: Metrics = {"purity": purity(predicted, labels)}
     try:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
     except ImportError:  # the extra `evaluate` is not installed
-        return figures
+        return metrics
     nmi, ari = (
         float(score(labels.numpy(), predicted.numpy())) for score in (normalized_mutual_info_score, adjusted_rand_score)
     )
-    return figures | {"nmi": nmi, "ari": ari}
+    return metrics | {"nmi": nmi, "ari": ari}
 
 
-def clustering(subject: Subject, reals: Reals, group: Group) -> Figures:
+def clustering(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`purity`, `nmi` and `ari` of the matched code on test images."""
-    matched = match(subject, reals, group)
+    matched = match(model, reals, group)
     return agreement(matched.test_predicted, reals.test_labels) if matched and reals.test_labels is not None else {}

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.contingency import contingency
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
 
 UNMATCHED = -1
@@ -58,20 +58,20 @@ def matched_code(spec: LatentSpec, labels: int) -> str | None:
     return min(widths, key=lambda name: abs(widths[name] - labels), default=None)
 
 
-def match(subject: Subject, reals: Reals, group: Group) -> MatchedCode | None:
-    """The matching of a subject's code to the labels; None where there are no labels or no categorical code."""
-    name = matched_code(subject.spec, reals.classes)
+def match(model: EvaluatedModel, reals: Reals, group: Group) -> MatchedCode | None:
+    """The matching of a model's code to the labels; None where there are no labels or no categorical code."""
+    name = matched_code(model.spec, reals.classes)
     if name is None or reals.train_labels is None:
         return None
-    position = subject.spec.categorical_names.index(name)
-    train, test = (subject.posteriors(source, group).logits[position].argmax(1) for source in (reals.train, reals.test))
-    widths = (subject.spec.categorical[position], reals.classes)
+    position = model.spec.categorical_names.index(name)
+    train, test = (model.posteriors(source, group).logits[position].argmax(1) for source in (reals.train, reals.test))
+    widths = (model.spec.categorical[position], reals.classes)
     return MatchedCode(name, fit_matching(train, reals.train_labels, widths), train, test)
 
 
-def code_error(subject: Subject, reals: Reals, group: Group) -> Figures:
+def code_error(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`code_error` and `code_error_fitted_on_test` (fractions), `matching` (code, label by class) and what it was fitted on."""
-    matched = match(subject, reals, group)
+    matched = match(model, reals, group)
     if matched is None or reals.test_labels is None:
         return {}
     predicted, labels = matched.test_predicted, reals.test_labels

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.disentanglement import (
     Variables,
     disentanglement_completeness_informativeness,
@@ -15,7 +16,6 @@ from infogan_dist.evaluation.metrics.disentanglement import (
     separated_attribute_predictability,
 )
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import CodePosterior
 from infogan_dist.randomness import Stream
@@ -28,18 +28,18 @@ def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
     return Variables(torch.cat([*classes, posterior.mean.double()], dim=1), kinds)
 
 
-def factor_scores(subject: Subject, reals: Reals, group: Group) -> Figures:
+def factor_scores(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`factor_scores`: `mig`, `factor_vae`, `sap`, `disentanglement`, `completeness`, `informativeness` of Q on test images;
     `information_by_factor`: what each code tells of each factor, nats."""
     factors = reals.test_factors
-    if factors is None or not subject.spec.code_names:
+    if factors is None or not model.spec.code_names:
         return {}
-    codes = read_codes(subject.posteriors(reals.test, group), subject.spec)
-    return group.on_main(lambda: scored(codes, factors.variables, subject.spec.code_names, factors.names))
+    codes = read_codes(model.posteriors(reals.test, group), model.spec)
+    return group.on_main(lambda: scored(codes, factors.variables, model.spec.code_names, factors.names))
 
 
-def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], factor_names: tuple[str, ...]) -> Figures:
-    """The figures of N images. The draws that the scores need are the same for every run."""
+def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], factor_names: tuple[str, ...]) -> Metrics:
+    """The metrics of N images. The draws that the scores need are the same for every run."""
     stream = Stream(0, "factor scores")
     told = {
         code: dict(zip(factor_names, row, strict=True))

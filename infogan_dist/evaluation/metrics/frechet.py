@@ -1,4 +1,4 @@
-"""How far two sets of images lie apart in the judge's features, each distance beside its real-against-real floor.
+"""How far two sets of images lie apart in the classifier's features, each distance beside its real-against-real floor.
 
 Neither is the FID or KID of other papers: those are taken in Inception's features. Plain float64 torch, as torchmetrics 1.9
 adds its sums up in float32 and draws KID's subsets from torch's ambient generator; the tests hold the two side by side.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import CodePosterior, information_bound, negative_log_likelihoods
 
@@ -16,11 +16,11 @@ def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str
     return {name: bound.item() for name, bound in information_bound(likelihoods, spec).items()}
 
 
-def information(subject: Subject, reals: Reals, group: Group) -> Figures:
+def information(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`mutual_information` by code and `mutual_information_ceiling` by categorical code, nats."""
-    if not subject.spec.code_names:
+    if not model.spec.code_names:
         return {}
-    posterior, codes = subject.fakes(group)
-    figures: Figures = {"mutual_information": bounds(posterior, codes, subject.spec)}
-    ceilings = subject.spec.ceilings()
-    return figures | ({"mutual_information_ceiling": ceilings} if ceilings else {})
+    posterior, codes = model.fakes(group)
+    metrics: Metrics = {"mutual_information": bounds(posterior, codes, model.spec)}
+    ceilings = model.spec.ceilings()
+    return metrics | ({"mutual_information_ceiling": ceilings} if ceilings else {})

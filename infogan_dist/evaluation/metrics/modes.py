@@ -1,4 +1,4 @@
-"""Which of the digits are drawn at all, and how unevenly, by what the judge reads."""
+"""Which of the digits are drawn at all, and how unevenly, by what the classifier reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 LEAST_OF_REAL_SHARE = 0.1
 """A class counts as drawn from a tenth of its share of the reals on. Metz et al. 2017 (section 3.3.1) count a class from its
-first sample, which suits 1,000 classes; of ten, the judge's own mistakes would fill every one."""
+first sample, which suits 1,000 classes; of ten, the classifier's own mistakes would fill every one."""
 
 
 def class_shares(read: Tensor, classes: int) -> Tensor:

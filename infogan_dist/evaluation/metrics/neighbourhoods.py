@@ -1,4 +1,4 @@
-"""Fidelity and diversity apart: whose samples lie within whose k-nearest-neighbour balls, in the judge's features."""
+"""Fidelity and diversity apart: whose samples lie within whose k-nearest-neighbour balls, in the classifier's features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples that are no digit: the judge is less sure of them than of nearly all real digits."""
+"""Samples that are no digit: the classifier is less sure of them than of nearly all real digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PASSING_REALS = 0.99
 
 
 def least_confidence(real_confidences: Tensor) -> float:
-    """The judge's confidence that `PASSING_REALS` of real digits reach, of confidences [N]."""
+    """The classifier's confidence that `PASSING_REALS` of real digits reach, of confidences [N]."""
     failing = len(real_confidences) - round(PASSING_REALS * len(real_confidences))
     return real_confidences.sort().values[failing].item()
 

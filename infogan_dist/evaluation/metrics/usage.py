@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.subject import Subject
 
 
 def shares(logits: Tensor) -> list[float]:
@@ -21,15 +21,15 @@ def entropy_of_mean(logits: Tensor) -> float:
     return float(-mean.xlogy(mean).sum())
 
 
-def usage(subject: Subject, reals: Reals, group: Group) -> Figures:
+def usage(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`usage` (a share by class) and `usage_entropy` (nats) by categorical code on test images.
 
     On balanced data an entropy well under ln K is the alarm for a class that lags, without any label.
     """
-    names = subject.spec.categorical_names
+    names = model.spec.categorical_names
     if not names:
         return {}
-    by_code = dict(zip(names, subject.posteriors(reals.test, group).logits, strict=True))
+    by_code = dict(zip(names, model.posteriors(reals.test, group).logits, strict=True))
     return {
         "usage": {name: shares(logits) for name, logits in by_code.items()},
         "usage_entropy": {name: entropy_of_mean(logits) for name, logits in by_code.items()},

@@ -28,7 +28,7 @@ FRESH = 10_000  # images that G draws for a figure: as many as the test parts of
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a subject comes from: the checkpoint's path, how far it was trained, and on which images, where it records them."""
+    """Where a model comes from: the checkpoint's path, how far it was trained, and on which images, where it records them."""
 
     path: Path
     step: int
@@ -41,7 +41,7 @@ class Origin:
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else None
 
 
-class Subject:
+class EvaluatedModel:
     """G, FE and Q in evaluation mode on `group`'s device. Every rank makes one and calls its methods in the same order.
 
     Predictions are float64 on the CPU, the same bits on every rank and for any number of ranks with as many threads each.
@@ -108,8 +108,8 @@ class Subject:
         return CodePosterior.from_output(output.cpu().double(), self.spec)
 
 
-def from_checkpoint(path: Path, group: Group) -> Subject:
-    """The subject in a run folder (its newest checkpoint that verifies) or one checkpoint folder. Every rank calls it.
+def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:
+    """The model in a run folder (its newest checkpoint that verifies) or one checkpoint folder. Every rank calls it.
 
     Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
     """
@@ -122,18 +122,18 @@ def from_checkpoint(path: Path, group: Group) -> Subject:
     config = checkpoint.config
     loaded = {name: _loaded(name, config, state[name], checkpoint.path, group) for name in state}
     origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen, checkpoint.images)
-    return Subject(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
+    return EvaluatedModel(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
 
 
 @contextmanager
-def in_training(networks: Networks, config: Config, fresh: int = FRESH) -> Iterator[Subject]:
-    """The networks of a run in training as a subject; afterwards each module is in the mode it was in, no buffer moved."""
+def in_training(networks: Networks, config: Config, fresh: int = FRESH) -> Iterator[EvaluatedModel]:
+    """The networks of a run in training as a model; afterwards each module is in the mode it was in, no buffer moved."""
     examined = (networks.G_ema, networks.FE, networks.Q)
     modes = [(module, module.training) for network in examined for module in network.modules()]
     try:
         for network in examined:
             network.eval()
-        yield Subject(*examined, config, None, fresh)
+        yield EvaluatedModel(*examined, config, None, fresh)
     finally:
         for module, mode in modes:
             module.training = mode

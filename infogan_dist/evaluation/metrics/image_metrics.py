@@ -1,6 +1,6 @@
-"""The figures of G's images: what the judge makes of fresh samples, and what each continuous code does to the pen.
+"""The metrics of G's images: what the classifier makes of fresh samples, and what each continuous code does to the pen.
 
-On digits only: elsewhere there is no judge and no pen, and the figures are absent.
+On digits only: elsewhere there is no classifier and no pen, and the metrics are absent.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
-from infogan_dist.evaluation import reference_classifier as judging
-from infogan_dist.evaluation.figures import Figures
+from infogan_dist.evaluation import reference_classifier
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel, scaled
+from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.code_error import match
 from infogan_dist.evaluation.metrics.continuous import attributes, effects
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
@@ -22,8 +23,7 @@ from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, Judge, Reading, reading
-from infogan_dist.evaluation.subject import Subject, scaled
+from infogan_dist.evaluation.reference_classifier import DIGITS, Reading, ReferenceClassifier, reading
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.grids import batches_of, to_uint8
@@ -34,29 +34,29 @@ LEVELS = 9  # of a sweep, from -1 to 1
 
 @dataclass(frozen=True)
 class Readings:
-    """What the judge makes of G's fresh images, of all test digits and of as many train digits as a distance is taken of."""
+    """What the classifier makes of G's fresh images, of all test digits and of as many train digits as a distance is taken of."""
 
     fakes: Reading
     test: Reading
     train: Reading
 
 
-def image_figures(subject: Subject, reals: Reals, group: Group) -> Figures:
-    """Consistency, non-digits, modes, distances with their floors, neighbourhoods, and which judge found them."""
+def image_metrics(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
+    """Consistency, non-digits, modes, distances with their floors, neighbourhoods, and which classifier found them."""
     of_digits = DATA_SETS[reals.data.name].handwritten_digits
     if not of_digits or reals.train_labels is None or reals.test_labels is None:
         return {}
-    file = group.on_main(lambda: _judge_file(reals))
-    judge = judging.judge_from(file).to(group.device)
-    read = _readings(judge, subject, reals, group)
+    file = group.on_main(lambda: _classifier_file(reals))
+    classifier = reference_classifier.classifier_from(file).to(group.device)
+    read = _readings(classifier, model, reals, group)
     right = (read.test.digits == reals.test_labels).double().mean().item()
-    figures = _consistency(read, subject, reals, group)
+    metrics = _consistency(read, model, reals, group)
     # pairs of images are compared on rank zero: done on every rank at once, they would only get in each other's way
-    figures |= group.on_main(lambda: scores(read))
-    return figures | {"judge_accuracy": right, "judge_sha256": judging.sha256(file)}
+    metrics |= group.on_main(lambda: scores(read))
+    return metrics | {"classifier_accuracy": right, "classifier_sha256": reference_classifier.sha256(file)}
 
 
-def scores(read: Readings) -> Figures:
+def scores(read: Readings) -> Metrics:
     """What follows from the readings alone. Both distances are to test digits; their floors, of train digits to them.
 
     The sets compared are of one size, and the floor is what a perfect memory of train digits would get.
@@ -76,18 +76,18 @@ def scores(read: Readings) -> Figures:
     }
 
 
-def continuous_effect(subject: Subject, reals: Reals, group: Group) -> Figures:
+def continuous_effect(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`continuous_effect`: by code and attribute of the pen, its `Effect` with z and the other codes held."""
-    spec = subject.spec
+    spec = model.spec
     if not DATA_SETS[reals.data.name].handwritten_digits or not spec.continuous:
         return {}
     found = {}
     for name in spec.continuous_names:
-        levels = spec.levels(name, LEVELS)
+        levels = spec.sweep_values(name, LEVELS)
 
         def measure(ours: Tensor, name: str = name, levels: Tensor = levels) -> Tensor:
-            swept = subject.latents(ours // LEVELS, **{name: levels[ours % LEVELS]})
-            return attributes(subject.draw(spec.vector(swept)))
+            swept = model.latents(ours // LEVELS, **{name: levels[ours % LEVELS]})
+            return attributes(model.draw(spec.vector(swept)))
 
         count = SWEEPS * LEVELS
         measured = group.map_batches(batches_of(count), measure)[:count]
@@ -95,42 +95,44 @@ def continuous_effect(subject: Subject, reals: Reals, group: Group) -> Figures:
     return {"continuous_effect": found}
 
 
-def _judge_file(reals: Reals) -> bytes:
+def _classifier_file(reals: Reals) -> bytes:
     assert reals.train_labels is not None
-    return judging.judge_file(reals.train.read(torch.arange(len(reals.train))), reals.train_labels, reals.data.name)
+    return reference_classifier.classifier_file(
+        reals.train.read(torch.arange(len(reals.train))), reals.train_labels, reals.data.name
+    )
 
 
-def _readings(judge: Judge, subject: Subject, reals: Reals, group: Group) -> Readings:
+def _readings(classifier: ReferenceClassifier, model: EvaluatedModel, reals: Reals, group: Group) -> Readings:
     """Each set is shared out over the ranks; every rank gets all of it, on the CPU."""
 
     def read(source: ImageSource, indexes: Tensor) -> Reading:
         def table(ours: Tensor) -> Tensor:
-            return _read(judge, scaled(source.read(indexes[ours])).to(group.device))
+            return _read(classifier, scaled(source.read(indexes[ours])).to(group.device))
 
         return reading(group.map_batches(batches_of(len(indexes)), table)[: len(indexes)].cpu())
 
     def fakes(ours: Tensor) -> Tensor:
-        drawn = subject.draw(subject.spec.vector(subject.latents(ours)))
-        return _read(judge, scaled(to_uint8(drawn)))  # in the 256 greys that reals come in
+        drawn = model.draw(model.spec.vector(model.latents(ours)))
+        return _read(classifier, scaled(to_uint8(drawn)))  # in the 256 greys that reals come in
 
-    size = min(subject.fresh, len(reals.test), len(reals.train))
+    size = min(model.fresh, len(reals.test), len(reals.train))
     chosen = _stream().derived("train").permutation(0, len(reals.train))[:size]
-    drawn = group.map_batches(batches_of(subject.fresh), fakes)[: subject.fresh].cpu()
+    drawn = group.map_batches(batches_of(model.fresh), fakes)[: model.fresh].cpu()
     return Readings(reading(drawn), read(reals.test, torch.arange(len(reals.test))), read(reals.train, chosen))
 
 
-def _consistency(read: Readings, subject: Subject, reals: Reals, group: Group) -> Figures:
-    matched = match(subject, reals, group)
+def _consistency(read: Readings, model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
+    matched = match(model, reals, group)
     if matched is None:
         return {}
-    position = subject.spec.categorical_names.index(matched.name)
-    drawn_classes = subject.latents(torch.arange(subject.fresh)).codes.categorical[:, position]
+    position = model.spec.categorical_names.index(matched.name)
+    drawn_classes = model.latents(torch.arange(model.fresh)).codes.categorical[:, position]
     return {"traversal_consistency": traversal_consistency(read.fakes.digits, drawn_classes, matched.matching)}
 
 
 @torch.no_grad()
-def _read(judge: Judge, images: Tensor) -> Tensor:
-    table: Tensor = judge(images)
+def _read(classifier: ReferenceClassifier, images: Tensor) -> Tensor:
+    table: Tensor = classifier(images)
     return table
 
 
@@ -141,5 +143,5 @@ def _shuffled(read: Reading) -> Reading:
 
 
 def _stream() -> Stream:
-    """Which reals stand for all is no matter of a run: every subject meets the same ones."""
+    """Which reals stand for all is no matter of a run: every model meets the same ones."""
     return Stream(0, "image figures")
