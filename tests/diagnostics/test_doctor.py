@@ -47,7 +47,7 @@ class Told:
             self.error = error
         self.lines = capsys.readouterr().out.splitlines()
 
-    def sweep_values(self) -> dict[str, str]:
+    def levels(self) -> dict[str, str]:
         """The worst finding of each topic."""
         found: dict[str, str] = {}
         for line in self.lines:
