@@ -36,6 +36,8 @@ class DataConfig(Section):
     """Pixels a side; images are resized (and centre-cropped to a square) to it."""
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
+    background: str = "white"
+    """Colour behind transparent pixels of image files: a name such as `black`, or `#rrggbb`."""
     held_out: NonNegativeInt = 0
     """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen. With 0 a `folder`,
     which has no test part, is evaluated on its train images, and `evaluate` says so."""
@@ -46,10 +48,25 @@ class DataConfig(Section):
         record = DATA_SETS[self.name]
         if record.needs_root and self.root is None:
             raise ValueError(f"data.root is required when data.name = {self.name}; set it to the folder of images")
+        if self.root is not None and not record.uses_root:
+            raise ValueError(
+                f"data.root = {self.root} is not used by data.name = {self.name}; set data.name = folder to train on the images "
+                "in it, data.name = mnist for MNIST in torchvision's layout, or leave data.root out"
+            )
+        _check_colour(self.background)
         if self.channels not in record.channels:
             kind, remedy = ("grey", 1) if self.channels == 3 else ("in colour", 3)
             raise ValueError(f"data.channels = {self.channels}, but data.name = {self.name} is {kind}; use {remedy}")
         return self
+
+
+def _check_colour(name: str) -> None:
+    from PIL import ImageColor  # without torch
+
+    try:
+        ImageColor.getrgb(name)
+    except ValueError as error:
+        raise ValueError(f"data.background = {name} is no colour; use a name such as black, or #rrggbb") from error
 
 
 class NoiseConfig(Section):

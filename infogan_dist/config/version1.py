@@ -47,6 +47,9 @@ def translate(values: dict[str, Any], where: str) -> dict[str, Any]:
     keys = [key for key in RENAMED if not key.startswith("bad_steps.")] + [*IN_IMAGES]
     used = [key for key in keys if _get(values, key) is not None]
     values["schema_version"] = 2
+    data = _section(values, "data")
+    if data.get("name", "mnist-mini") in ("mnist-mini", "sprites"):
+        data.pop("root", None)  # was ignored
     _rename_views(values)
     _rename(_section(values, "bad_steps"), "bad_steps")
     if "bad_steps" in values:

@@ -13,14 +13,8 @@ from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
-from infogan_dist.data.sources import (
-    DEFAULT_ROOT,
-    ArraySource,
-    ImageSource,
-    load_torchvision,
-    open_images,
-    torchvision_class,
-)
+from infogan_dist.data.sources import ArraySource, ImageSource, open_images
+from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, load_torchvision, torchvision_class
 from infogan_dist.diagnostics.memory import measured_step
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, resolve_precision

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, sprites
-from infogan_dist.data.sources import ImageSource, file_split, open_images, open_torchvision, part_of
+from infogan_dist.data.sources import ImageSource, file_split, open_images, part_of
+from infogan_dist.data.torchvision_sets import open_torchvision
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.metrics.disentanglement import Variables
 from infogan_dist.registry.data_sets import DATA_SETS

@@ -25,6 +25,8 @@ class DataSetRecord:
     """Pixels a side before resizing; None where it has no size of its own."""
     needs_root: bool = False
     """Whether it has no default for data.root."""
+    uses_root: bool = True
+    """Whether it reads anything from data.root."""
     has_test_part: bool = True
     """Whether "test" gives other images than "train"."""
     classes: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ DATA_SETS = Registry(
         DataSetRecord(
             name="mnist-mini",
             open="infogan_dist.data.sources:open_mnist_mini",
+            uses_root=False,
             size=28,
             classes=DIGITS,
             read_labels="infogan_dist.evaluation.labels:mnist_mini_labels",
@@ -73,7 +76,7 @@ DATA_SETS = Registry(
         ),
         DataSetRecord(
             name="mnist",
-            open="infogan_dist.data.sources:open_from_torchvision",
+            open="infogan_dist.data.torchvision_sets:open_mnist_layout",
             size=28,
             classes=DIGITS,
             read_labels="infogan_dist.evaluation.labels:torchvision_labels",
@@ -85,7 +88,7 @@ DATA_SETS = Registry(
         ),
         DataSetRecord(
             name="fashion-mnist",
-            open="infogan_dist.data.sources:open_from_torchvision",
+            open="infogan_dist.data.torchvision_sets:open_mnist_layout",
             size=28,
             classes=(
                 *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -99,7 +102,7 @@ DATA_SETS = Registry(
         ),
         DataSetRecord(
             name="kmnist",
-            open="infogan_dist.data.sources:open_from_torchvision",
+            open="infogan_dist.data.torchvision_sets:open_mnist_layout",
             size=28,
             classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
             read_labels="infogan_dist.evaluation.labels:torchvision_labels",
@@ -111,6 +114,7 @@ DATA_SETS = Registry(
         DataSetRecord(
             name="sprites",
             open="infogan_dist.data.sprites:open_sprites",
+            uses_root=False,
             factors=("shape", "scale", "rotation", "x", "y"),
             read_factors="infogan_dist.evaluation.labels:sprite_factors",
             licence="MIT, as this package",
@@ -118,7 +122,7 @@ DATA_SETS = Registry(
         ),
         DataSetRecord(
             name="folder",
-            open="infogan_dist.data.sources:open_folder",
+            open="infogan_dist.data.folder:open_folder",
             channels=(1, 3),
             needs_root=True,
             has_test_part=False,

@@ -27,7 +27,7 @@ def test_a_postscript_file_with_the_name_of_an_image_runs_nothing(
     ran = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: ran.append(arguments))
     (tmp_path / "a.png").write_bytes(POSTSCRIPT)
-    with pytest.raises(UserError, match=r"cannot read the image .*a\.png: cannot identify it as one of PNG,") as caught:
+    with pytest.raises(UserError, match=r"cannot read the image .*a\.png: it is none of PNG,") as caught:
         open_images(DataConfig(name="folder", root=str(tmp_path))).read(torch.tensor([0]))
     assert ran == []
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import torch
 
 import infogan_dist
 from infogan_dist.checkpoints.store import verify
-from infogan_dist.data import mnist_mini, sources
+from infogan_dist.data import mnist_mini, torchvision_sets
 from infogan_dist.evaluation import labels
 from infogan_dist.training.loop import train
 from infogan_dist.training.step import MicroBatch
@@ -212,7 +212,7 @@ def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
 
     for reader in ("mnist_mini_labels", "torchvision_labels"):
         monkeypatch.setattr(labels, reader, read)
-    monkeypatch.setattr(sources.datasets, "MNIST", GuardedDataset)
+    monkeypatch.setattr(torchvision_sets.datasets, "MNIST", GuardedDataset)
     assert weights(tmp_path / "torchvision", "data={name: mnist, root: nowhere}", *recipe) == expected
     monkeypatch.setattr(mnist_mini, "load", guarded)
     assert weights(tmp_path / "without", *recipe) == expected

@@ -1,0 +1,67 @@
+"""Decodes image files of any mode to 8-bit grey or RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+
+from infogan_dist.errors import UserError
+from infogan_dist.files import open_regular
+
+# Pillow tries every format it knows by a file's content, and for PostScript runs Ghostscript: only these are tried.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+MAX_PIXELS = 64 * 2**20  # of one file: a small file may announce terabytes
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode by number of channels."""
+
+
+class UnreadableImage(UserError):
+    """A file that cannot be decoded. It may be in one process's share of a batch only, so that process reports it."""
+
+    concerns_one_rank = True
+
+
+def decode(path: Path, channels: int, background: str = "white") -> Image.Image:
+    """The image at `path` in mode L or RGB, upright. Transparency is composited onto `background`, a colour name or #rrggbb.
+
+    Raises UnreadableImage, which names the file and the reason.
+    """
+    try:
+        with open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise ValueError(f"{file.width} x {file.height} pixels are more than {MAX_PIXELS}")
+            return to_8_bit(ImageOps.exif_transpose(file), MODES[channels], background)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"it is none of {', '.join(FORMATS)}"
+        raise UnreadableImage(f"cannot read the image {path}: {reason}; mend or remove it") from error
+
+
+def to_8_bit(image: Image.Image, mode: str, background: str = "white") -> Image.Image:
+    """`image` in `mode`, L or RGB. 16-bit values are scaled from [0, 65535] to [0, 255], floats from [0, 1].
+
+    Raises ValueError for values outside these ranges, and for a mode that Pillow does not convert.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_scaled(image)).convert(mode)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        canvas = Image.new("RGBA", opaque.size, (*ImageColor.getrgb(background)[:3], 255))
+        return Image.alpha_composite(canvas, opaque).convert("RGB").convert(mode)
+    if image.mode == "P":  # else the palette's own greys would count
+        return image.convert("RGB").convert(mode)
+    return image.convert(mode)
+
+
+def _scaled(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Grey values of more than 8 bits, uint8 [H, W]."""
+    values = np.asarray(image, dtype=np.float64)
+    full = 1.0 if image.mode == "F" else 65535.0
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= full):
+        raise ValueError(f"its values reach from {low:g} to {high:g}, not within 0 to {full:g}")
+    return np.rint(values * (255 / full)).astype(np.uint8)
