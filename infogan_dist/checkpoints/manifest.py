@@ -65,6 +65,7 @@ class _Facts(BaseModel):
     nonfinite: dict[str, NonNegativeInt] = {}
     bad_steps: dict[str, NonNegativeInt] = {}  # the same in version 0.2
     resumed_from: list[_OriginFacts] = []
+    initialised_from: _OriginFacts | None = None
     data: Fingerprint | None = None
 
 

@@ -29,19 +29,30 @@ from infogan_dist.registry.data_sets import DATA_SETS
 
 @dataclass(frozen=True)
 class Resume:
-    """What a train command does: the config to train, the checkpoint to start from, and whether the run is finished."""
+    """What a train command does: the config to train, where to start, and whether the run is finished.
+
+    It starts at `checkpoint`, or from the networks of `initial` in a new run, or from new networks where both are None.
+    """
 
     config: Config
     checkpoint: Checkpoint | None
     finished: bool
     notices: tuple[str, ...] = ()
     resumed_from: tuple[Origin, ...] = ()
+    initial: Checkpoint | None = None
 
 
-def decide_resume(config: Config, resume: str, device: torch.device, images: Fingerprint | None = None) -> Resume:
+def decide_resume(
+    config: Config,
+    resume: str,
+    device: torch.device,
+    images: Fingerprint | None = None,
+    init_from: Path | None = None,
+) -> Resume:
     """Compare a train command with what its output folder holds. Changes nothing.
 
-    `images` are those that the command would train on; None where they are not known, and not compared.
+    `images` are those that the command would train on; None where they are not known, and not compared. `init_from` is the
+    checkpoint whose networks a new run starts from.
 
     Raises UserError where the command contradicts the run there or the folder cannot be written, NoUsableCheckpoint where
     none of its checkpoints verifies.
@@ -57,20 +68,26 @@ def decide_resume(config: Config, resume: str, device: torch.device, images: Fin
         config = _kept(config, recorded)
         for key, old, new in changed_numbers(recorded, config):
             raise UserError(
-                f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; "
-                "set it back or choose another output"
+                f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; set it back, choose another output, "
+                f"or start a new run from its networks: --init-from {folder} output=OTHER"
             )
     notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
     resumed_from = found.resumed_from if found is not None else []
+    initial = _initial(init_from, config, newest=found) if init_from is not None else None
     if resume not in ("auto", "never"):
         found, config, resumed_from = _resumed(Path(resume), config, newest=found)
     config = _with(config, resolve_precision(config.train.precision, device), config.run_images)
     if found is not None and reached > found.step:
-        notices.append(f"lost: what came after step {found.step}, up to step {reached} at least; it is trained again")
-    finished = found is not None and found.step >= config.train.steps and (folder / "DONE").exists()
+        notices.append(f"training again from step {found.step + 1}: the steps up to {reached} were not saved")
+    done = (folder / "DONE").exists()
+    finished = found is not None and found.step >= config.train.steps and done
+    if found is not None and found.step > config.train.steps and not done:
+        raise UserError(
+            f"{found.path} is at step {found.step}, after train.steps = {config.train.steps}; set train.steps to {found.step} or more"
+        )
     if found is not None and images is not None and not finished:
         check_images(found, config, images)
-    return Resume(config, found, finished, tuple(notices), tuple(resumed_from))
+    return Resume(config, found, finished, tuple(notices), tuple(resumed_from), initial)
 
 
 def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) -> None:
@@ -108,7 +125,7 @@ def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Che
     Raises UserError where the output folder holds another run.
     """
     try:
-        chosen = checkpoints.find(path)
+        chosen = checkpoints.find_with_networks(path, "--resume")
     except InfoganError as error:
         if newest is None or not newest.resumed_from:
             raise
@@ -129,6 +146,25 @@ def _resumed(path: Path, config: Config, newest: Checkpoint | None) -> tuple[Che
         f"{config.output} holds a {what} (step {newest.step}) that does not continue {chosen.path}; "
         "choose another output, or leave out --resume to continue that one"
     )
+
+
+def _initial(path: Path, config: Config, newest: Checkpoint | None) -> Checkpoint | None:
+    """The checkpoint whose networks a new run starts from; None where the output folder already continues such a run.
+
+    Raises UserError where the output folder holds a run that did not start there.
+    """
+    if newest is None:
+        return checkpoints.find_with_networks(path, "--init-from")
+    origins: list[Origin] = []
+    with suppress(InfoganError):  # the source may be gone
+        origins = list(_origins(path, checkpoints.find(path)))
+    started_at = newest.manifest.get("initialised_from")
+    if started_at is None or (origins and started_at not in origins):
+        raise UserError(
+            f"{config.output} holds a run that did not start from {path}; choose another output, or leave out --init-from to "
+            "continue that run"
+        )
+    return None
 
 
 def _origins(path: Path, chosen: Checkpoint) -> Iterator[Origin]:

@@ -27,7 +27,7 @@ from infogan_dist.errors import CannotWrite, StoppedBySignal, UserError
 from infogan_dist.files import atomic_write, read_regular
 
 MARKERS = ("DONE", "PREEMPTED", "FAILED")
-MEASURED = ("train", "evaluate")  # the kinds of rows whose values are numbers
+MEASURED = ("train", "evaluate", "timing")  # the kinds of rows whose values are numbers
 METRICS_LIMIT = 2**30  # bytes of metrics.jsonl: about 700,000 rows
 DEBUG = "DEBUG"  # the marker of a folder that `train --debug` made and may clear
 RUN_ID = "run_id"
@@ -55,7 +55,8 @@ class RunFolder:
             for marker in (*MARKERS, *(() if debug else (DEBUG,))):  # a run that continues a debug run is a real run
                 (self.path / marker).unlink(missing_ok=True)
             _replace(self.path / "config.yaml", dump_config(config))
-            self._cut_metrics(checkpoint.step if checkpoint else 0)
+            for file in (self._metrics, self._timing):
+                _cut(file, checkpoint.step if checkpoint else 0)
             checkpoints.clear(self.checkpoints)
         except OSError as error:
             raise UserError(f"output = {self.path} cannot be written to: {error}; mend it or choose another") from error
@@ -101,12 +102,19 @@ class RunFolder:
 
     def append(self, kind: str, step: int, images_seen: int, facts: Mapping[str, object]) -> None:
         """Append one row of any facts to metrics.jsonl."""
-        row = {"kind": kind, "step": step, "images_seen": images_seen, **facts}
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(self._metrics, {"kind": kind, "step": step, "images_seen": images_seen, **facts})
+
+    def record_timing(self, step: int, images_seen: int, timing: Mapping[str, float]) -> None:
+        """Append one row to timing.jsonl."""
+        _append(self._timing, {"kind": "timing", "step": step, "images_seen": images_seen, **timing})
+
+    def seconds_spent(self) -> float:
+        """The seconds that the run took up to where it resumes."""
+        rows = read_metrics(self._timing)
+        return float(rows[-1].get("seconds") or 0) if rows else 0.0
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every whole row of metrics.jsonl."""
+        """Every complete row of metrics.jsonl."""
         return read_metrics(self._metrics)
 
     def newest_rows(self, kind: str, count: int) -> deque[dict[str, Any]]:
@@ -160,6 +168,10 @@ class RunFolder:
     def _metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    @property
+    def _timing(self) -> Path:
+        return self.path / "timing.jsonl"
+
     def _check_unmoved(self, step: int) -> None:
         """Raises UserError where another process has trained here between this one's look at the folder and its lock."""
         for path in checkpoints.folders(self.checkpoints):
@@ -176,11 +188,6 @@ class RunFolder:
                 shutil.rmtree(path)
             elif path.name not in (DEBUG, LOCK):
                 path.unlink()
-
-    def _cut_metrics(self, step: int) -> None:
-        if self._metrics.exists():
-            kept = [row for row in self.rows() if row["step"] <= step]
-            _replace(self._metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def check_debug_folder(path: Path) -> None:
@@ -235,6 +242,18 @@ def _parsed(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def _append(file: Path, row: Mapping[str, object]) -> None:
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(row) + "\n")
+
+
+def _cut(file: Path, step: int) -> None:
+    """Drop the rows after `step`, and a torn last line."""
+    if file.exists():
+        kept = [row for row in read_metrics(file) if row["step"] <= step]
+        _replace(file, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _replace(path: Path, text: str) -> None:

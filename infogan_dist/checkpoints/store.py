@@ -179,6 +179,15 @@ def find(path: Path) -> Checkpoint:
     )
 
 
+def find_with_networks(path: Path, option: str) -> Checkpoint:
+    """As `find`, for an option that needs all networks. Raises UserError for an exported file, which lacks some."""
+    if path.suffix == ".safetensors":
+        raise UserError(
+            f"{option} {path}: an exported file holds G, and not FE, D and Q to train; give a run folder or a checkpoint folder"
+        )
+    return find(path)
+
+
 def holder(path: Path) -> Path | None:
     """The run folder or checkpoint folder that `path` is or lies in; None where there is none."""
     absolute = path.resolve()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
+import infogan_dist
 from infogan_dist.cli import COMMANDS
 from infogan_dist.cli.arguments import Parser
 from infogan_dist.distributed.launcher import prints_messages
@@ -27,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parse(arguments)
             options.run(options)
     except InfoganError as error:
+        _report_to_torchrun(error)
         if prints_messages(os.environ) or error.concerns_one_rank:
             print(f"infogan-dist: {error}", file=sys.stderr, flush=True)
         else:
@@ -47,9 +53,25 @@ def _show_warnings() -> None:
         logger.addHandler(handler)
 
 
+def _report_to_torchrun(error: InfoganError) -> None:
+    """Leave the message where torchrun's summary of a failure looks for it."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": str(error), "timestamp": str(int(time.time()))}))
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of one command; `run` is its call. Raises UserError."""
-    options, rest = _parser().parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        words = ["--help"]
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+    options, rest = _parser().parse_known_args(words)
+    dashed = next((word for word in rest if re.fullmatch(r"--?[A-Za-z_]+(\.[A-Za-z_]+)+=.*", word)), None)
+    if dashed is not None and hasattr(options, "overrides"):
+        raise UserError(f"{dashed}: config keys have no dashes; write {dashed.lstrip('-')}")
     if rest and (not hasattr(options, "overrides") or rest[0].startswith("-")):
         raise UserError(f"unrecognized argument {rest[0]} (see infogan-dist --help)")
     if rest:
@@ -59,6 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="infogan-dist", description="Train InfoGAN and use what its codes learned.")
+    parser.add_argument("--version", action="version", version=f"infogan_dist {infogan_dist.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:
         command = import_module(f"infogan_dist.cli.{name}")
@@ -66,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=command.HELP,
             description=command.HELP,
-            epilog=f"example: {command.EXAMPLE}",
+            epilog="\n".join([*([command.NOTES] if hasattr(command, "NOTES") else []), f"example: {command.EXAMPLE}"]),
             formatter_class=argparse.RawTextHelpFormatter,
         )
         added.set_defaults(run=command.run)

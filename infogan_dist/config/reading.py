@@ -5,7 +5,6 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infogan_dist.config import version1, yaml_core
+from infogan_dist.config import keys, version1, yaml_core
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
 from infogan_dist.files import path_problem, read_regular
@@ -134,7 +133,7 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
     if first["type"] == "value_error":  # a check of ours: it names its keys itself
         where = places.get(".".join(map(str, first["loc"]))) if isinstance(first["input"], str) else None
         return f"{first['ctx']['error']}" + (f" ({where})" if where else "")
-    known = list(_known_keys(Config.model_json_schema()))
+    known = {key.name for key in keys.config_keys()} | keys.sections().keys()
     if not first["loc"]:
         return "the config should be a mapping of keys"
     key = ".".join(str(part) for part in first["loc"])
@@ -143,35 +142,17 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
         key = outer  # pydantic adds the name of a union's member
     place = f" ({places[key]})" if key in places else ""
     if first["type"] == "extra_forbidden":
-        now = next((new for old, new in version1.RENAMED.items() if key == old), None)
-        hint = f"; it is {now} since schema version 2" if now else _nearest(key, known)
-        return f"unknown config key {key}{hint}{place}"
+        return f"unknown config key {key}{keys.hint(key)}{place}"
     if first["type"] == "missing":
         return f"{key} is required and not set{place}"
     if first["type"] == "model_type":
         return f"{key} = {json.dumps(first['input'], default=str)}: it should be a mapping of keys{place}"
     said = first["msg"].replace("Input should be", "it should be")
+    if first["type"] in ("tuple_type", "list_type") and not isinstance(first["input"], dict):
+        said += f"; write {key}=[{first['input']}]"
     if key in FRACTIONS:
         said += ", a fraction of the run"
     return f"{key} = {json.dumps(first['input'], default=str)}: {said}{place}"
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    """The known key most like `key`, by its whole path or else by its last word."""
-    by_word = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    near = near or [by_word[word] for word in difflib.get_close_matches(key.rpartition(".")[2], by_word, n=1)]
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _known_keys(schema: dict[str, Any]) -> Iterator[str]:
-    def below(node: dict[str, Any], prefix: str) -> Iterator[str]:
-        for name, child in node.get("properties", {}).items():
-            yield f"{prefix}{name}"
-            if "$ref" in child:
-                yield from below(schema["$defs"][child["$ref"].rpartition("/")[2]], f"{prefix}{name}.")
-
-    yield from below(schema, "")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.randomness import DataOrder, Stream
 
+_CHUNK = 1024  # images read at a time
 RESIDENT_SHARE = 1 / 16  # of the device's free memory: eight processes of one host may each hold a copy
 
 
@@ -22,11 +25,11 @@ class ImageCache:
     comes next.
     """
 
-    def __init__(self, source: ImageSource, device: torch.device, dtype: torch.dtype):
+    def __init__(self, source: ImageSource, device: torch.device, dtype: torch.dtype, show_progress: bool = False):
         self._source, self._device, self._dtype = source, device, dtype
         one = source.read(torch.zeros(1, dtype=torch.int64))
         resident = len(source) * one.numel() <= RESIDENT_SHARE * free_bytes(device)
-        self._resident = source.read(torch.arange(len(source))).to(device) if resident else None
+        self._resident = _read_all(source, show_progress).to(device) if resident else None
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
         self._ahead: dict[tuple[int, ...], Future[Tensor]] = {}
 
@@ -70,6 +73,20 @@ class ImageCache:
             return images.pin_memory() if pin else images
 
         return self._reader.submit(read)
+
+
+def _read_all(source: ImageSource, show_progress: bool) -> Tensor:
+    """Every image of a source, uint8 [N, C, H, W]; with a bar where that takes longer than a moment."""
+    indexes = torch.arange(len(source))
+    images = torch.empty(len(source), *source.read(indexes[:1]).shape[1:], dtype=torch.uint8)
+    pace = 0.5 if sys.stderr.isatty() else 10
+    with tqdm(
+        total=len(source), desc="reading images", unit="image", delay=2, mininterval=pace, disable=not show_progress
+    ) as bar:
+        for chunk in indexes.split(_CHUNK):
+            images[chunk] = source.read(chunk)
+            bar.update(len(chunk))
+    return images
 
 
 class ImageStream:

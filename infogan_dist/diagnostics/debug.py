@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.resume import check_writable
+from infogan_dist.checkpoints.resume import Resume, check_writable
 from infogan_dist.checkpoints.run_folder import check_debug_folder
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import fingerprint
@@ -57,7 +57,9 @@ def debug(config: Config, launch: Launch) -> None:
         repeats = "the first step" if has_deterministic_kernels(config, cluster.device) else "the first D step"
         checked.append(f"{repeats} computed twice gives the same bits")
         trainer = Trainer(config, cluster, source)
-        with Run(config, cluster, trainer, None, images=fingerprint(source), debug=True) as run:
+        with Run(
+            config, cluster, trainer, Resume(config, None, finished=False), fingerprint(source), debug=True
+        ) as run:
             for step in run.remaining_steps():
                 metrics = trainer.step(step, observe=CheckedEngine)
                 run.records.add(step, metrics | Probe(trainer.state, seed=0)(trainer.batch))

@@ -40,7 +40,7 @@ class BatchStream:
         self._config, self._cluster, self._source = config, cluster, source
         self._reals, self._images = (
             ImageStream(len(source), config.seed),
-            ImageCache(source, cluster.device, cluster.dtype),
+            ImageCache(source, cluster.device, cluster.dtype, show_progress=cluster.is_main),
         )
         self._spec, self._latents = LatentSpec.from_config(config.latents), Stream(config.seed, "latents")
         self._augmentations = Stream(config.seed, "views")

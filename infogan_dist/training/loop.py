@@ -25,10 +25,13 @@ from infogan_dist.training.trainer import Trainer
 A_HOSTS_OWN = ("output", "data.root", "train.threads")  # config keys that may differ between the hosts of a run
 
 
-def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = False) -> None:
+def train(
+    config: Config, launch: Launch, resume: str = "auto", init_from: Path | None = None, profile: bool = False
+) -> None:
     """Train one run to config.train.steps, continuing from its newest checkpoint that verifies. Every rank calls it.
 
-    With `profile` some steps are profiled.
+    `resume` is `auto`, `never` or a checkpoint to continue; `init_from` a checkpoint whose networks a new run starts from. With
+    `profile`, some steps are profiled.
 
     Raises UserError, NoUsableCheckpoint, Diverged, or StoppedBySignal after saving.
     """
@@ -38,10 +41,12 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
         images = cluster.on_all(lambda: fingerprint(source))
         cluster.check_same(facts_of(config, images))
         cluster.on_main(lambda: _wait_while_stopping(config, cluster, stop))
-        start = cluster.on_main(lambda: decide_resume(config, resume, cluster.device, images))
+        start = cluster.on_main(lambda: decide_resume(config, resume, cluster.device, images, init_from))
         cluster.announce(*start.notices)
         if start.finished:
-            cluster.announce(f"{config.output} is done; raise train.steps = {config.train.steps} to go on")
+            assert start.checkpoint is not None
+            step = start.checkpoint.step
+            cluster.announce(f"{config.output} is done at step {step}; set train.steps above {step} to continue it")
             return
         config, checkpoint = start.config, start.checkpoint
         if checkpoint is not None:
@@ -55,7 +60,7 @@ def train(config: Config, launch: Launch, resume: str = "auto", profile: bool = 
             raise StoppedBySignal("stopped by a signal before training; the same command goes on")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with (
-            Run(config, cluster, trainer, start.checkpoint, images, start.resumed_from) as run,
+            Run(config, cluster, trainer, start, images) as run,
             profiling as step_is_done,
         ):
             trainer.warm_up_ddp(run.first_step)

@@ -1,11 +1,8 @@
-"""What a run records: rows of metrics.jsonl, trackers, the progress bar and collapse warnings."""
+"""What a run records: rows of metrics.jsonl and timing.jsonl, trackers, progress and collapse warnings."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
-from tqdm import tqdm
 
 from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.config.schema import Config
@@ -17,16 +14,18 @@ from infogan_dist.evaluation.measure import evaluate_networks
 from infogan_dist.training.collapse import collapse_warnings, new_warnings
 from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.probe import derived
-from infogan_dist.training.progress import shown
+from infogan_dist.training.progress import Progress
+from infogan_dist.training.timing import RunClock, learning_rates
 from infogan_dist.training.train_state import TrainState
 
 
 class Records:
-    """Records the metrics of a run. `first_step` is the first that it trains; `bar` shows some metrics. Every rank makes one."""
+    """Records the metrics of a run; `first_step` is the first that it trains. Every rank makes one."""
 
     def __init__(self, config: Config, cluster: Cluster, folder: MainFolder, state: TrainState, first_step: int):
         self._config, self._cluster, self._folder, self._state = config, cluster, folder, state
-        self.bar: tqdm[Any] = tqdm(disable=True)
+        self.progress = Progress(first_step - 1, config.train.steps, visible=cluster.is_main)
+        self._clock = RunClock(folder.do(RunFolder.seconds_spent), (first_step - 1) * config.train.global_batch)
         self.trackers: Trackers | None = None
         """Rank zero's."""
         self._recent = folder.do(lambda opened: opened.newest_rows("train", config.collapse.rows))
@@ -50,10 +49,16 @@ class Records:
         warnings = collapse_warnings(rows, spec, objective, collapse)
         numbers["collapse/warnings"] = len(warnings)
         self._recent.append({"images_seen": images_seen, **numbers})
-        self._folder.do(lambda folder: folder.record("train", step, images_seen, numbers))
+        timing = self._clock.row(images_seen) | learning_rates(self._state)
+
+        def write(folder: RunFolder) -> None:
+            folder.record("train", step, images_seen, numbers)
+            folder.record_timing(step, images_seen, timing)
+
+        self._folder.do(write)
         if self.trackers is not None:
-            self.trackers.log(numbers, step)
-        self.bar.set_postfix(shown(numbers), refresh=False)
+            self.trackers.log(numbers | timing, step)
+        self.progress.show(step, numbers, timing["images_per_second"])
         for warning in new_warnings(rows, spec, objective, collapse):
             self._cluster.announce(f"warning: {warning.message}")
         if warnings and collapse.stop:
@@ -69,7 +74,7 @@ class Records:
         self._folder.written[what] = f"{'' if error is None else f'{error:.2%} of '}the {scored}, after step {step}"
 
     def close(self, error: BaseException | None) -> None:
-        """Close the bar and end the trackers."""
-        self.bar.close()
+        """Close the progress bar and end the trackers."""
+        self.progress.close()
         if self.trackers is not None:
             self.trackers.finish(getattr(error, "exit_code", 1) if error is not None else 0)

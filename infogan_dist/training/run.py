@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from tqdm import tqdm
-
+from infogan_dist.checkpoints.resume import Resume
 from infogan_dist.checkpoints.run_folder import RunFolder
-from infogan_dist.checkpoints.store import Checkpoint, Origin
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import Cluster
@@ -20,12 +17,12 @@ from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.pictures import Pictures
 from infogan_dist.training.records import Records
 from infogan_dist.training.rollback import Rollback
-from infogan_dist.training.saving import Saving, restore
+from infogan_dist.training.saving import Saving, initialise, restore
 from infogan_dist.training.trainer import Trainer
 
 
 class Run:
-    """Opens the run folder and loads `checkpoint`, if there is one, into the trainer. Every rank makes one.
+    """Opens the run folder, and loads the checkpoint that `start` names, if any, into the trainer. Every rank makes one.
 
     As a context it marks how the run ended. Raises UserError where the folder is in use or cannot be written.
     """
@@ -35,26 +32,31 @@ class Run:
         config: Config,
         cluster: Cluster,
         trainer: Trainer,
-        checkpoint: Checkpoint | None,
+        start: Resume,
         images: Fingerprint | None = None,
-        resumed_from: Sequence[Origin] = (),
         debug: bool = False,
     ):
+        checkpoint = start.checkpoint
         self._config, self._cluster = config, cluster
         self._start = checkpoint.step if checkpoint else 0
         self.first_step = self._start + 1
         state = trainer.state
         skipped: dict[str, int] = {}
+        origins: dict[str, Any] = {"resumed_from": list(start.resumed_from)}
         if checkpoint is not None:
             restore(checkpoint, state, cluster)
             skipped = checkpoint.skipped_updates
+            origins |= {key: checkpoint.manifest[key] for key in ("initialised_from",) if key in checkpoint.manifest}
+        elif start.initial is not None:
+            initialise(state, start.initial, cluster)
+            origins["initialised_from"] = start.initial.origin
         self._folder = MainFolder(config, cluster, checkpoint, debug)
         try:
             restore_into = partial(restore, state=state, cluster=cluster)
             self.rollback = Rollback(config, cluster, self._folder, skipped, restore_into, trainer.batches.images_of)
             self.records = Records(config, cluster, self._folder, state, self.first_step)
             self.pictures = Pictures(config, cluster, self._folder, state, self.records)
-            self.saving = Saving(config, cluster, self._folder, state, self.rollback, images, resumed_from)
+            self.saving = Saving(config, cluster, self._folder, state, self.rollback, images, origins)
         except BaseException as error:
             self._folder.close(type(error), error, error.__traceback__)
             raise
@@ -66,14 +68,6 @@ class Run:
         start = f"continuing after step {self._start}" if self._start else "from the start"
         cluster.announce(
             f"training {self._config.output} {start}: {processes} a step, {cluster.device.type}, {train.precision}"
-        )
-        self.records.bar = tqdm(
-            total=train.steps,
-            initial=self._start,
-            unit="step",
-            disable=not cluster.is_main,
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 10,
         )
         return self
 
@@ -94,10 +88,10 @@ class Run:
         self._folder.here(RunFolder.mark_stopping)
 
     def remaining_steps(self) -> Iterator[int]:
-        """The steps still to train, counted from 1, with a progress bar on rank zero."""
+        """The steps still to train, counted from 1."""
         for step in range(self.first_step, self._config.train.steps + 1):
             yield step
-            self.records.bar.update()
+            self.records.progress.advance()
 
     def due(self, every: int, step: int) -> bool:
         """Whether something done every so many steps (0: never) is due; after the last step everything is."""

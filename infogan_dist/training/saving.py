@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from infogan_dist.checkpoints.run_folder import RunFolder
-from infogan_dist.checkpoints.store import Checkpoint, Origin
+from infogan_dist.checkpoints.state import restore_networks
+from infogan_dist.checkpoints.store import Checkpoint
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.distributed.cluster import Cluster
-from infogan_dist.errors import Diverged, NoUsableCheckpoint
+from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
 from infogan_dist.networks.batch_norm import local_buffers
 from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.rollback import Rollback
@@ -28,11 +29,11 @@ class Saving:
         state: TrainState,
         rollback: Rollback,
         images: Fingerprint | None,
-        resumed_from: Sequence[Origin],
+        origins: Mapping[str, Any],
     ):
         self._config, self._cluster, self._folder = config, cluster, folder
         self._state, self._rollback = state, rollback
-        self._constant = {"config": config.model_dump(mode="json"), "resumed_from": list(resumed_from)}
+        self._constant = {"config": config.model_dump(mode="json"), **origins}
         self._constant |= {"data": images.model_dump()} if images else {}
 
     def check_agreement(self) -> None:
@@ -71,6 +72,23 @@ class Saving:
             self._folder.written["checkpoint"] = str(folder.save_checkpoint(state, facts, wait))
 
         self._folder.do(write)
+
+
+def initialise(state: TrainState, checkpoint: Checkpoint, cluster: Cluster) -> None:
+    """Start from the networks G, FE, D and Q of `checkpoint`, with new optimizers. Every rank calls it.
+
+    Raises UserError where they are of other shapes.
+    """
+    networks = state.networks.named()
+    G_ema = networks.pop("G_ema")
+    tensors = cluster.on_main(lambda: checkpoint.load(*networks))
+    try:
+        restore_networks(networks, tensors)
+    except NoUsableCheckpoint as error:
+        raise UserError(
+            f"--init-from {checkpoint.path} does not fit this config: {error}; set latents.*, networks.* and data.* as it has them"
+        ) from None
+    G_ema.load_state_dict(state.networks.G.state_dict())
 
 
 def restore(checkpoint: Checkpoint, state: TrainState, cluster: Cluster) -> None:

@@ -163,7 +163,7 @@ def test_steps_lost_by_a_fork_are_listed(tmp_path: Path) -> None:
     with RunFolder(fork, decide_resume(fork, origin, CPU).checkpoint) as folder:
         folder.record("train", 5, 60, {})
     (lost,) = decide_resume(fork, origin, CPU).notices
-    assert "after step 2, up to step 5" in lost
+    assert "from step 3: the steps up to 5" in lost
 
 
 def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_dropped(tmp_path: Path) -> None:
@@ -213,10 +213,10 @@ def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
     assert decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices == ()
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
     _, lost = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
-    assert "after step 2, up to step 4" in lost
+    assert "from step 3: the steps up to 4" in lost
     shutil.rmtree(folder.checkpoints / "step-00000004")  # killed before its save: the metrics still know
     (lost,) = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
-    assert "after step 2, up to step 4" in lost
+    assert "from step 3: the steps up to 4" in lost
 
 
 def test_metrics_that_are_no_rows_are_dropped_and_a_folder_in_their_place_is_named(tmp_path: Path) -> None:

@@ -183,7 +183,15 @@ def test_a_dumped_config_loads_back_unchanged(lr: float, seed: int, output: str)
 
 def test_only_numbers_count_as_changed() -> None:
     old = load_config("debug", ["data.name=mnist"])
-    free = ["output=elsewhere", "train.steps=7", "log.every=3", "sample.every=0", "checkpoint.keep=9", "data.root=here", "data.name=mnist"]
+    free = [
+        "output=elsewhere",
+        "train.steps=7",
+        "log.every=3",
+        "sample.every=0",
+        "checkpoint.keep=9",
+        "data.root=here",
+        "data.name=mnist",
+    ]
     assert list(changed_numbers(old, load_config("debug", free))) == []
     changed = load_config("debug", ["data.name=mnist", "seed=1", "latents.continuous=1", "optimizer.Q.lr=1e-4"])
     assert {key for key, _, _ in changed_numbers(old, changed)} == {"seed", "latents.continuous", "optimizer.Q.lr"}
