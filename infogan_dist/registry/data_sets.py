@@ -63,6 +63,8 @@ class DataSetRecord:
         for names, reader in (("classes", "read_labels"), ("factors", "read_factors")):
             if bool(getattr(self, names)) != bool(getattr(self, reader)):
                 raise ValueError(f"a data set has both {names} and {reader}, or neither")
+        if self.drawn_by_hand and self.ink_box is None:
+            raise ValueError("a data set that is drawn_by_hand has an ink_box")
 
 
 DATA_SETS = Registry(

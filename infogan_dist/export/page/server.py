@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
 from http import HTTPStatus
@@ -68,6 +69,11 @@ class Server(ThreadingHTTPServer):
             raise UserError(
                 f"--port {port} cannot be used ({error}); give another, or 0 for any that is free"
             ) from None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that left before its answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def address(self) -> str:

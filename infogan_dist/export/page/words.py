@@ -20,7 +20,7 @@ def words(model: Model) -> dict[str, str]:
         "lead": _lead(model),
         "noun": noun,
         "board_hint": "Draw here" if record.drawn_by_hand else f"Drop {_article(noun)} {noun} here",
-        "board_how": "or drop an image" if record.drawn_by_hand else "or open or paste one",
+        "board_how": "or drop or open an image" if record.drawn_by_hand else "or open or paste one",
         "preprocessing": _preprocessing(model),
         "names": _names(model),
         "facts": _facts(model),

@@ -1,6 +1,8 @@
 "use strict";
 // The page: its state, what changes it, and what follows from it. `content` is what Python says of the checkpoint.
 
+const LARGEST_SEED = 999_999_999_999_999; // every integer up to here is a number of JavaScript, and so is the next
+
 class Page {
   constructor(content, compute) {
     this.content = content;
@@ -26,29 +28,13 @@ class Page {
     this.cards = new Cards(document.querySelector("#cards .grid"), content, (k) => this.choose(this.code, k));
     this.sliders = Array.from({ length: spec.continuous }, (_, i) => new Slider(content, i, (value) => this.slide(i, value)));
     element("sliders").append(...this.sliders.map(({ node }) => node));
-    if (!spec.continuous) this.buildWalk();
-    this.selects = spec.categorical.map((width, code) => this.select(code, width));
-    const others = this.selects.filter((_, code) => spec.categorical.length > 1 || spec.categorical[code] > MOST_CLASSES);
-    element("other-codes").append(...others.map(({ node }) => node));
+    if (!spec.continuous) this.walk = new Walk(content);
+    if (this.walk) element("sliders").append(this.walk.node);
+    this.pickers = spec.categorical.map((_, code) => new Picker(content, code, (k) => this.choose(code, k)));
+    const needed = this.pickers.filter((_, code) => spec.categorical.length > 1 || spec.categorical[code] > MOST_CLASSES);
+    element("pickers").append(...needed.map(({ node }) => node));
     this.buildCodeChoice();
     this.listen();
-  }
-
-  /** Without continuous codes, the strip goes from this z to the next seed's. */
-  buildWalk() {
-    this.walk = new Strip(this.content, FRAMES);
-    this.walk.canvas.setAttribute("role", "img");
-    this.walkLabel = made("span");
-    const note = made("small", { textContent: "in even steps" });
-    element("sliders").append(made("div", { className: "control" }, made("p", { className: "label" }, this.walkLabel, note), this.walk.canvas));
-  }
-
-  /** A picker of a code's class. */
-  select(code, width) {
-    const options = Array.from({ length: width }, (_, k) => made("option", { value: k, textContent: className(this.content, code, k) }));
-    const input = made("select", {}, ...options);
-    input.addEventListener("change", () => this.choose(code, Number(input.value)));
-    return { input, node: made("div", { className: "control" }, made("label", {}, `categorical_${code}`, input)) };
   }
 
   buildCodeChoice() {
@@ -66,7 +52,10 @@ class Page {
   listen() {
     element("undo").addEventListener("click", () => this.board.undo());
     element("clear").addEventListener("click", () => this.clear());
-    element("seed").addEventListener("change", (event) => this.setSeed(Math.min(999_999_999_999_999, Math.max(0, Math.floor(Number(event.target.value))))));
+    element("seed").addEventListener("change", ({ target }) => {
+      target.value = Math.max(0, Math.min(LARGEST_SEED, Math.floor(Number(target.value))));
+      this.setSeed(Number(target.value));
+    });
     element("dice").addEventListener("click", () => this.setSeed(Math.floor(Math.random() * 10_000)));
     element("save").addEventListener("click", () => savePng(element("picture"), `${this.fileName()}.png`, 8));
     element("save-sheet").addEventListener("click", () => savePng(this.sheet.canvas, "every-class.png", 4));
@@ -231,49 +220,48 @@ class Page {
     return this.seed - (this.seed % SHEET_COLUMNS);
   }
 
-  /** Draw a panel, unless it shows this already. */
-  draw(panel, vectors, paintOne) {
-    const key = vectors.map((vector) => vector.join()).join(";");
-    if (key === this.keys[panel]) return;
-    this.keys[panel] = key;
-    this.queue.ask(panel, "G", vectors, paintOne, () => showPace(this.queue.pace.G));
+  /** Draw a panel, unless it shows what `key` says already. */
+  draw(panel, key, vectors, paintOne) {
+    if (String(key) === this.keys[panel]) return;
+    this.keys[panel] = String(key);
+    this.queue.ask(panel, "G", vectors(), paintOne, () => showPace(this.queue.pace.G));
   }
 
   refresh() {
-    const classes = this.classes(), { image } = this.content;
-    this.draw("picture", [this.vector()], (_, drawn) => paint(element("picture"), drawn, image));
+    const classes = this.classes(), { image } = this.content, { seed, categorical, continuous } = this;
+    const others = [this.code, categorical.filter((_, code) => code !== this.code), continuous]; // what cards and sheet hold still
+    this.draw("picture", [seed, categorical, continuous], () => [this.vector()], (_, drawn) => paint(element("picture"), drawn, image));
     if (this.spec.categorical.length) {
       this.cards.build(this.code, classes);
       const cards = Array.from(this.cards.cards.values());
-      this.draw("cards", classes.map((k) => this.withClass(k)), (i, drawn) => paint(cards[i].canvas, drawn, image));
+      this.draw("cards", [seed, others, classes], () => classes.map((k) => this.withClass(k)), (i, drawn) => paint(cards[i].canvas, drawn, image));
     }
-    this.drawStrips();
-    this.drawSheet(classes);
+    this.draw("strips", [seed, categorical, continuous], () => this.stripVectors(), (n, drawn) => {
+      (this.walk ?? this.sliders[Math.floor(n / FRAMES)]).strip.paint(n % FRAMES, drawn);
+    });
+    this.layOutSheet(classes);
+    this.draw("sheet", [this.firstSeed(), others, classes], () => this.sheetVectors(), (n, drawn) => this.sheet.paint(n, drawn));
     showPage(this);
     clearTimeout(this.linking);
     this.linking = setTimeout(() => this.link(), 200);
   }
 
-  drawStrips() {
-    if (this.walk) {
-      const [from, to] = [this.noise(this.seed), this.noise(this.seed + 1)];
-      const steps = Array.from({ length: FRAMES }, (_, i) => from.map((z, n) => z + ((to[n] - z) * i) / (FRAMES - 1)));
-      this.draw("strips", steps.map((noise) => this.vector({ noise })), (i, drawn) => this.walk.paint(i, drawn));
-      return;
-    }
-    const vectors = this.sliders.flatMap((_, i) => Slider.levels.map((value) => this.withContinuous(i, value)));
-    this.draw("strips", vectors, (n, drawn) => this.sliders[Math.floor(n / FRAMES)].strip.paint(n % FRAMES, drawn));
+  stripVectors() {
+    if (!this.walk) return this.sliders.flatMap((_, i) => Slider.levels.map((value) => this.withContinuous(i, value)));
+    const [from, to] = [this.noise(this.seed), this.noise(this.seed + 1)];
+    const steps = Array.from({ length: FRAMES }, (_, i) => from.map((z, n) => z + ((to[n] - z) * i) / (FRAMES - 1)));
+    return steps.map((noise) => this.vector({ noise }));
   }
 
-  drawSheet(classes) {
-    if (String(this.sheet?.classes) !== String(classes)) {
-      this.sheet = new Strip(this.content, SHEET_COLUMNS, classes.length, element("sheet"));
-      this.sheet.classes = classes;
-      delete this.keys.sheet;
-    }
+  layOutSheet(classes) {
+    if (String(this.sheet?.classes) === String(classes)) return;
+    this.sheet = new Strip(this.content, SHEET_COLUMNS, classes.length, element("sheet"));
+    this.sheet.classes = classes;
+  }
+
+  sheetVectors() {
     const seeds = Array.from({ length: SHEET_COLUMNS }, (_, i) => this.firstSeed() + i);
-    const vectors = classes.flatMap((k) => seeds.map((seed) => this.withClass(k, { seed })));
-    this.draw("sheet", vectors, (n, drawn) => this.sheet.paint(n, drawn));
+    return this.sheet.classes.flatMap((k) => seeds.map((seed) => this.withClass(k, { seed })));
   }
 
   // What leaves the page
@@ -291,7 +279,8 @@ class Page {
     this.link();
     try {
       await navigator.clipboard.writeText(location.href);
-      element("copied").textContent = "Link copied.";
+      const without = this.board.picture ? " It holds z and the codes, not your image." : "";
+      element("copied").textContent = `Link copied.${without}`;
     } catch {
       element("copied").textContent = "Copy the link from the address bar.";
     }

@@ -117,3 +117,33 @@ class Slider {
 
   static levels = Array.from({ length: FRAMES }, (_, i) => -1 + (2 * i) / (FRAMES - 1));
 }
+
+/** In the place of sliders, where there is no continuous code: what G draws from this z to the next seed's. */
+class Walk {
+  constructor(content) {
+    this.strip = new Strip(content, FRAMES);
+    this.strip.canvas.setAttribute("role", "img");
+    this.label = made("span");
+    const label = made("p", { className: "label" }, this.label, made("small", { textContent: "in even steps" }));
+    this.node = made("div", { className: "control" }, label, this.strip.canvas);
+  }
+
+  show(seed) {
+    this.label.textContent = `From this z to the next: seeds ${seed} and ${seed + 1}`;
+    this.strip.canvas.setAttribute("aria-label", this.label.textContent);
+  }
+}
+
+/** The choice of a categorical code's class by name. */
+class Picker {
+  constructor(content, code, chosen) {
+    const width = content.latents.categorical[code], name = (k) => className(content, code, k);
+    this.select = made("select", { id: `categorical_${code}` }, ...Array.from({ length: width }, (_, k) => made("option", { value: k, textContent: name(k) })));
+    this.select.addEventListener("change", () => chosen(Number(this.select.value)));
+    this.node = made("div", { className: "control" }, made("label", { htmlFor: this.select.id, textContent: this.select.id }), this.select);
+  }
+
+  show(k) {
+    this.select.value = k;
+  }
+}

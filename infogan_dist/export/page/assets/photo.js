@@ -70,11 +70,14 @@ function isMostlyDark(grey, width, height) {
   return border[border.length >> 1] <= (sorted[0] + sorted[sorted.length - 1]) / 2;
 }
 
-/** Light ink on a ground that may be uneven, such as paper in a shadow: what is brighter than the darkest nearby. */
+/** Light ink on a ground that may be uneven, such as paper in a shadow: what is brighter than the
+ *  brightest of the darkest nearby (a white top-hat). */
 function withoutBackground(light, width, height) {
   const radius = Math.max(2, Math.round(Math.max(width, height) / 8));
-  const darkest = slid(slid(light, width, height, radius, Math.min), width, height, radius, Math.max);
-  return light.map((value, i) => value - darkest[i]);
+  const negative = light.map((value) => -value);
+  const least = spread(negative, width, height, radius).map((value) => -value);
+  const ground = spread(least, width, height, radius);
+  return light.map((value, i) => value - ground[i]);
 }
 
 /** Black below a quarter, white above three quarters of the contrast between ground and ink (Otsu 1979). */
@@ -138,20 +141,22 @@ function thickened(ink, width, height, { left, right, top, bottom }, box) {
   }
   const wanted = (PEN / box) * Math.max(right - left, bottom - top);
   const missing = Math.round((wanted - (2 * area) / outline) / 2);
-  return missing > 0 ? slid(ink, width, height, missing, Math.max) : ink;
+  return missing > 0 ? spread(ink, width, height, missing) : ink;
 }
 
-/** The least or largest value of the square of 2 · radius + 1 pixels around each. */
-function slid(plane, width, height, radius, choose) {
-  const along = (values, count, length, stride, step) => {
+/** The largest value of the square of 2 · radius + 1 pixels around each. */
+function spread(plane, width, height, radius) {
+  const along = (values, lines, length, stride, step) => {
     const result = new Float32Array(values.length);
-    for (let line = 0; line < count; line++) {
+    for (let line = 0; line < lines; line++) {
       for (let i = 0; i < length; i++) {
-        let value = values[line * stride + i * step];
-        for (let j = Math.max(0, i - radius); j <= Math.min(length - 1, i + radius); j++) {
-          value = choose(value, values[line * stride + j * step]);
+        const from = Math.max(0, i - radius), to = Math.min(length - 1, i + radius), start = line * stride;
+        let largest = values[start + from * step];
+        for (let j = from + 1; j <= to; j++) {
+          const value = values[start + j * step];
+          if (value > largest) largest = value;
         }
-        result[line * stride + i * step] = value;
+        result[start + i * step] = largest;
       }
     }
     return result;

@@ -7,9 +7,10 @@ function showPage(page) {
   element("hint").hidden = board.strokes.length > 0 || board.picture !== null;
   element("undo").disabled = !board.strokes.length;
   element("clear").disabled = !board.strokes.length && !board.picture;
-  element("seed").value = page.seed;
+  if (document.activeElement !== element("seed")) element("seed").value = page.seed; // it may be being typed
   if (spec.categorical.length) page.cards.show(page.categorical[page.code], reading?.probabilities[page.code]);
-  page.selects.forEach(({ input }, code) => (input.value = page.categorical[code]));
+  page.pickers.forEach((picker, code) => picker.show(page.categorical[code]));
+  page.walk?.show(page.seed);
   page.sliders.forEach((slider, i) => {
     const asRead = reading && page.continuous[i] === inRange(reading.mean[i]);
     slider.show(page.continuous[i], asRead ? `as Q reads your ${content.noun}` : "");
@@ -48,8 +49,6 @@ function showWords(page) {
   const first = page.firstSeed();
   fill(".sheet .columns", Array.from({ length: SHEET_COLUMNS }, (_, i) => String(first + i).length > 6 ? `+${i}` : String(first + i)));
   fill(".sheet .rows", spec.categorical.length ? page.classes().map((k) => className(content, page.code, k)) : []);
-  if (page.walk) page.walkLabel.textContent = `From this z to the next: seeds ${page.seed} and ${page.seed + 1}`;
-  page.walk?.canvas.setAttribute("aria-label", page.walkLabel.textContent);
   const settings = settingsOf(page).join(" ");
   element("command").textContent = `infogan-dist sample ${content.checkpoint} --count 1 --seed ${page.seed} --set ${settings} --out picture.png`;
 }
