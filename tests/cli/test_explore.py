@@ -37,7 +37,7 @@ def test_it_writes_one_file_or_a_space(run: Path, infogan: Command, tmp_path: Pa
     assert main(["explore", str(run), "--space", str(tmp_path / "space")]) == 0
     assert (tmp_path / "space" / "index.html").read_text(encoding="utf-8") == html
     card = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\ntitle: Draw a digit\nsdk: static\n")
+    assert card.startswith('---\ntitle: "Draw a digit"\nsdk: static\n')
     (tmp_path / "space" / ".git").mkdir()  # a clone of the Space is written again
     assert main(["explore", str(run), "--space", str(tmp_path / "space")]) == 0
 

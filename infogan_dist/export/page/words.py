@@ -6,7 +6,6 @@ import infogan_dist
 from infogan_dist.export.page.model import Model
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_MUST_CHOOSE = "Q always chooses one of its classes, whatever it is given."
 PEN = 2.6 / 28  # as in assets/ink.js
 
 
@@ -57,15 +56,12 @@ def _preprocessing(model: Model) -> str:
 
 
 def _names(model: Model) -> str:
-    if not model.config.latents.categorical:
+    if not model.spec.categorical:
         return ""
+    said = "Q always chooses one of its classes, whatever it is given. It knows them by number; "
     if model.names is None:
-        return f"{_MUST_CHOOSE} The network knows its classes by number; nobody has named them."
-    return (
-        f"{_MUST_CHOOSE} "
-        "The names came afterwards: the network was trained without them and knows its classes by number. The command "
-        f"evaluate --name-codes matched each class to a label of {model.names.data}."
-    )
+        return f"{said}nobody has named them."
+    return f"{said}the names came afterwards, from labels of {model.names.data} that training never saw."
 
 
 def _facts(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from infogan_dist.checkpoints import store as checkpoints
@@ -50,11 +51,11 @@ def write_space(page: str, model: Model, folder: Path) -> None:
 def _card(model: Model) -> str:
     said = words(model)
     return f"""---
-title: {said["invitation"].removesuffix(".")}
+title: {json.dumps(said["invitation"].removesuffix("."))}
 sdk: static
 app_file: index.html
 pinned: false
-short_description: {said["claim"]}
+short_description: {json.dumps(said["claim"])}
 tags: [infogan, gan]
 ---
 

@@ -222,7 +222,7 @@ def test_names_came_afterwards_and_stand_in_their_order(tmp_path: Path, visit: O
     (run / "code_names.json").write_text(json.dumps(names))
     here = visit(written(run))
     assert here.tab.locator(".card .name").all_inner_texts() == [*"013456789", "class 9"]
-    assert "The names came afterwards" in here.tab.locator("#names").inner_text()
+    assert "the names came afterwards" in here.tab.locator("#names").inner_text()
     assert "1.23 % of the test images of mnist-mini" in here.tab.locator("footer").inner_text()
     here.tab.locator(".card").first.click()
     here.idle()

@@ -4,9 +4,8 @@
 
 /** The layers with their weights and biases, from pack.py's description and base64. */
 function unpacked(description, base64) {
-  const text = atob(base64), bytes = new Uint8Array(text.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
-  const halves = { linear: 1, halving: 16, doubling: 16 };
+  const bytes = fromBase64(base64);
+  const numbers = { linear: 1, halving: 16, doubling: 16 };
   const biasCount = description.reduce((total, layer) => total + layer.outputs, 0);
   const biases = new Float32Array(bytes.buffer, 0, biasCount);
   const weights = fromHalf(new Uint16Array(bytes.buffer, 4 * biasCount));
@@ -14,8 +13,15 @@ function unpacked(description, base64) {
   return description.map((layer) => ({
     ...layer,
     bias: biases.subarray(bias, (bias += layer.outputs)),
-    weight: weights.subarray(weight, (weight += halves[layer.kind] * layer.inputs * layer.outputs)),
+    weight: weights.subarray(weight, (weight += numbers[layer.kind] * layer.inputs * layer.outputs)),
   }));
+}
+
+function fromBase64(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text); // since 2025
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
 }
 
 /** float16, as 16-bit words, to float32. */

@@ -22,6 +22,7 @@ class Page {
   build() {
     const { content, spec } = this, { size } = content.image;
     document.body.classList.toggle("no-drawing", !content.draws);
+    if (!content.draws) setAttributes(element("board"), { role: "button", "aria-label": "Open an image" });
     document.body.classList.toggle("no-classes", !spec.categorical.length);
     for (const id of ["seen", "picture"]) Object.assign(element(id), { width: size, height: size });
     this.board = new Board(element("board"), content.draws, (finished) => this.drew(finished));

@@ -14,6 +14,10 @@ function made(tag, properties = {}, ...children) {
   return node;
 }
 
+function setAttributes(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+}
+
 function percent(share) {
   if (share > 0 && share < 0.005) return "<1 %";
   return share < 1 && share >= 0.995 ? ">99 %" : `${Math.round(100 * share)} %`;
