@@ -79,7 +79,7 @@ def asset(name: str) -> str:
 
 def _content(model: Model, networks: Packed | None) -> dict[str, Any]:
     """What the scripts know of the model."""
-    data, record, spec, class_names = model.config.data, model.record, model.spec, model.class_names()
+    data, record, spec = model.config.data, model.record, model.spec
     tries = MATCH_MS / networks.milliseconds if networks is not None else FEWEST_TRIES
     content: dict[str, Any] = {
         "checkpoint": model.path.resolve().name,
@@ -94,10 +94,9 @@ def _content(model: Model, networks: Packed | None) -> dict[str, Any]:
         "draws": record.drawn_by_hand,
         "inkBox": record.ink_box,
         "tries": max(FEWEST_TRIES, min(MOST_TRIES, int(tries))),
-        "names": None,
+        "code": model.code,
+        "names": model.class_names(),
     }
-    if model.names is not None and class_names:
-        content["names"] = {"code": spec.categorical_names.index(model.names.code), "of": class_names}
     if networks is not None:
         content["layers"] = networks.layers
     return content

@@ -81,11 +81,17 @@ class Model:
     def parameters(self) -> int:
         return sum(each.numel() for network in self.networks.values() for each in network.parameters())
 
+    @property
+    def code(self) -> int:
+        """The number of the categorical code that has names; else of the first."""
+        known = self.spec.categorical_names
+        return known.index(self.names.code) if self.names is not None and self.names.code in known else 0
+
     def class_names(self) -> dict[int, str]:
-        """The name of each class of the code that has names; a class without one is left out."""
+        """The name of each class of `code`; a class without one is left out."""
         if self.names is None or self.names.code not in self.spec.categorical_names:
             return {}
-        width = self.spec.categorical[self.spec.categorical_names.index(self.names.code)]
+        width = self.spec.categorical[self.code]
         classes = DATA_SETS[self.names.data].classes
         matched = dict(enumerate(self.names.of(torch.arange(width))))
         return {k: classes[int(each)] for k, each in matched.items() if each.isdecimal() and int(each) < len(classes)}

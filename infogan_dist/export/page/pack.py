@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.networks.convolutions import Doubling, FromMap, Halving, ToMap
 
+Kind = Literal["linear", "halving", "doubling"]
 TAPS = ((3, 1), (2, 0))  # by parity of an output row: the kernel rows that two input rows, from above, meet it with
 
 
@@ -27,7 +28,7 @@ class NotForPage(Exception):
 class Layer:
     """One matrix or convolution with what follows it: y = activation(weight · x + bias)."""
 
-    kind: Literal["linear", "halving", "doubling"]
+    kind: Kind
     weight: Tensor
     """[outputs, ...]: inputs; 4, 4, channels of a `halving`; 4, 4, channels of a `doubling`."""
     bias: Tensor
@@ -97,16 +98,13 @@ def _leaves(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _weighted(module: nn.Linear | Halving | Doubling) -> Layer:
     weight = module.weight.detach().float()  # under a spectral norm: as it computes now
-    bias = module.bias.detach().float() if module.bias is not None else None
-    if isinstance(module, nn.Linear):
-        return Layer("linear", weight, torch.zeros(len(weight)) if bias is None else bias)
-    halving = isinstance(module, Halving)
-    weight = weight.permute(0, 2, 3, 1) if halving else weight.permute(1, 2, 3, 0)
-    return Layer("halving" if halving else "doubling", weight, torch.zeros(len(weight)) if bias is None else bias)
-
-
-def parameters_of(layers: list[Layer]) -> int:
-    return sum(layer.weight.numel() + layer.bias.numel() for layer in layers)
+    kind: Kind = "linear"
+    if isinstance(module, Halving):
+        kind, weight = "halving", weight.permute(0, 2, 3, 1)
+    elif isinstance(module, Doubling):
+        kind, weight = "doubling", weight.permute(1, 2, 3, 0)
+    bias = torch.zeros(len(weight)) if module.bias is None else module.bias.detach().float()
+    return Layer(kind, weight, bias)
 
 
 def multiply_adds(layers: list[Layer], inputs: int) -> int:

@@ -6,7 +6,7 @@ import infogan_dist
 from infogan_dist.export.page.model import Model
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-PEN = 2.6 / 28  # as in assets/ink.js
+PEN = 2.6 / 28  # the same as in assets/ink.js
 
 
 def words(model: Model) -> dict[str, str]:
@@ -38,7 +38,7 @@ def _lead(model: Model) -> str:
             "half, Q, measures yours, and its drawing half, G, redraws it."
         )
     return (
-        f"It sorted {many} into {_counted(latents.categorical[0], 'class')} by itself. {act}: its reading half, Q, "
+        f"It sorted {many} into {_counted(latents.categorical[model.code], 'class')} by itself. {act}: its reading half, Q, "
         "says which class yours belongs to, and its drawing half, G, redraws it as every class."
     )
 

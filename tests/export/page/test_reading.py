@@ -17,6 +17,7 @@ from infogan_dist.data import mnist_mini
 from infogan_dist.evaluation.code_names import CodeNames, names_of
 from infogan_dist.export.page.build import packed, page
 from infogan_dist.export.page.model import Model
+from infogan_dist.export.page.words import PEN
 from tests.export.page.conftest import PAPER28, Visit, make_run, strokes_of
 
 Open = Callable[..., Visit]
@@ -73,7 +74,9 @@ def test_ten_drawn_digits_lie_nearest_to_their_digit_in_mnist(address: Path, vis
 
 
 def test_drawn_ink_is_as_bright_as_mnists(address: Path, visit: Open) -> None:
-    drawn, train = of_strokes(visit(address)), mnist_mini.load("train")[0]
+    here = visit(address)
+    assert here.js("PEN") == PEN  # as the page says
+    drawn, train = of_strokes(here), mnist_mini.load("train")[0]
     assert drawn.mean() == pytest.approx(train.mean(), rel=0.15)
     grey = [((x > 25) & (x < 230)).sum() / (x > 25).sum() for x in (drawn, train)]  # how soft the edges are
     assert grey[0] == pytest.approx(grey[1], abs=0.1)

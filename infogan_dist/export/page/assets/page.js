@@ -13,7 +13,7 @@ class Page {
     });
     this.reading = null; // what Q says of the drawing or image: {probabilities, mean}
     this.keys = {}; // of what each panel shows, so that nothing is drawn twice
-    this.code = content.names ? content.names.code : 0; // the code that cards and sheet show
+    this.code = content.code; // the categorical code that cards and sheet show
     this.build();
     this.restore();
     addEventListener("hashchange", () => this.restore());

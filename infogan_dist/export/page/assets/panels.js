@@ -25,8 +25,7 @@ function percent(share) {
 
 /** What class k of a categorical code is called: the name it was given afterwards, or its number. */
 function className(content, code, k) {
-  const { names } = content;
-  return (names?.code === code && names.of[k]) || `class ${k}`;
+  return (code === content.code && content.names[k]) || `class ${k}`;
 }
 
 /** The classes to show of a code, in the order of their names: all, or those around the chosen one where they are too many. */
