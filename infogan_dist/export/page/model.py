@@ -16,7 +16,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import images_of, scored_split
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.code_names import CodeNames, names_of
-from infogan_dist.evaluation.subject import Origin
+from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks.loading import load_network
 from infogan_dist.registry.data_sets import DATA_SETS, DataSetRecord
