@@ -101,3 +101,5 @@ def test_quickstart_trains_from_the_wheel_alone(tmp_path: Path) -> None:
     run("-m", "infogan_dist", "train", "quickstart", "train.steps=2", "networks.width=4")
     run("-m", "infogan_dist", "sample", "runs/quickstart", "--out", "a.png", "--count", "4")
     assert (tmp_path / "a.png").exists()
+    run("-m", "infogan_dist", "explore", "runs/quickstart", "--html", "page.html")
+    assert (tmp_path / "page.html").exists()

@@ -48,13 +48,13 @@ def config_and_launch(options: argparse.Namespace) -> tuple[Config, Launch]:
     return config, launch
 
 
-def write_result(write: Callable[[], Any], out: Path) -> None:
+def write_result(write: Callable[[], Any], out: Path, option: str = "--out") -> None:
     """Write a result, making the folders above it, and print its path; UserError where that cannot be done."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write()
     except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error}") from error
+        raise UserError(f"{option} {out} cannot be written: {error}") from error
     print(out)
 
 
@@ -70,6 +70,13 @@ def count(text: str) -> int:
     """An integer from 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a count")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port to listen on; 0 is any."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to 65535")
     return int(text)
 
 

@@ -8,6 +8,9 @@ from typing import Literal
 from infogan_dist.registry.lookup import Registry
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+MNIST_INK_BOX = (
+    20 / 28
+)  # LeCun et al. 1998: size-normalised to fit a 20 x 20 box, which the centre of mass places in 28 x 28
 _MNIST = "LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition"
 
 
@@ -41,6 +44,12 @@ class DataSetRecord:
     of `factors`. Only evaluation imports it."""
     augmentation: Literal["digits", "none"] = "none"
     """The preset of augmentations that keeps its classes."""
+    noun: str = "image"
+    """What one of its images is called, in the singular."""
+    drawn_by_hand: bool = False
+    """Whether a person can draw such an image with a pen."""
+    ink_box: float | None = None
+    """Where images are light ink on black, centred by its mass: the larger side of the ink's box, as a share of the image's side."""
     handwritten_digits: bool = False
     """Whether its images are light handwritten digits on black, which the reference classifier and the pen's attributes are for."""
     torchvision: str = ""
@@ -54,6 +63,8 @@ class DataSetRecord:
         for names, reader in (("classes", "read_labels"), ("factors", "read_factors")):
             if bool(getattr(self, names)) != bool(getattr(self, reader)):
                 raise ValueError(f"a data set has both {names} and {reader}, or neither")
+        if self.drawn_by_hand and self.ink_box is None:
+            raise ValueError("a data set that is drawn_by_hand has an ink_box")
 
 
 DATA_SETS = Registry(
@@ -69,6 +80,9 @@ DATA_SETS = Registry(
             classes=DIGITS,
             read_labels="infogan_dist.evaluation.labels:mnist_mini_labels",
             augmentation="digits",
+            noun="digit",
+            drawn_by_hand=True,
+            ink_box=MNIST_INK_BOX,
             handwritten_digits=True,
             licence="CC BY-SA 3.0",
             citation=_MNIST,
@@ -81,6 +95,9 @@ DATA_SETS = Registry(
             classes=DIGITS,
             read_labels="infogan_dist.evaluation.labels:torchvision_labels",
             augmentation="digits",
+            noun="digit",
+            drawn_by_hand=True,
+            ink_box=MNIST_INK_BOX,
             handwritten_digits=True,
             torchvision="MNIST",
             licence="CC BY-SA 3.0",
@@ -96,6 +113,8 @@ DATA_SETS = Registry(
             ),
             read_labels="infogan_dist.evaluation.labels:torchvision_labels",
             augmentation="digits",
+            noun="garment",
+            ink_box=1.0,
             torchvision="FashionMNIST",
             licence="MIT",
             citation="Xiao, Rasul and Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
@@ -107,6 +126,9 @@ DATA_SETS = Registry(
             classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
             read_labels="infogan_dist.evaluation.labels:torchvision_labels",
             augmentation="digits",
+            noun="character",
+            drawn_by_hand=True,
+            ink_box=1.0,
             torchvision="KMNIST",
             licence="CC BY-SA 4.0",
             citation="Clanuwat et al. 2018, Deep learning for classical Japanese literature, arXiv:1812.01718",
@@ -116,6 +138,7 @@ DATA_SETS = Registry(
             open="infogan_dist.data.sprites:open_sprites",
             uses_root=False,
             factors=("shape", "scale", "rotation", "x", "y"),
+            noun="shape",
             read_factors="infogan_dist.evaluation.labels:sprite_factors",
             licence="MIT, as this package",
             citation="drawn here, after dSprites (Matthey, Higgins, Hassabis and Lerchner 2017)",

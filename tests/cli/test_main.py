@@ -26,14 +26,13 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         "sys.exit(bool({'torch', 'pydantic', 'accelerate', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    for command in ("train", "sample", "convert", "doctor", "bench", "evaluate"):
+    for command in ("train", "sample", "convert", "explore", "doctor", "bench", "evaluate"):
         assert "example: infogan-dist " + command in infogan(command, "--help").stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ["COMMAND"]),
         (("trian",), ["trian"]),
         (("train",), ["CONFIG"]),
         (("train", "nowhere.yaml"), ["there is no config nowhere.yaml"]),

@@ -1,0 +1,1 @@
+"""A model outside this package: one file a format, and the page."""
