@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -112,3 +113,10 @@ def test_a_command_leaves_the_signals_of_its_process_as_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert main(["train", "nowhere.yaml"]) == 2
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_torchrun_finds_the_line_for_its_summary(infogan: Command, tmp_path: Path) -> None:
+    refused(
+        infogan("train", "debug", "train.stepz=1", TORCHELASTIC_ERROR_FILE=str(tmp_path / "error.json")), "train.stepz"
+    )
+    assert "unknown config key train.stepz" in json.loads((tmp_path / "error.json").read_text())["message"]
