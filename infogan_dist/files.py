@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEADER_LIMIT = 2**20  # bytes of a safetensors header: ours have about ten thousand
 NAME_LIMIT = 255  # bytes of a file name, on every common file system
@@ -59,6 +64,30 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Within, write into the new folder that this yields: afterwards it takes the place of `path`, which is missing or an empty
+    folder. Where writing fails, `path` is as it was."""
+    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a dead process of this number
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write one safetensors file. Raises OSError. Like every file made by `open`, its permissions follow the umask; those that
+    the library's own `save_file` makes are readable by their owner alone."""
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(save(contiguous, dict(metadata) if metadata is not None else None))
 
 
 def sync(path: Path) -> None:
