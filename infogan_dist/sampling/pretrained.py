@@ -118,11 +118,10 @@ def metadata(model: Pretrained) -> dict[str, str]:
     }
 
 
-def title(model: Pretrained) -> str:
+def title(config: Config, provenance: Provenance) -> str:
     """A model in a few words: family, data and how far it was trained."""
-    step = model.provenance.step
-    data = f"InfoGAN ({model.config.networks.family}) on {model.config.data.name}"
-    return data if step is None else f"{data}, step {step}"
+    step = "" if provenance.step is None else f", step {provenance.step}"
+    return f"InfoGAN ({config.networks.family}) on {config.data.name}{step}"
 
 
 def _model_spec(model: Pretrained) -> dict[str, str]:
@@ -131,7 +130,7 @@ def _model_spec(model: Pretrained) -> dict[str, str]:
         "sai_model_spec": "1.0.1",
         "architecture": f"infogan/{model.config.networks.family}",
         "implementation": "infogan_dist",
-        "title": title(model),
+        "title": title(model.config, model.provenance),
         "resolution": f"{size}x{size}",
     }
     return {f"modelspec.{key}": value for key, value in spec.items()}
