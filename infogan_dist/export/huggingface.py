@@ -15,7 +15,7 @@ from infogan_dist.export.model import Model
 from infogan_dist.export.model_card import write_card
 from infogan_dist.files import atomic_folder
 from infogan_dist.sampling.grids import fixed_grids, to_uint8, write_grid
-from infogan_dist.sampling.hub import MODEL
+from infogan_dist.sampling.hub import MODEL, first_line
 
 ONNX_MODEL, CONFIG, PICTURE, CARD = "model.onnx", "config.json", "samples.png", "README.md"
 
@@ -41,7 +41,7 @@ def write(model: Model, out: Path, dtype: torch.dtype, repo: str | None = None) 
 def push(folder: Path, repo: str, public: bool) -> str:
     """Upload a folder that `write` made to a hub repo, which is made where there is none, and return its address.
 
-    Raises UserError where the hub refuses, or where the repo is public already and `public` is not wanted.
+    Raises UserError where the hub refuses, or where the repo is there already and public though it should be private, or the reverse.
     """
     try:
         from huggingface_hub import HfApi
@@ -50,11 +50,15 @@ def push(folder: Path, repo: str, public: bool) -> str:
     api = HfApi()
     try:
         api.create_repo(repo, private=not public, exist_ok=True)
-        if not public and not api.model_info(repo).private:
-            raise UserError(f"{folder} is written and not pushed: {repo} is public; give --public, or another repo")
-        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model of infogan_dist"))
+        if api.model_info(repo).private == public:
+            remedy = "leave out --public, or publish it there" if public else "give --public, or another repo"
+            raise UserError(
+                f"{folder} is written and not pushed: {repo} is {'private' if public else 'public'}; {remedy}"
+            )
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model of infogan_dist")
     except UserError:
         raise
-    except (OSError, ValueError) as error:  # those of the hub and of its addresses
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{folder} is written and cannot be pushed to {repo}: {first}") from error
+    except Exception as error:  # those of the hub, and whatever its HTTP library raises
+        later = f"hf upload {repo} {folder}{'' if public else ' --private'}"
+        raise UserError(f"{folder} is written and not pushed: {first_line(error)}; later: {later}") from error
+    return f"{api.endpoint}/{repo}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from infogan_dist.errors import UserError
 from infogan_dist.export.model import Model
 from infogan_dist.registry.data_sets import DATA_SETS
@@ -75,11 +77,10 @@ def _reading_the_picture(model: Model) -> str:
     if not spec.categorical:
         return "Each image has a noise z of its own; all codes are 0."
     said = "Each row is a class of `categorical_0`, from 0 at the top; each column is one noise z; the other codes are held."
-    if names is None:
+    if names is None or names.code not in spec.categorical_names:
         return f"{said} What a class draws was learned, so its number means nothing: look at the picture."
-    rows = "".join(
-        f"| {number} | {label} |\n" for number, label in sorted(names.labels.items(), key=lambda each: int(each[0]))
-    )
+    width = spec.categorical[spec.categorical_names.index(names.code)]
+    rows = "".join(f"| {number} | {label} |\n" for number, label in enumerate(names.of(torch.arange(width))))
     return f"{said}\n\n| class of `{names.code}` | label matched to it after training |\n| --- | --- |\n{rows}".rstrip()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
@@ -14,21 +12,26 @@ from infogan_dist.networks.convert import plain_tensors
 
 
 def plain_network(name: str, network: nn.Module, config: Config) -> nn.Module:
-    """The network `name` of a config (G, FE, D or Q) with the weights of a converted `network`, in float32 on the CPU and in
-    evaluation mode: the same function within rounding, from torch's own layers alone. Spectral norms are computed
-    into the weights."""
-    source = _without_spectral_norms(network)
+    """The network `name` of a config (G, FE, D or Q) with the weights of a converted `network`, which is in evaluation mode.
+
+    It is the same function within rounding, from torch's own layers alone, in float32 on the CPU and in evaluation mode. Spectral
+    norms are computed into the weights.
+    """
+    assert not network.training, "a spectral norm would iterate"
     plain = plain_networks(config)[name].to_empty(device="cpu")
-    plain.load_state_dict(plain_tensors(source.state_dict(), converted_networks(config)[name].maps))
+    plain.load_state_dict(plain_tensors(_computed(network), converted_networks(config)[name].maps))
     for layer in plain.modules():
         if isinstance(layer, _BatchNorm):
             layer.num_batches_tracked = None  # counts training steps
     return plain.eval().requires_grad_(False)
 
 
-def _without_spectral_norms(network: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(network).eval()
-    for layer in copied.modules():
+def _computed(network: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers, with each parametrized weight in the place of what it is computed from."""
+    tensors = dict(network.state_dict())
+    for path, layer in network.named_modules():
         if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    return copied
+            prefix = f"{path}.parametrizations."
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+            tensors[f"{path}.weight"] = layer.weight.detach()
+    return tensors

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from infogan_dist.errors import UserError
 
 MODEL = "model.safetensors"  # the file of a hub repo, and of the folder that `convert --to huggingface` writes
 WHAT_LOADS = "a run folder, a checkpoint folder, an exported .safetensors file or a hub repo"
+TIMEOUT = 10  # seconds until the cache is looked at instead
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -25,29 +27,37 @@ def download(repo: str) -> Path:
     Raises UserError where there is none, also in a repo that holds only pickles.
     """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError:
         raise UserError(f"there is no {repo} here; to read it from the hub: pip install 'infogan-dist[hub]'") from None
     try:
-        return Path(hf_hub_download(repo, MODEL))
+        _check_files(repo, HfApi().model_info(repo, timeout=TIMEOUT))
+        is_offline = False
+    except UserError:
+        raise
+    except RepositoryNotFoundError as error:
+        raise UserError(f"there is no {repo} here, and no hub repo of that name that you may read") from error
+    except Exception:  # whatever the HTTP library raises where it cannot connect
+        is_offline = True
+    try:
+        return Path(hf_hub_download(repo, MODEL, local_files_only=is_offline))
     except LocalEntryNotFoundError as error:
         reason = "the hub cannot be reached, and its cache does not hold it"
         raise UserError(f"there is no {repo} here; {reason}; give {WHAT_LOADS}") from error
-    except EntryNotFoundError as error:
-        raise UserError(f"the hub repo {repo} holds no {MODEL}{_pickles(repo)}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"there is no {repo} here, and no hub repo of that name that you may read") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"the hub repo {repo} cannot be read: {error}") from error
+    except Exception as error:
+        raise UserError(f"the hub repo {repo} cannot be read: {first_line(error)}") from error
 
 
-def _pickles(repo: str) -> str:
-    """The pickles that a repo holds instead, in words."""
-    from huggingface_hub import HfApi
+def first_line(error: Exception) -> str:
+    """What an error of the hub says, without its advice."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
-    try:
-        pickles = [name for name in HfApi().list_repo_files(repo) if name.endswith(_PICKLES)]
-    except OSError:
-        return ""
-    return f", only pickles, which are never read: {', '.join(pickles[:3])}" if pickles else ""
+
+def _check_files(repo: str, info: Any) -> None:
+    """Raises UserError where a repo has no file that could be read."""
+    names = [file.rfilename for file in info.siblings or []]
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    if MODEL not in names:
+        only = f", only pickles, which are never read: {', '.join(pickles[:3])}" if pickles else ""
+        raise UserError(f"the hub repo {repo} holds no {MODEL}{only}")

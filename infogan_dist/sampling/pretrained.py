@@ -144,8 +144,12 @@ def _located(path: str | Path) -> Checkpoint | Path:
         raise UserError(f"there is no model at a path that {problem}; give {hub.WHAT_LOADS}")
     if path.is_dir() and (path / hub.MODEL).is_file() and not checkpoints.is_checkpoint(path):
         return path / hub.MODEL
-    if path.suffix == ENDING or (path.exists() and not path.is_dir()):
+    if path.suffix == ENDING:
         return path
+    if path.exists() and not path.is_dir():
+        raise UserError(
+            f"{path} does not end in {ENDING}; give {hub.WHAT_LOADS}, or import another program's file with convert --from"
+        )
     return hub.download(name) if hub.is_repo(name) else checkpoints.find(path)
 
 
