@@ -11,8 +11,8 @@ from PIL import Image
 
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, tiny
+from tests.export.paths import SECRET
 
-SECRET = "a-name-that-nobody-else-should-read"
 NAMES = {"code": "categorical_0", "labels": {"0": 7, "2": 4}, "code_error": 0.1, "data": "mnist", "step": 6}
 
 

@@ -23,7 +23,7 @@ def read(path: Path, config: Config | None) -> Imported:
     found = read_pickled(path)
     params = found.get("params") if isinstance(found, dict) else None
     data = params.get("dataset", "MNIST") if isinstance(params, dict) else "MNIST"
-    if data not in DATA:
+    if not isinstance(data, str) or data not in DATA:
         raise UserError(f"{path} was trained on {str(data)[:40]!a}; --from natsu-mnist reads {' and '.join(DATA)}")
     G = paper28_generator(tensors_in(mapping_in(found, "netG", path), path), LAYERS, str(path))
     return Imported(Pretrained(paper28_config(DATA[data], "normal"), {"G": G}), FE_LEFT_OUT)

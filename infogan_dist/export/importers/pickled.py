@@ -68,12 +68,12 @@ def mapping_in(found: Any, key: str, path: Path) -> Any:
 
 
 def tensors_in(found: Any, path: Path) -> dict[str, Tensor]:
-    """A state_dict as plain tensors, float32 where they are of any float. Raises UserError where it is something else."""
+    """A state_dict, in float32 where its numbers are of any float. Raises UserError where it is something else."""
     if not isinstance(found, dict) or not found:
         raise UserError(f"{path} holds no state_dict")
     for name, tensor in found.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise UserError(f"{path} holds {str(name)[:100]!a}, which is not a plain tensor")
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise UserError(f"{path} holds {str(name)[:100]!a}, which is not a tensor")
     return {name: tensor.detach().float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
