@@ -14,7 +14,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import atomic_write
-from infogan_dist.sampling.pretrained import CODE_NAMES, provenance
+from infogan_dist.sampling.pretrained import CODE_NAMES, Provenance, provenance
 
 REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
 
@@ -80,7 +80,11 @@ def names_of(path: str | Path) -> CodeNames | None:
 
     Raises UserError where they are not what `name_codes` writes.
     """
-    known = provenance(path)
+    return names_in(provenance(path), path)
+
+
+def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
+    """The same of a model that is loaded; `path` is what messages call it."""
     if known.code_names is None:
         return None
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.run_folder import read_metrics
-from infogan_dist.evaluation.code_names import CodeNames, names_of
+from infogan_dist.evaluation.code_names import CodeNames, names_in
+from infogan_dist.sampling import pretrained
 from infogan_dist.sampling.generator import Generator
 from infogan_dist.sampling.pretrained import Pretrained
 from infogan_dist.sampling.recognizer import Recognizer
@@ -26,9 +27,11 @@ class Model:
     @classmethod
     def from_pretrained(cls, path: str, with_q: bool = False) -> Model:
         """From all that `Generator.from_pretrained` takes, and as it raises."""
-        G = Generator.from_pretrained(path)
-        Q = Recognizer.from_pretrained(path) if with_q else None
-        return cls(G, Q, names_of(path), _scores(Path(path), G.provenance.step))
+        loaded = pretrained.load(path, "G", *(("FE", "Q") if with_q else ()))
+        config, known = loaded.config, loaded.provenance
+        G = Generator(loaded.network("G"), config, known)
+        Q = Recognizer(loaded.network("FE"), loaded.network("Q"), config, known) if with_q else None
+        return cls(G, Q, names_in(known, path), _scores(Path(path), known.step))
 
     def as_tensors(self) -> Pretrained:
         """The same as named tensors."""

@@ -58,11 +58,9 @@ def read(path: Path, config: Config | None) -> Imported:
         misfit = first_misfit(tensors, like)
         if misfit is not None:
             raise UserError(f"{path} is not of this config: {name} {misfit}")
-    without = [
-        *([] if "G_ema" in held else ["the average of G (G itself is used)"]),
-        *(["FE and Q"] if len(networks) == 1 else []),
-    ]
-    return Imported(Pretrained(config, networks), f"the file holds neither: {' nor '.join(without)}" if without else "")
+    missing = {"no average of G, so G itself draws": "G_ema" not in held, "no FE and Q": len(networks) == 1}
+    said = " and ".join(what for what, is_missing in missing.items() if is_missing)
+    return Imported(Pretrained(config, networks), f"the weights hold {said}" if said else "")
 
 
 def _files(path: Path) -> Iterator[Mapping[str, Tensor]]:

@@ -64,7 +64,7 @@ def test_a_state_dict_of_g_alone_is_a_generator(tmp_path: Path, prefix: str) -> 
     save_file({f"{prefix}{key}": tensor for key, tensor in network.state_dict().items()}, tmp_path / "G.safetensors")
     imported = accelerate.read(tmp_path / "G.safetensors", CONFIG)
     assert all(torch.equal(imported.model.tensors["G"][key], each) for key, each in network.state_dict().items())
-    assert imported.left_out == "the file holds neither: the average of G (G itself is used) nor FE and Q"
+    assert imported.left_out == "the weights hold no average of G, so G itself draws and no FE and Q"
 
 
 def test_weights_without_a_config_and_of_another_one_are_refused(tmp_path: Path) -> None:
