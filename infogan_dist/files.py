@@ -7,6 +7,7 @@ module does not import torch.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -82,12 +83,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write one safetensors file. Raises OSError. Like every file made by `open`, its permissions follow the umask; those that
-    the library's own `save_file` makes are readable by their owner alone."""
+    """Write one safetensors file, the same bytes for the same content. Raises OSError.
+
+    Its permissions follow the umask, as of every file that `open` makes; the library's own `save_file` lets only the owner read.
+    """
     from safetensors.torch import save
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.write_bytes(save(contiguous, dict(metadata) if metadata is not None else None))
+    content = save(contiguous, dict(metadata) if metadata is not None else None)
+    path.write_bytes(_with_sorted_metadata(content) if metadata else content)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same file with its metadata in order: the library writes them in another one each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def sync(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from infogan_dist.cli.main import main
@@ -106,6 +107,20 @@ def test_a_safetensors_file_follows_the_umask(tmp_path: Path, mode: int) -> None
         write_safetensors(partial, {"w": torch.ones(1)})
     assert list(modes_below(tmp_path)) == [mode]
     assert torch.equal(load_file(tmp_path / "a.safetensors")["w"], torch.ones(3, 2))
+
+
+def test_a_safetensors_file_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    metadata = {f"key {number}": f'"ü{number}\n"' for number in range(20)}
+    written = []
+    for number in range(3):
+        path = tmp_path / f"{number}.safetensors"
+        write_safetensors(path, {"w": torch.ones(3), "a": torch.zeros(2, 2)}, metadata)
+        written.append(path.read_bytes())
+    assert len(set(written)) == 1
+    assert (8 + int.from_bytes(written[0][:8], "little")) % 8 == 0
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == metadata
+        assert torch.equal(file.get_tensor("w"), torch.ones(3))
 
 
 def test_every_file_of_a_run_and_of_the_commands_after_it_follows_the_umask(
