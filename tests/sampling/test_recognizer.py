@@ -12,7 +12,7 @@ from infogan_dist import Generator, LatentSpec, Recognizer
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.subject import from_checkpoint
+from infogan_dist.evaluation.evaluated_model import from_checkpoint
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, tiny
 
