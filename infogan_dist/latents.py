@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from torch.nn.functional import one_hot
 from infogan_dist.config.model import LatentsConfig, NoiseConfig
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
+
+CodeValue = Tensor | float | Sequence[float]
+"""A value of a code: one for all images, or one for each."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,20 @@ class Latents:
 
     noise: Tensor
     codes: Codes
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def at(self, indexes: Tensor) -> Latents:
+        """Those of the images at `indexes`, int64 [n]."""
+        return Latents(self.noise[indexes], Codes(self.codes.categorical[indexes], self.codes.continuous[indexes]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Latents]) -> Latents:
+        """Those of several batches, one batch after the other."""
+        codes = [part.codes for part in parts]
+        categorical, continuous = torch.cat([c.categorical for c in codes]), torch.cat([c.continuous for c in codes])
+        return cls(torch.cat([part.noise for part in parts]), Codes(categorical, continuous))
 
 
 @dataclass(frozen=True)
@@ -113,30 +130,55 @@ class LatentSpec:
             torch.zeros(count, self.continuous),
         )
 
-    def with_values(self, codes: Codes, values: Mapping[str, Tensor | float]) -> Codes:
-        """The same codes with the named ones set: a class number or a level, or one for each image [B].
+    def with_values(self, codes: Codes, values: Mapping[str, CodeValue], positions: Tensor | None = None) -> Codes:
+        """The same codes with the named ones set: a class number or a continuous value, or a list with one for each image [B].
 
-        Raises UserError for an unknown name, a class that is not one of the code's, or a level that is not finite.
+        With the `positions` of the images, int64 [B], a list may have any length: the image at position i takes the value at i,
+        and the list is repeated. Raises UserError for an unknown name, a class that is not one of the code's, a continuous value
+        that is not finite, or a list of another length.
         """
         categorical, continuous = codes.categorical.clone(), codes.continuous.clone()
-        for name, value in values.items():
+        for name, given in values.items():
             if name not in self.code_names:
                 raise UserError(f"there is no code {name}; this model has {', '.join(self.code_names) or 'none'}")
-            try:
-                value = torch.as_tensor(value)
-            except (RuntimeError, OverflowError, ValueError):  # an integer of more than 64 bits
-                raise UserError(f"{name} does not take {value}") from None
+            value = self._checked(name, given)
+            if value.dim() and positions is not None:
+                value = value[positions.to(value.device) % len(value)]
+            elif value.dim() and len(value) != len(categorical):
+                raise UserError(f"{name} has {len(value)} values for {len(categorical)} images")
             if name in self.continuous_names:
-                if not value.isfinite().all():
-                    raise UserError(f"{name} is not a finite number")
                 continuous[:, self.continuous_names.index(name)] = value.to(continuous)
             else:
-                position = self.categorical_names.index(name)
-                width = self.categorical[position]
-                if not ((value >= 0) & (value < width) & (value == value.floor())).all():
-                    raise UserError(f"{name} takes a class from 0 to {width - 1}, not {value.flatten()[0].item():g}")
-                categorical[:, position] = value.to(categorical)
+                categorical[:, self.categorical_names.index(name)] = value.to(categorical)
         return Codes(categorical, continuous)
+
+    def _checked(self, name: str, given: CodeValue) -> Tensor:
+        """The value, a scalar, or the list of values, [n], that a code can take. Raises UserError for others."""
+        try:
+            value = torch.as_tensor(given)
+        except (RuntimeError, OverflowError, ValueError, TypeError):  # an integer of more than 64 bits, a list of lists
+            raise UserError(f"{name} does not take {given}") from None
+        if value.dim() > 1 or not value.numel():
+            raise UserError(f"{name} takes a number or a list of numbers, not {given}")
+        if name in self.continuous_names:
+            if not value.isfinite().all():
+                raise UserError(f"{name} is not a finite number")
+            return value
+        width = self.categorical[self.categorical_names.index(name)]
+        wrong = value.flatten()[~((value >= 0) & (value < width) & (value == value.floor())).flatten()]
+        if len(wrong):
+            raise UserError(f"{name} takes a class from 0 to {width - 1}, not {wrong[0].item():g}")
+        return value
+
+    def beyond_training(self, values: Mapping[str, CodeValue]) -> list[str]:
+        """For each continuous code set outside -1 to 1, a sentence that training saw no such value."""
+        found = []
+        for name in self.continuous_names:
+            value = torch.as_tensor(values.get(name, 0.0), dtype=torch.float64).flatten()
+            beyond = value[value.abs() > 1]
+            if len(beyond):
+                found.append(f"{name} = {beyond[0].item():g}, but training saw -1 to 1: the images may be poor")
+        return found
 
     def sweep_values(self, name: str, frames: int, low: float = -1.0, high: float = 1.0) -> Tensor:
         """The values of one code in order, [n]: every class, or `frames` levels from `low` to `high`."""

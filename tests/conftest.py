@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config.reading import load_config
+from infogan_dist.checkpoints import store
+from infogan_dist.config.reading import dump_config, load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.launcher import RANK_PREFIXES, Launch
+from infogan_dist.networks import build_networks
 from infogan_dist.training import trainer
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +34,18 @@ def tiny(output: Path | str, *overrides: str) -> Config:
         "log.every=1",
     )
     return load_config("debug", [*small, *overrides])
+
+
+def untrained(output: Path, *overrides: str) -> Path:
+    """A run folder with a checkpoint of networks that were never trained, in a moment."""
+    config = tiny(output, "train.precision=fp32", *overrides)
+    state = {name: dict(network.state_dict()) for name, network in build_networks(config).named().items()}
+    facts = {"step": 2, "images_seen": 24, "config": config.model_dump(mode="json"), "scaler": {}, "bad_steps": {}}
+    store.save(output / "checkpoints", state, facts)
+    (output / "config.yaml").write_text(dump_config(config))
+    row = {"kind": "train", "step": 2, "images_seen": 24, "loss/D": 1.4, "loss/G": 0.7, "mi/categorical_0": 0.1}
+    (output / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    return output
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from infogan_dist.config.model import NoiseConfig
 from infogan_dist.errors import UserError
-from infogan_dist.latents import LatentSpec
+from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.randomness import Stream
 
 SPEC = LatentSpec((NoiseConfig(dim=5), NoiseConfig(dim=3, distribution="normal")), categorical=(10, 4), continuous=2)
@@ -85,6 +86,50 @@ def test_codes_are_set_by_name() -> None:
 def test_a_wrong_code_is_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SPEC.with_values(SPEC.neutral_codes(1), values)
+
+
+def test_a_list_gives_each_image_its_value() -> None:
+    values = {"categorical_0": [1, 2, 3], "continuous_1": [-1.0, 0.0, 1.0]}
+    codes = SPEC.with_values(SPEC.neutral_codes(3), values)
+    assert codes.categorical[:, 0].tolist() == [1, 2, 3]
+    assert codes.continuous[:, 1].tolist() == [-1, 0, 1]
+    with pytest.raises(UserError, match="categorical_0 has 3 values for 4 images"):
+        SPEC.with_values(SPEC.neutral_codes(4), {"categorical_0": [1, 2, 3]})
+
+
+def test_a_list_is_repeated_along_positions() -> None:
+    codes = SPEC.with_values(SPEC.neutral_codes(4), {"categorical_0": [1, 2, 3]}, torch.tensor([0, 2, 3, 64]))
+    assert codes.categorical[:, 0].tolist() == [1, 3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1, 10], "0 to 9, not 10"),
+        ([1, 2.5], "0 to 9, not 2.5"),
+        ([], "a number or a list of numbers"),
+        ([[1, 2]], "a number or a list of numbers"),
+        (["a"], "does not take"),
+        (2**70, "does not take"),
+    ],
+)
+def test_a_wrong_list_is_refused_whatever_the_position(value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SPEC.with_values(SPEC.neutral_codes(1), {"categorical_0": value}, torch.tensor([0]))
+
+
+def test_values_that_training_never_saw_are_named() -> None:
+    found = SPEC.beyond_training({"continuous_0": [0.5, -1.5], "continuous_1": 1, "categorical_0": 9})
+    assert found == ["continuous_0 = -1.5, but training saw -1 to 1: the images may be poor"]
+    assert SPEC.beyond_training({}) == []
+
+
+def test_latents_are_taken_and_joined_by_image() -> None:
+    drawn = SPEC.draw(Stream(0, "latents"), POSITIONS[:10])
+    again = Latents.joined([drawn.at(torch.arange(4)), drawn.at(torch.arange(4, 10))])
+    assert torch.equal(SPEC.vector(again), SPEC.vector(drawn))
+    assert len(drawn.at(torch.tensor([3, 3]))) == 2
+    assert torch.equal(drawn.at(torch.tensor([3])).codes.categorical[0], drawn.codes.categorical[3])
 
 
 def test_sweeps() -> None:

@@ -16,6 +16,8 @@ from infogan_dist.files import path_problem
 if TYPE_CHECKING:
     from infogan_dist.config.schema import Config
 
+MOST_SEEDS = 10_000  # of one command
+
 
 class Parser(argparse.ArgumentParser):
     """Raises UserError instead of ending the process."""
@@ -33,6 +35,29 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder, an exported file or a hub repo"
     )
+
+
+def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
+    """`--set` and `--digit`, which `held_codes` reads."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CODE=VALUE",
+        help="hold a code at a value" + ("; CODE=1,2,3 gives each image in turn the next one" if lists else ""),
+    )
+    parser.add_argument(
+        "--digit", type=int, metavar="D", help="draw this digit; the codes need names: evaluate --name-codes"
+    )
+
+
+def add_picture(parser: argparse.ArgumentParser) -> None:
+    """`--scale` and `--plain`."""
+    parser.add_argument(
+        "--scale", type=count, metavar="N", help="each pixel N pixels wide; without it what suits the text"
+    )
+    parser.add_argument("--plain", action="store_true", help="bare pixels: no text, no lines, no sorting")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +88,40 @@ def write_result(write: Callable[[], Any], out: Path, option: str = "--out") -> 
             raise UserError(f"{option} {out} cannot be written: {error}") from error
         raise
     print(out)
+
+
+def setting(text: str) -> tuple[str, float | list[float]]:
+    """The name and the value, or list of values, of a `--set`. Raises UserError."""
+    name, _, values = text.partition("=")
+    try:
+        numbers = [float(value) for value in values.split(",")]
+    except ValueError:
+        raise UserError(
+            f"--set {text} is not of the form CODE=NUMBER or CODE=NUMBER,NUMBER, such as categorical_0=7"
+        ) from None
+    return name, numbers if len(numbers) > 1 else numbers[0]
+
+
+def seeds(text: str) -> list[int]:
+    """Seeds and ranges of them, such as 0,1,4-6."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"{part!r} is not a seed or a range of seeds, such as 0,1,4-6")
+        found += range(int(first), min(int(last), int(first) + MOST_SEEDS) + 1) if dash else [int(first)]
+        if len(found) > MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"more than {MOST_SEEDS} seeds")
+    return found
+
+
+def columns_and_rows(text: str) -> tuple[int, int]:
+    """A grid such as 4x2: 4 columns, 2 rows."""
+    columns, _, rows = text.partition("x")
+    try:
+        return count(columns), count(rows)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text} is not COLUMNSxROWS, such as 4x2") from None
 
 
 def path(text: str) -> Path:

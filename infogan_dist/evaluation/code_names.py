@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from infogan_dist.errors import UserError
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import atomic_write
+from infogan_dist.latents import CodeValue
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.pretrained import CODE_NAMES, Provenance, provenance
 
 REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
@@ -40,6 +43,16 @@ class CodeNames(BaseModel):
     def of(self, classes: Tensor) -> list[str]:
         """The label of each class, int64 [B]; "?" for one without."""
         return [str(self.labels.get(str(number), "?")) for number in classes.tolist()]
+
+    def in_words(self) -> dict[int, str]:
+        """What each matched class draws: `digit 7` for handwritten digits, else the data set's own name of the class."""
+        return {int(number): self._label_in_words(label) for number, label in self.labels.items()}
+
+    def _label_in_words(self, label: int) -> str:
+        with suppress(UserError, IndexError):  # the data set of a plugin that is not installed here
+            record = DATA_SETS[self.data]
+            return f"digit {label}" if record.handwritten_digits else record.classes[label]
+        return f"label {label}"
 
     def class_of(self, label: int) -> int:
         """The class matched to a label. Raises UserError where none is."""
@@ -95,13 +108,15 @@ def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
     return names if names.step == known.step else None
 
 
-def held_by(names: CodeNames | None, label: int, held: Mapping[str, float], path: Path) -> dict[str, float]:
-    """The codes to hold so that G draws `label`, beside those `held` already. Raises UserError where they contradict."""
+def held_by(
+    names: CodeNames | None, label: int, held: Mapping[str, CodeValue], path: str | Path
+) -> dict[str, CodeValue]:
+    """The codes to hold so that G draws `label`, beside those `held` already. Raises UserError where both set one code."""
     if names is None:
         raise UserError(f"the codes of {path} have no names at this step, so --digit {label} means nothing; {REMEDY}")
     number = names.class_of(label)
-    if held.get(names.code, number) != number:
-        raise UserError(
-            f"--digit {label} is {names.code}={number}, but --set says {held[names.code]:g}; give one of them"
-        )
+    given = held.get(names.code, number)
+    if given != number:
+        said = f"{given:g}" if isinstance(given, (int, float)) else "a list"
+        raise UserError(f"--digit {label} is {names.code}={number}, but --set says {said}; give one of them")
     return {**held, names.code: number}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
 from infogan_dist.evaluation.table import runs_table, table
-from infogan_dist.sampling.batches import batches_of
-from infogan_dist.sampling.grids import fixed_grids, to_uint8, write_grid
+from infogan_dist.sampling.captions import Captions
+from infogan_dist.sampling.grids import draw_all, fixed_grids, write_grid
 
 STDOUT = Path("-")
 THREADS = 1  # of each process: another number of them rounds a sum otherwise, and the metrics would not be the same
@@ -89,22 +89,23 @@ def _examined(path: Path, options: EvaluateOptions, group: Group, data: dict[Dat
 
 
 def _name(model: EvaluatedModel, metrics: Metrics, group: Group) -> None:
-    """Keep the matching in the run folder, and a grid there with a row per class and its label beside it."""
+    """Keep the matching in the run folder, and a grid there with a row per class and the digit it draws."""
     names = group.on_main(lambda: name_codes(metrics, model.origin))
     grid = fixed_grids(model.spec, model.config.seed)[""]
-    classes = grid.latents.codes.categorical[:, model.spec.categorical_names.index(names.code)]
-    vectors, count = model.spec.vector(grid.latents), len(classes)
-    drawn = group.map_batches(batches_of(count), lambda ours: to_uint8(model.draw(vectors[ours])))
+    drawn = draw_all(lambda latents: model.draw(model.spec.vector(latents)), grid.latents, group.map_batches)
     origin = model.origin
     assert origin is not None
     assert origin.run is not None
     path = origin.run / "samples" / f"step-{origin.step:08d}-named.png"
-    group.on_main(lambda: _picture(drawn[:count].cpu(), grid.columns, path, names.of(classes)))
+    captions = grid.titled(f"{origin.run.resolve().name}, step {origin.step:,}, {origin.images_seen:,} images seen")
+    words = names.in_words() if names.code == grid.captions.row_axis else {}
+    rows = [words.get(number, name) for number, name in enumerate(captions.rows)]
+    group.on_main(lambda: _picture(drawn, grid.columns, path, replace(captions, rows=rows)))
 
 
-def _picture(images: Tensor, columns: int, path: Path, labels: list[str]) -> None:
+def _picture(images: Tensor, columns: int, path: Path, captions: Captions) -> None:
     path.parent.mkdir(exist_ok=True)
-    write_grid(images, columns, path, labels)
+    write_grid(images, columns, path, captions)
     print(f"named grid: {path}")
 
 

@@ -33,7 +33,7 @@ def write(model: Model, out: Path, dtype: torch.dtype, repo: str | None = None) 
             onnx.write(model, folder / ONNX_MODEL, dtype)
         (folder / CONFIG).write_text(model.G.config.without_paths().model_dump_json(indent=1) + "\n", encoding="utf-8")
         grid = fixed_grids(model.G.spec, seed=0)[""]
-        write_grid(to_uint8(model.G.draw(grid.latents)), grid.columns, folder / PICTURE)
+        write_grid(to_uint8(model.G.draw(grid.latents)), grid.columns, folder / PICTURE, grid.captions)
         write_card(model, folder, PICTURE, folder / CARD, repo or "user/name")
     return [out]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
-from infogan_dist.latents import Latents, LatentSpec
+from infogan_dist.latents import CodeValue, Latents, LatentSpec
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling import pretrained
 from infogan_dist.sampling.batches import batches_of
@@ -42,10 +42,11 @@ class Generator:
         self.network.to(device)
         return self
 
-    def sample(self, count: int, seed: int | None = None, **codes: float) -> Tensor:
+    def sample(self, count: int, seed: int | None = None, **codes: CodeValue) -> Tensor:
         """`count` images [count, C, H, W] in [-1, 1], float32; a code that is not set is drawn at random.
 
-        Image i is a function of the seed, i and the codes set; without a seed, every call draws others.
+        A code takes one value, or a list: image i takes its i-th value, and the list is repeated. Image i is a function of the
+        seed, i and the codes set; without a seed, every call draws others.
         Raises UserError for a code this model does not have or a value it does not take.
         """
         if count < 0:
@@ -54,20 +55,20 @@ class Generator:
         empty = torch.empty(0, data.channels, data.image_size, data.image_size, device=self._weight.device)
         return torch.cat([empty, *self.batches(count, seed, **codes)])
 
-    def batches(self, count: int, seed: int | None = None, **codes: float) -> Iterator[Tensor]:
+    def batches(self, count: int, seed: int | None = None, **codes: CodeValue) -> Iterator[Tensor]:
         """The images of `sample` a few at a time, for more of them than memory holds."""
         seed = secrets.randbits(63) if seed is None else seed
         for positions in batches_of(count):
             yield self.images_at(positions, seed, **codes)[: count - int(positions[0])]
 
-    def images_at(self, positions: Tensor, seed: int, **codes: float) -> Tensor:
+    def images_at(self, positions: Tensor, seed: int, **codes: CodeValue) -> Tensor:
         """The images that stand at `positions`, int64 [B], in the endless row of `sample`'s images."""
         return self.draw(self.latents_at(positions, seed, **codes))
 
-    def latents_at(self, positions: Tensor, seed: int, **codes: float) -> Latents:
+    def latents_at(self, positions: Tensor, seed: int, **codes: CodeValue) -> Latents:
         """What the images at `positions` are drawn from."""
         drawn = self.spec.draw(Stream(seed, "sample"), positions)
-        return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes))
+        return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes, positions))
 
     @torch.no_grad()
     def draw(self, latents: Latents) -> Tensor:

@@ -67,7 +67,7 @@ def test_the_folder_holds_a_model_that_loads_and_what_describes_it(run: Path, tm
         Generator.from_pretrained(out).sample(2, seed=0), Generator.from_pretrained(run).sample(2, seed=0)
     )
     assert parse_config(json.loads((out / "config.json").read_text())).networks.width == 4
-    assert Image.open(out / "samples.png").size == (302, 302)
+    assert min(Image.open(out / "samples.png").size) > 10 * 28  # enlarged, with the classes beside the rows
     assert places_in(out) == []
 
 

@@ -56,6 +56,14 @@ def test_codes_are_held_and_the_rest_stays(run: Path) -> None:
         G.sample(1, digit=3)
 
 
+def test_a_list_of_values_is_repeated_along_the_images(run: Path) -> None:
+    G = Generator.from_pretrained(run)
+    images = G.sample(70, seed=0, categorical_0=[1, 2, 3])
+    assert torch.equal(images[:3], G.sample(3, seed=0, categorical_0=[1, 2, 3]))
+    for number in (0, 1, 65, 69):
+        assert torch.allclose(images[number], G.sample(70, seed=0, categorical_0=1 + number % 3)[number])
+
+
 def test_run_checkpoint_and_exported_file_draw_the_same(run: Path, tmp_path: Path) -> None:
     G = Generator.from_pretrained(run)
     G.save(tmp_path / "G.safetensors")
