@@ -71,10 +71,10 @@ def train(
                 run.rollback.watch(step, metrics, now=logged)
                 if logged:
                     run.records.add(step, metrics | probe(trainer.batch))
-                if run.due(config.sample.every, step):
-                    run.pictures.save(step)
                 if config.evaluate.every and run.due(config.evaluate.every, step):
                     run.records.evaluate(step)
+                if run.due(config.sample.every, step):
+                    run.pictures.save(step)
                 if run.due(config.processes.check_every, step):
                     run.saving.check_agreement()
                 stopping = run.due(cluster.poll_every, step) and cluster.any(stop.requested)

@@ -29,7 +29,7 @@ class Pictures:
         """Write the grids of fixed noise and the curves after `step`."""
         for suffix, grid in fixed_grids(self._state.spec, self._config.seed).items():
             images = self._draw(grid).cpu()
-            self._folder.do(partial(self._write_grid, images=images, columns=grid.columns, step=step, suffix=suffix))
+            self._folder.do(partial(self._write_grid, images=images, grid=grid, step=step, suffix=suffix))
         self._folder.do(self._write_curves)
 
     @torch.no_grad()
@@ -40,14 +40,16 @@ class Pictures:
         drawn = self._cluster.map_batches(batches, lambda ours: to_uint8(G_ema(latent[ours.to(latent.device)])))
         return drawn[: len(latent)]
 
-    def _write_grid(self, folder: RunFolder, images: Tensor, columns: int, step: int, suffix: str) -> None:
+    def _write_grid(self, folder: RunFolder, images: Tensor, grid: Grid, step: int, suffix: str) -> None:
         path = folder.sample_path(step, suffix)
-        picture = write_grid(images, columns, path)
+        images_seen = step * self._config.train.global_batch
+        title = f"{folder.path.resolve().name}, step {step:,}, {images_seen:,} images seen"
+        picture = write_grid(images, grid.columns, path, grid.titled(title))
         self._folder.written[f"grid of {suffix}" if suffix else "grid"] = str(path)
         if self._records.trackers is not None:
             self._records.trackers.log_images({f"samples/{suffix}" if suffix else "samples": picture}, step)
 
     def _write_curves(self, folder: RunFolder) -> None:
         path = folder.path / "curves.png"
-        write_curves(folder.rows(), path)
+        write_curves(folder.rows(), path, self._config)
         self._folder.written["curves"] = str(path)
