@@ -43,7 +43,12 @@ def open_folder(data: DataConfig, split: str) -> ImageSource:
     root = Path(str(data.root))
     if not root.is_dir():
         raise UserError(f"data.root = {root} is not a folder; set it to the folder of images")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    paths = image_files(root)
     if not paths:
         raise UserError(f"data.root = {root} holds no images ({', '.join(sorted(ENDINGS))})")
     return FolderSource(paths, data)
+
+
+def image_files(root: Path) -> list[Path]:
+    """The image files below a folder, in the order of their paths."""
+    return sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())

@@ -104,6 +104,11 @@ def open_mnist_mini(data: DataConfig, split: str) -> ImageSource:
     return resized(torch.from_numpy(mnist_mini.load(split)[0])[:, None], data.image_size)
 
 
+def scaled(images: Tensor) -> Tensor:
+    """uint8 to [-1, 1] as training scales reals, float32."""
+    return images.float().div(127.5).sub(1)
+
+
 def resized(images: Tensor, image_size: int) -> ImageSource:
     """Images [N, C, H, W] as a source of square images of `image_size` pixels."""
     size = [image_size, image_size]

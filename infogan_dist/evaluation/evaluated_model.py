@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import Fingerprint
-from infogan_dist.data.sources import ImageSource
+from infogan_dist.data.sources import ImageSource, scaled
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec
@@ -135,11 +135,6 @@ def in_training(networks: Networks, config: Config, fresh: int = FRESH) -> Itera
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def scaled(images: Tensor) -> Tensor:
-    """uint8 to [-1, 1] as a run's reals are scaled, float32."""
-    return images.float().div(127.5).sub(1)
 
 
 def _loaded(name: str, config: Config, tensors: Mapping[str, Tensor], path: Path, group: Group) -> nn.Module:

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
-from infogan_dist.evaluation.evaluated_model import scaled
+from infogan_dist.data.sources import scaled
 from infogan_dist.files import atomic_write, check_safetensors_header, read_regular
 from infogan_dist.networks.loading import first_misfit
 from infogan_dist.randomness import DataOrder, Stream

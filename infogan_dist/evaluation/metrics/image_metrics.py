@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from infogan_dist.data.sources import ImageSource
+from infogan_dist.data.sources import ImageSource, scaled
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation import reference_classifier
-from infogan_dist.evaluation.evaluated_model import EvaluatedModel, scaled
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.code_error import match
 from infogan_dist.evaluation.metrics.continuous import attributes, effects
