@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from infogan_dist.__main__ import main
+from infogan_dist.cli import COMMANDS
 from infogan_dist.config import yaml_core
 from infogan_dist.config.reading import load_config, parse_config
 from tests.conftest import Command, refused
@@ -27,7 +28,7 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         "sys.exit(bool({'torch', 'pydantic', 'accelerate', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    for command in ("train", "sample", "convert", "explore", "doctor", "bench", "evaluate"):
+    for command in COMMANDS:
         assert "example: infogan-dist " + command in infogan(command, "--help").stdout
 
 
