@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from infogan_dist.sampling.recognizer import Recognizer
 
     check_file(options.out, tuple(STILL))
+    torch.set_num_threads(1)  # threads would wait for each other longer than they compute a few images
     opened = open_generator(options.checkpoint, options.set, options.digit)
     Q = Recognizer.from_pretrained(options.checkpoint)
     image = scaled(FolderSource([options.image], Q.config.data).read(torch.tensor([0])))[0]

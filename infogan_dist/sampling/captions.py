@@ -23,6 +23,7 @@ READABLE = 56  # pixels a side: smaller images are enlarged, or the text would d
 PAGE = 640  # pixels: a few images are enlarged until they fill so much of a page's width
 LARGEST = 192  # pixels a side to which they are enlarged at most
 MOST_ENLARGED = 100  # images in a row or column; more would make a picture that is too large to look at
+SPREAD_COLUMNS = 16  # up to which columns stand further apart for their names as well; of more, some names are left out
 WIDEST_NAME = 80  # pixels: images stand further apart so that a name of this width fits below each
 
 
@@ -110,7 +111,8 @@ class _Place:
     @classmethod
     def of(cls, captions: Captions, width: int, height: int) -> _Place:
         below = [line for name in captions.cells for line in name.split("\n")]
-        longest = max(map(_length, below), default=0)
+        above = captions.columns if all(captions.columns) and len(captions.columns) <= SPREAD_COLUMNS else ()
+        longest = max(map(_length, [*below, *above]), default=0)
         overhang = max(min(math.ceil(longest) + GAP, WIDEST_NAME) - width, 0)  # of a cell's name over its image
         lines = [captions.row_axis, *(line for name in captions.rows for line in name.split("\n"))]
         beside = max(math.ceil(_length(line)) + GAP if line else 0 for line in lines)
