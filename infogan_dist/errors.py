@@ -1,21 +1,21 @@
-"""The ways a command can end other than well, each with the exit code of the contract."""
+"""The errors that end a command, each with its exit code."""
 
 from __future__ import annotations
 
 
 class InfoganError(Exception):
-    """Base of every failure that is told to the user in one line, without a traceback."""
+    """Base of every error that the user sees as one line, without a traceback."""
 
     exit_code = 1
     concerns_one_rank = False
-    """Whether every process says it, rather than one of each host."""
+    """Whether every process prints it. False: one process per host does."""
 
     def __init__(self, message: str):
         super().__init__(printable(message))
 
 
 def printable(text: str) -> str:
-    """In one line, with escapes for what a terminal would obey or cannot show: names and values may come from any file."""
+    """`text` on one line, with unprintable characters escaped: names and values may come from untrusted files."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
@@ -26,24 +26,24 @@ class UserError(InfoganError, ValueError):
 
 
 class Diverged(InfoganError):
-    """Training produced numbers that cannot be trained on."""
+    """Training produced numbers from which it cannot continue."""
 
     exit_code = 3
 
 
 class NoUsableCheckpoint(InfoganError):
-    """Checkpoints were expected and none of them verifies."""
+    """Checkpoints were expected, but none verifies or fits."""
 
     exit_code = 4
 
 
 class CannotWrite(InfoganError):
-    """The run folder takes no more: a run that cannot save spends hours that it will lose. Every rank's log says so."""
+    """The run folder cannot be written. The run ends, because it would lose what it trains; every rank prints it."""
 
     concerns_one_rank = True
 
 
 class StoppedBySignal(InfoganError):
-    """A signal asked the run to stop; it saved and can be resumed."""
+    """A signal stopped the run, which saved first and can be resumed."""
 
     exit_code = 75

@@ -1,7 +1,6 @@
-"""Reads files that anyone may have made: regular files only, and no more bytes than the reader expects. Writes files whole.
+"""Reads untrusted files (regular files only, of limited size) and writes files atomically. Does not import torch.
 
-A FIFO blocks its reader and a device may have no end, so a name in a run folder is opened only through here. Importing this
-module does not import torch.
+Run folders are read through this module: a FIFO would block the reader, and a device may be endless.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-HEADER_LIMIT = 2**20  # bytes of a safetensors header: ours have about ten thousand
+HEADER_LIMIT = 2**20  # bytes of a safetensors header; ours have about 10,000
 NAME_LIMIT = 255  # bytes of a file name, on every common file system
-PATH_LIMIT = 3000  # bytes of a path: Linux takes 4096, and we add names to it
+PATH_LIMIT = 3000  # bytes of a path: Linux allows 4096, and file names are appended to it
 
 
 def open_regular(path: str | Path) -> BufferedReader:
-    """The file at `path`, opened for reading. Raises OSError where it is missing or is no regular file; never blocks."""
+    """Open the file at `path` for reading, without blocking. Raises OSError if it is missing or not a regular file."""
     if os.path.exists(path):
-        _check_regular(os.stat(path), path)  # opening a device may already act on it
+        _check_regular(os.stat(path), path)  # opening a device can have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _check_regular(os.fstat(descriptor), path)
@@ -39,7 +38,7 @@ def open_regular(path: str | Path) -> BufferedReader:
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
-    """The whole content of a regular file of at most `limit` bytes. Raises OSError where it is not one."""
+    """The content of a regular file of at most `limit` bytes. Raises OSError for any other file."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         content = b"" if size > limit else file.read(limit + 1 if size == 0 else size + 1)
@@ -50,15 +49,15 @@ def read_regular(path: str | Path, limit: int) -> bytes:
 
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Within, write to the path that this yields: afterwards it takes the place of `path`, whole, and `durable` on the disk.
+    """Yield a temporary path to write to, then rename it to `path`; with `durable`, fsync it first.
 
-    Where writing fails, `path` is as it was. Two processes may write to one `path`; the last one stands.
+    If writing fails, `path` is unchanged. Two processes may write to one `path`: the last rename wins.
     """
     partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    partial.unlink(missing_ok=True)  # of a dead process of this number: a FIFO, or a link to a file of someone else
+    partial.unlink(missing_ok=True)  # left by a dead process with this pid; it may be a FIFO or a link
     try:
         yield partial
-        if durable:  # else a power cut may leave the new name with nothing in it
+        if durable:  # otherwise a power cut may leave `path` empty
             sync(partial)
         partial.replace(path)
     except BaseException:
@@ -105,7 +104,7 @@ def _with_sorted_metadata(content: bytes) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, or named in a folder, survive a power cut."""
+    """fsync a file or folder, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -114,7 +113,7 @@ def sync(path: Path) -> None:
 
 
 def check_safetensors_header(path: Path) -> None:
-    """Raises OSError unless `path` is a regular file whose first bytes announce a header of a size that we believe."""
+    """Raises OSError unless `path` is a regular file whose safetensors header has at most HEADER_LIMIT bytes."""
     with open_regular(path) as file:
         announced = int.from_bytes(file.read(8), "little")
     if announced > HEADER_LIMIT:
@@ -122,7 +121,7 @@ def check_safetensors_header(path: Path) -> None:
 
 
 def path_problem(text: str, name_limit: int = NAME_LIMIT) -> str | None:
-    """Why no file can have this path, in words; None where one can."""
+    """Why `text` is not a valid path, as the end of a sentence; None if it is valid."""
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
@@ -139,4 +138,4 @@ def path_problem(text: str, name_limit: int = NAME_LIMIT) -> str | None:
 
 def _check_regular(status: os.stat_result, path: str | Path) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))

@@ -1,4 +1,4 @@
-"""The losses of InfoGAN as pure functions of tensors, in the order and letters of the papers. Every value is in nats."""
+"""The losses of InfoGAN as pure functions of tensors, in the papers' order and notation. All values are in nats."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from infogan_dist.config.model import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
-SMALLEST_JOINT = 1e-6  # of a joint probability whose logarithm is taken
+SMALLEST_JOINT = 1e-6  # lower bound of a joint probability before its logarithm
 
 
 @dataclass(frozen=True)
 class CodePosterior:
-    """Q(c | x): logits [B, K] of each categorical code; mean and log-variance [B, n] of the continuous ones."""
+    """Q(c | x): logits [B, K] of each categorical code; mean and log-variance [B, n] of the continuous codes."""
 
     logits: tuple[Tensor, ...]
     mean: Tensor
@@ -27,7 +27,7 @@ class CodePosterior:
 
     @classmethod
     def from_output(cls, output: Tensor, spec: LatentSpec) -> CodePosterior:
-        """Split Q's output [B, spec.posterior_dim]; the numbers are in float32 at least."""
+        """Split Q's output [B, spec.posterior_dim], in float32 or higher."""
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         *logits, mean, log_variance = output.split([*spec.categorical, spec.continuous, spec.continuous], dim=1)
         return cls(tuple(logits), mean, log_variance)
@@ -35,10 +35,10 @@ class CodePosterior:
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The losses of D and G as functions of logits [B, 1] in float32 at least, each a scalar.
+    """D's and G's loss as functions of logits [B, 1], float32 or higher. Each returns a scalar.
 
-    `discriminator` takes those of reals and fakes, `generator` those of fakes and, where it `compares_with_reals`, of reals
-    (else None).
+    `discriminator` takes (real_logits, fake_logits), `generator` takes (fake_logits, real_logits). G's real_logits are None
+    unless `compares_with_reals`.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -47,20 +47,20 @@ class AdversarialLoss:
 
 
 def adversarial_loss(objective: ObjectiveConfig) -> AdversarialLoss:
-    """The loss that `objective.adversarial` names. Raises UserError where a plugin's is broken."""
+    """The loss named by `objective.adversarial`. Raises UserError if its plugin is broken."""
     loss: AdversarialLoss = ADVERSARIAL_LOSSES.load(objective.adversarial, "implementation", AdversarialLoss)
     return loss
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
     """D's adversarial loss."""
-    return adversarial_loss(objective).discriminator(_exact(real_logits), _exact(fake_logits))
+    return adversarial_loss(objective).discriminator(_full_precision(real_logits), _full_precision(fake_logits))
 
 
 def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
     """G's adversarial loss. `real_logits` is None unless the loss compares with reals."""
     return adversarial_loss(objective).generator(
-        _exact(fake_logits), None if real_logits is None else _exact(real_logits)
+        _full_precision(fake_logits), None if real_logits is None else _full_precision(real_logits)
     )
 
 
@@ -85,79 +85,79 @@ def _relativistic_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
     return softplus(-(fake_logits - real_logits)).mean()
 
 
-def nothing_of(*logits: Tensor) -> Tensor:
-    """0, with a gradient of 0 for every network that made the logits: DDP finds every parameter used."""
+def zero_loss(*logits: Tensor) -> Tensor:
+    """0, with gradients of 0 for the networks behind `logits`: DDP needs a gradient for every parameter."""
     return 0 * torch.cat(logits).sum()
 
 
 STANDARD = AdversarialLoss(_cross_entropy_D, _cross_entropy_G)
 RELATIVISTIC = AdversarialLoss(_relativistic_D, _relativistic_G, compares_with_reals=True)
-NONE = AdversarialLoss(nothing_of, lambda fake_logits, _: nothing_of(fake_logits))
+NONE = AdversarialLoss(zero_loss, lambda fake_logits, _: zero_loss(fake_logits))
 
 
 def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """|∇D(x)|² of each image, [B]: what R1 and R2 penalise (Mescheder et al. 2018). Differentiable once more."""
+    """|∇D(x)|² of each image, [B], as penalised by R1 and R2 (Mescheder et al. 2018). Differentiable once more."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.square().flatten(1).sum(1)
 
 
 def gradient_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
-    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² of squared gradients [B] (Mescheder et al. 2018, Eqs. 9 and 10); None without any."""
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² from squared gradients [B] (Mescheder et al. 2018, Eqs. 9 and 10); None if both are."""
     weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
     terms = [gamma / 2 * gradients.mean() for gamma, gradients in weighted if gradients is not None]
     return torch.stack(terms).sum() if terms else None
 
 
 def negative_log_likelihoods(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, Tensor]:
-    """-E[log Q(c | x)] by code: cross-entropy of a class, Gaussian with learned variance of a level."""
+    """-E[log Q(c | x)] of each code: cross-entropy of a class, Gaussian with learned variance of a continuous code."""
     classes = codes.categorical.unbind(1)
-    likelihoods = [cross_entropy(logits, c) for logits, c in zip(posterior.logits, classes, strict=True)]
+    categorical = [cross_entropy(logits, c) for logits, c in zip(posterior.logits, classes, strict=True)]
     squared = (codes.continuous.to(posterior.mean) - posterior.mean).square() * torch.exp(-posterior.log_variance)
     gaussian = 0.5 * (math.log(2 * math.pi) + posterior.log_variance + squared)
-    return dict(zip(spec.code_names, [*likelihoods, *gaussian.mean(0)], strict=True))
+    return dict(zip(spec.code_names, [*categorical, *gaussian.mean(0)], strict=True))
 
 
 def information_loss(
-    likelihoods: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig, device: torch.device | None = None
+    nll: dict[str, Tensor], spec: LatentSpec, objective: ObjectiveConfig, device: torch.device | None = None
 ) -> Tensor:
     """λ · -E[log Q(c | x)] summed over the codes: -λ L_I without its constant H(c) (Chen et al. 2016, Eqs. 5 and 6).
 
-    Without a code it is 0 on `device`."""
+    If there are no codes, 0 on `device`."""
     weight = dict.fromkeys(spec.categorical_names, objective.lambda_categorical)
     weight |= dict.fromkeys(spec.continuous_names, objective.lambda_continuous)
-    terms = (weight[name] * value for name, value in likelihoods.items())
+    terms = (weight[name] * value for name, value in nll.items())
     return sum(terms, start=torch.zeros((), device=device))
 
 
-def information_bound(likelihoods: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
-    """L_I by code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
-    return {name: entropy - likelihoods[name] for name, entropy in spec.entropies().items()}
+def information_bound(nll: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
+    """L_I of each code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
+    return {name: entropy - nll[name] for name, entropy in spec.entropies().items()}
 
 
 def clustering_loss(
     posterior: CodePosterior,
     positives: CodePosterior,
-    evenness: float = 1.0,
+    entropy_weight: float = 1.0,
     mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint,
 ) -> Tensor:
-    """-I(c, c') of the classes that Q gives the two images of a positive pair, summed over the categorical codes (Ji et al. 2019, Eq. 3).
+    """-I(c, c') between Q's classes of the two images of a positive pair, summed over categorical codes (Ji et al. 2019, Eq. 3).
 
-    I = H(c) + H(c') - H(c, c'); the first two, which want all classes used alike, count `evenness` times (their entropy
-    coefficient). `mean_of_all` makes a statistic of this part of the batch that of the whole batch.
+    I = H(c) + H(c') - H(c, c'), with H(c) and H(c') multiplied by `entropy_weight` (their entropy coefficient): they favour an
+    even use of the classes. `mean_of_all` averages a statistic over the processes.
     """
     of_codes = zip(posterior.logits, positives.logits, strict=True)
     joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
     start = torch.zeros((), device=posterior.mean.device)
-    return -sum((mutual_information(joint, evenness) for joint in joints), start=start)
+    return -sum((mutual_information(joint, entropy_weight) for joint in joints), start=start)
 
 
-def mutual_information(joint: Tensor, evenness: float = 1.0) -> Tensor:
-    """I in nats of a joint distribution [K, K], made symmetric first (Ji et al. 2019, Eqs. 2 and 3), its two marginal entropies
-    times `evenness`."""
+def mutual_information(joint: Tensor, entropy_weight: float = 1.0) -> Tensor:
+    """I of the joint distribution [K, K], symmetrised first, with both marginal entropies multiplied by `entropy_weight`
+    (Ji et al. 2019, Eqs. 2 and 3)."""
     joint = ((joint + joint.T) / 2).clamp_min(SMALLEST_JOINT)
     marginal = joint.sum(1).log()
-    return (joint * (joint.log() - evenness * marginal[:, None] - evenness * marginal[None, :])).sum()
+    return (joint * (joint.log() - entropy_weight * marginal[:, None] - entropy_weight * marginal[None, :])).sum()
 
 
-def _exact(logits: Tensor) -> Tensor:
+def _full_precision(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

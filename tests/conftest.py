@@ -1,4 +1,4 @@
-"""What the tests share: tiny configs, one process's launch, and full MNIST where it lies beside the checkout."""
+"""Shared by the tests: tiny configs, the launch of one process, and full MNIST if it is on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def untrained(output: Path, *overrides: str) -> Path:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The environment without anything a launcher may have left in it, and without GPUs: these tests are of CPUs."""
+    """The environment without variables of launchers and without GPUs."""
     launcher = (*RANK_PREFIXES, "ACCELERATE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
     return kept | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables
@@ -60,7 +60,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def infogan(tmp_path: Path) -> Command:
-    """Run the command line as a process of its own in an empty folder."""
+    """Run the command line in a separate process, in an empty folder."""
 
     def run(*arguments: object, processes: int = 1, **variables: str) -> subprocess.CompletedProcess[str]:
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
@@ -71,7 +71,7 @@ def infogan(tmp_path: Path) -> Command:
             env=clean_environment(**variables),
             capture_output=True,
             text=True,
-            timeout=600,  # only a hang waits that long; training the reference classifier takes minutes on a slow core
+            timeout=600,  # for a hang; training the reference classifier takes minutes on a slow core
         )
 
     return run
@@ -79,15 +79,15 @@ def infogan(tmp_path: Path) -> Command:
 
 @pytest.fixture
 def full_mnist() -> str:
-    """The root of full MNIST; skips where it is not there. Set INFOGAN_DATA to say where it is."""
+    """The folder of full MNIST, or $INFOGAN_DATA. Skips the test if MNIST is not there."""
     root = Path(os.environ.get("INFOGAN_DATA", ROOT.parent / "shared" / "data"))
     if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
-        pytest.skip(f"full MNIST is not below {root}; set INFOGAN_DATA")
+        pytest.skip(f"full MNIST is not in {root}; set INFOGAN_DATA")
     return str(root)
 
 
 def refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
-    """Assert one clear line on stderr that holds every word, no traceback, and the exit code."""
+    """Assert the exit code and a single line on stderr that contains every word."""
     assert result.returncode == code, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
@@ -100,7 +100,7 @@ def tensors_of(module: Any) -> dict[str, Any]:
 
 
 def fails_after(last: int) -> Callable[..., None]:
-    """In the place of `trainer.update_average`: raises RuntimeError in every step after `last`."""
+    """A replacement of `trainer.update_average` that raises RuntimeError in every step after `last`."""
     real = trainer.update_average
 
     def update_average(networks: Any, config: Any, step: int, grad_norm_G: Any) -> None:

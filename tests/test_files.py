@@ -35,19 +35,19 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     SPECIAL[kind](tmp_path / "file")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         open_regular(tmp_path / "file")
 
 
-def test_a_link_to_a_regular_file_is_followed(tmp_path: Path) -> None:
+def test_link_to_a_regular_file_is_followed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     (tmp_path / "link").symlink_to("file")
     assert read_regular(tmp_path / "link", 7) == b"content"
 
 
-def test_a_file_larger_than_the_limit_is_refused_unread(tmp_path: Path) -> None:
+def test_file_larger_than_the_limit_is_refused_without_reading_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    os.truncate(tmp_path / "file", 2**40)  # sparse: more than any memory, and nothing on the disk
+    os.truncate(tmp_path / "file", 2**40)  # sparse: larger than memory, without blocks on the disk
     with pytest.raises(OSError, match="more than 100 bytes"):
         read_regular(tmp_path / "file", 100)
     with pytest.raises(FileNotFoundError):
@@ -55,13 +55,13 @@ def test_a_file_larger_than_the_limit_is_refused_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_a_file_that_says_it_is_empty_is_read_up_to_the_limit() -> None:
+def test_file_of_reported_size_0_is_read_up_to_the_limit() -> None:
     assert b"VmRSS" in read_regular("/proc/self/status", 2**16)
     with pytest.raises(OSError, match="more than 100 bytes"):
         read_regular("/proc/self/status", 100)
 
 
-def test_a_safetensors_header_of_a_size_beyond_belief_is_refused(tmp_path: Path) -> None:
+def test_huge_safetensors_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes((2**40).to_bytes(8, "little") + b"{}")
     with pytest.raises(OSError, match="header has 1099511627776 bytes"):
         check_safetensors_header(tmp_path / "a.safetensors")
@@ -79,7 +79,7 @@ def test_a_safetensors_header_of_a_size_beyond_belief_is_refused(tmp_path: Path)
         ("/" + "b" * 255, None),
     ],
 )
-def test_what_no_file_can_be_called_is_said(path: str, words: str | None) -> None:
+def test_invalid_paths_are_explained(path: str, words: str | None) -> None:
     problem = path_problem(path)
     assert (words is None and problem is None) or (problem is not None and words is not None and words in problem)
 

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from infogan_dist import Generator
 from infogan_dist.__main__ import main
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.manifest import sealed
-from infogan_dist.checkpoints.resume import admit, who_writes_in
+from infogan_dist.checkpoints.manifest import with_checksum
+from infogan_dist.checkpoints.resume import decide_resume, who_writes_in
 from infogan_dist.checkpoints.run_folder import finite, read_metrics
 from infogan_dist.checkpoints.store import Damaged
 from infogan_dist.config.reading import dotted, dump_config, load_config
@@ -92,19 +92,19 @@ def read(folder: Path, content: bytes, *overrides: str) -> None:
 @example(b"output: " + b"[" * 800)
 @example(b"output: !!binary '='")
 @example(b'"a\\nb": 1')
-def test_any_file_as_a_config(tmp_path: Path, content: bytes) -> None:
+def test_config_of_any_bytes(tmp_path: Path, content: bytes) -> None:
     read(tmp_path, content)
 
 
 @SOON
 @given(st.dictionaries(words, values, max_size=5))
-def test_any_values_as_a_config(tmp_path: Path, found: dict[Any, Any]) -> None:
+def test_config_of_any_values(tmp_path: Path, found: dict[Any, Any]) -> None:
     read(tmp_path, yaml.safe_dump(found, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
 @SOON
 @given(st.sampled_from(SHIPPED), st.integers(0, 400), st.binary(min_size=1, max_size=3))
-def test_a_config_with_a_few_other_bytes(tmp_path: Path, text: str, at: int, other: bytes) -> None:
+def test_config_with_changed_bytes(tmp_path: Path, text: str, at: int, other: bytes) -> None:
     content = text.encode()
     read(tmp_path, content[:at] + other + content[at + len(other) :])
 
@@ -132,7 +132,7 @@ def tried(path: Path) -> None:
     except Damaged as damage:
         in_one_line(NoUsableCheckpoint(str(damage)))
     try:
-        admit(tiny(path.parents[1]), "auto", torch.device("cpu"))
+        decide_resume(tiny(path.parents[1]), "auto", torch.device("cpu"))
     except (UserError, NoUsableCheckpoint) as error:
         in_one_line(error)
 
@@ -147,7 +147,7 @@ def copy_of(sound: Path, folder: Path) -> Path:
 @SOON
 @given(st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
 @example(b"[" * 10_000)
-def test_any_file_as_a_manifest(sound: Path, tmp_path: Path, content: bytes) -> None:
+def test_manifest_of_any_bytes(sound: Path, tmp_path: Path, content: bytes) -> None:
     path = copy_of(sound, tmp_path)
     (path / "manifest.json").write_bytes(content)
     tried(path)
@@ -155,7 +155,7 @@ def test_any_file_as_a_manifest(sound: Path, tmp_path: Path, content: bytes) -> 
 
 @SOON
 @given(st.data())
-def test_a_manifest_with_other_facts(sound: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_manifest_with_changed_values(sound: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = copy_of(sound, tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     place = manifest
@@ -166,7 +166,7 @@ def test_a_manifest_with_other_facts(sound: Path, tmp_path: Path, data: st.DataO
         place = inner
     key = data.draw(st.sampled_from(sorted(place)) | st.text(max_size=8))
     place[key] = data.draw(json_values | st.integers(-(2**70), 2**70))
-    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (path / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     tried(path)
 
 
@@ -174,14 +174,12 @@ def agree(path: Path, name: str, content: bytes) -> None:
     """Have the manifest agree with the content of a file."""
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (path / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
 
 
 @SOON
 @given(st.integers(0, 150), st.binary(min_size=1, max_size=8))
-def test_tensors_with_a_few_other_bytes_and_a_manifest_that_agrees(
-    sound: Path, tmp_path: Path, at: int, other: bytes
-) -> None:
+def test_tensors_with_changed_bytes_and_a_matching_manifest(sound: Path, tmp_path: Path, at: int, other: bytes) -> None:
     path = copy_of(sound, tmp_path)
     content = (path / "G.safetensors").read_bytes()
     content = content[:at] + other + content[at + len(other) :]
@@ -192,7 +190,7 @@ def test_tensors_with_a_few_other_bytes_and_a_manifest_that_agrees(
 
 @SOON
 @given(st.binary(max_size=300))
-def test_any_file_as_metrics(tmp_path: Path, content: bytes) -> None:
+def test_metrics_of_any_bytes(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(content)
     assert all(isinstance(row["step"], int) for row in read_metrics(tmp_path / "metrics.jsonl"))
 
@@ -202,7 +200,7 @@ COUNTS = st.integers(-1, 2**70) | st.sampled_from([0, 1, 2**31, 2**53, 2**63 - 1
 
 @SOON
 @given(st.sampled_from(INTEGER_KEYS), COUNTS)
-def test_any_integer_in_any_key_of_a_config(tmp_path: Path, key: str, value: int) -> None:
+def test_config_with_any_integer_in_any_key(tmp_path: Path, key: str, value: int) -> None:
     read(tmp_path, b"output: x", f"{key}={value}")
 
 
@@ -217,12 +215,12 @@ def without(place: dict[str, Any], data: st.DataObject) -> None:
 
 @settings(SOON, max_examples=40)  # each joins a group and draws images
 @given(st.data())
-def test_a_manifest_with_missing_keys(model: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_manifest_with_missing_keys(model: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = copy_of(model, tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     without(manifest, data)
     kept_seal = data.draw(st.booleans())
-    (path / "manifest.json").write_text(json.dumps(manifest if kept_seal else sealed(manifest)))
+    (path / "manifest.json").write_text(json.dumps(manifest if kept_seal else with_checksum(manifest)))
     tried(path)
     used(path)
 
@@ -244,7 +242,7 @@ json_numbers = st.integers(-(2**70), 2**70) | st.floats() | st.just(10**400)
 @example([{key: value for key, value in ROW.items() if key != "images_seen"}])
 @example([{**ROW, "loss/D": "high"}])
 @example([{**ROW, "health/diversity": 10**400}])
-def test_rows_of_metrics_with_missing_keys_and_other_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_metrics_rows_with_missing_keys_and_other_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     """Whatever `read_metrics` lets through, everything that reads rows takes."""
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -317,7 +315,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", SPECIAL)
 @pytest.mark.parametrize("name", READ)
-def test_a_special_file_in_the_place_of_each_that_is_read(model: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_special_file_in_place_of_each_file_of_a_run(model: Path, tmp_path: Path, name: str, kind: str) -> None:
     path = copy_of(model, tmp_path)
     place = tmp_path / "run" / name
     if place.is_dir():
@@ -331,7 +329,7 @@ def test_a_special_file_in_the_place_of_each_that_is_read(model: Path, tmp_path:
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_a_special_file_in_the_place_of_an_exported_file_or_of_a_config(tmp_path: Path, kind: str) -> None:
+def test_special_file_in_place_of_an_export_or_a_config(tmp_path: Path, kind: str) -> None:
     for name, use in {"G.safetensors": Generator.from_pretrained, "a.yaml": load_config}.items():
         SPECIAL[kind](tmp_path / name)
         with within(seconds=30), pytest.raises(UserError) as caught:
@@ -340,7 +338,7 @@ def test_a_special_file_in_the_place_of_an_exported_file_or_of_a_config(tmp_path
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_a_special_file_in_the_place_of_the_cached_judge(tmp_path: Path, kind: str) -> None:
+def test_special_file_in_place_of_the_cached_reference_classifier(tmp_path: Path, kind: str) -> None:
     SPECIAL[kind](tmp_path / "classifier.safetensors")
     with within(seconds=30):
         assert classifier._cached(tmp_path / "classifier.safetensors") is None
@@ -409,7 +407,7 @@ def test_exports_and_checkpoints_with_tensors_of_every_dtype(model: Path, tmp_pa
 @given(json_values.map(json.dumps) | st.text(max_size=30))
 @example("[]")
 @example("[" * 100_000)
-def test_any_text_as_the_header_of_an_export(tmp_path: Path, header: str) -> None:
+def test_export_with_any_text_as_its_header(tmp_path: Path, header: str) -> None:
     path = tmp_path / "G.safetensors"
     path.write_bytes(forged({"w": [2]}, "F32", {"infogan_dist": header.encode("utf-8", "replace").decode()}))
     with pytest.raises(UserError) as caught:
@@ -420,7 +418,7 @@ def test_any_text_as_the_header_of_an_export(tmp_path: Path, header: str) -> Non
 @SOON
 @given(json_values.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
 @example(json.dumps({"code": "a", "labels": {"9" * 30: 3}, "code_error": 0, "data": "", "step": 2}).encode())
-def test_any_file_as_names_of_codes(model: Path, tmp_path: Path, content: bytes) -> None:
+def test_code_names_of_any_bytes(model: Path, tmp_path: Path, content: bytes) -> None:
     path = copy_of(model, tmp_path)
     (path.parents[1] / "code_names.json").write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -431,7 +429,7 @@ def test_any_file_as_names_of_codes(model: Path, tmp_path: Path, content: bytes)
 @pytest.mark.parametrize(
     "text", ["a" * 300, "a/" * 4000, "", "a\0b", "\ud800"], ids=["long", "deep", "empty", "NUL", "lone"]
 )
-def test_a_path_that_no_file_has(text: str) -> None:
+def test_path_without_a_file(text: str) -> None:
     for use in (Generator.from_pretrained, load_config, lambda path: load_config("debug", [f"output='{path}'"])):
         with pytest.raises(UserError) as caught:
             use(text)

@@ -52,7 +52,7 @@ def first_gradients(precision: str, launch=ONE_GPU, *overrides: str) -> dict[str
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp64", 1e-6), ("fp32", 1e-2), ("bf16", 0.1), ("fp16", 0.03)])
-def test_the_first_gradients_are_those_of_a_cpu(precision: str, bound: float) -> None:
+def test_first_gradients_equal_those_of_a_cpu(precision: str, bound: float) -> None:
     """Seed, noise and data are the same on every device; fp32 may use tf32."""
     ours, exact = first_gradients(precision), first_gradients("fp64", ONE_PROCESS)
     assert ours.keys() == exact.keys()
@@ -60,7 +60,7 @@ def test_the_first_gradients_are_those_of_a_cpu(precision: str, bound: float) ->
     assert (a - b).norm() <= bound * b.norm()
 
 
-def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp16_grows_its_scale_once_per_step_and_halves_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny("x", "train.precision=fp16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
@@ -85,7 +85,7 @@ def test_fp16_grows_its_scale_once_a_step_and_halves_it_once(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_resumed_run_goes_on_with_scale_and_states(tmp_path: Path, precision: str) -> None:
+def test_resumed_run_keeps_loss_scale_and_optimizer_states(tmp_path: Path, precision: str) -> None:
     train(tiny(tmp_path / "run", f"train.precision={precision}", "train.steps=4"), ONE_GPU)
     train(tiny(tmp_path / "run", f"train.precision={precision}"), ONE_GPU)
     saved = find(tmp_path / "run")
@@ -95,7 +95,7 @@ def test_a_resumed_run_goes_on_with_scale_and_states(tmp_path: Path, precision: 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", ["false", "default"])
-def test_a_graph_of_the_step_trains_as_the_plain_step(precision: str, compiled: str) -> None:
+def test_cuda_graph_trains_like_the_plain_step(precision: str, compiled: str) -> None:
     """Ten steps: plain ones, the recording and replays. The same kernels, so the same numbers but for the order of their sums."""
     states = []
     for graph in ("false", "true"):
@@ -111,7 +111,7 @@ def test_a_graph_of_the_step_trains_as_the_plain_step(precision: str, compiled: 
         torch.testing.assert_close(states[1][name], plain, rtol=1e-2, atol=1e-3)
 
 
-def test_the_loop_does_not_wait_for_the_gpu() -> None:
+def test_loop_does_not_wait_for_the_gpu() -> None:
     """Between logged steps no operation makes the host wait: torch raises where one does."""
     config = tiny("x", "train.precision=bf16", "train.steps=9")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
@@ -136,7 +136,7 @@ def test_the_loop_does_not_wait_for_the_gpu() -> None:
     ("dtype", "tolerance"),
     [(torch.float64, 1e-9), (torch.float32, 1e-4), (torch.bfloat16, 2**-6), (torch.float16, 2**-9)],
 )
-def test_batch_norm_by_parts_is_the_formula(
+def test_global_batch_norm_matches_the_formula(
     dtype: torch.dtype, tolerance: float, channels_last: bool, shape: str, batches: int, parts: int
 ) -> None:
     """Several processes, simulated one after another on one card."""
@@ -146,12 +146,12 @@ def test_batch_norm_by_parts_is_the_formula(
     assert_the_same(by_parts(x, dy, weight, bias, batches, parts), by_formula(x, dy, weight, bias, batches), tolerance)
 
 
-def test_debug_of_a_run_with_augmentations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_run_with_augmentations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     debug(tiny(tmp_path / "run", VIEWS, "train.precision=fp32"), ONE_GPU)
     assert "the first D step computed twice gives the same bits" in capsys.readouterr().out
 
 
-def test_a_folder_is_read_ahead_while_the_step_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_prefetched_while_the_step_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its images are pinned by another thread."""
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
     (tmp_path / "images").mkdir()
@@ -163,7 +163,7 @@ def test_a_folder_is_read_ahead_while_the_step_is_recorded(tmp_path: Path, monke
     assert find(tmp_path / "run").step == 20
 
 
-def test_clustering_of_a_compiled_and_recorded_run(tmp_path: Path) -> None:
+def test_clustering_in_a_compiled_and_recorded_run(tmp_path: Path) -> None:
     """Clustering sets in at the fourth step: other shapes, and a recording anew."""
     clustering = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"
     objective = f"objective={{information_trains: trunk, information_from: augmented, {clustering}}}"
@@ -178,7 +178,7 @@ def test_clustering_of_a_compiled_and_recorded_run(tmp_path: Path) -> None:
     assert find(tmp_path / "run").step == 12
 
 
-def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
+def test_bench_counts_the_traffic_of_batch_norm(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", "train.precision=bf16")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
@@ -188,7 +188,7 @@ def test_bench_counts_what_batch_norm_would_exchange(tmp_path: Path) -> None:
     assert all(parameter.isfinite().all() for parameter in state.networks.FE.parameters())
 
 
-def test_a_rank_that_fails_alone_leaves_nccl_at_once() -> None:
+def test_failing_rank_leaves_nccl_at_once() -> None:
     code = """
 import os
 from infogan_dist.config.running import ProcessesConfig
@@ -243,7 +243,7 @@ def worker(folder: Path, processes: int) -> None:
             rank.kill()
 
 
-def test_two_processes_on_one_gpu_end_where_one_does(tmp_path: Path) -> None:
+def test_two_processes_on_one_gpu_train_the_same_networks_as_one(tmp_path: Path) -> None:
     for processes in (1, 2):
         worker(tmp_path / str(processes), processes)
     for name in SHARED:
@@ -257,7 +257,7 @@ def test_two_processes_on_one_gpu_end_where_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_penalty_is_taken_in_full_precision(precision: str) -> None:
+def test_penalty_is_computed_in_full_precision(precision: str) -> None:
     """TF32 keeps 10 bits of a factor: the penalty would be off by some 1e-3."""
 
     def penalty(launch, precision: str) -> float:  # type: ignore[no-untyped-def]
@@ -270,7 +270,7 @@ def test_a_penalty_is_taken_in_full_precision(precision: str) -> None:
     assert penalty(ONE_GPU, precision) == pytest.approx(penalty(ONE_PROCESS, "fp64"), rel=1e-5)
 
 
-def test_the_gradients_of_a_penalty_are_in_full_precision() -> None:
+def test_penalty_gradients_are_computed_in_full_precision() -> None:
     """They come from the second derivative, which runs in the step's one backward."""
     ours, exact = (
         first_gradients(*each, "objective.r1_gamma=100") for each in (("fp32", ONE_GPU), ("fp64", ONE_PROCESS))
@@ -304,26 +304,26 @@ def two_that_see_one_gpu_each(gpus: str, **variables: str) -> list[subprocess.Co
     return [subprocess.CompletedProcess(rank.args, rank.returncode, out, err) for rank, out, err in ended]
 
 
-def test_two_ranks_that_see_the_same_gpu_are_refused() -> None:
+def test_two_ranks_with_the_same_gpu_are_refused() -> None:
     for rank in two_that_see_one_gpu_each("00"):
         assert rank.returncode != 0
         assert "see the same GPU; give each process its own" in rank.stderr
 
 
-def test_two_ranks_may_share_a_gpu_over_gloo_where_a_test_asks_for_it() -> None:
+def test_two_ranks_may_share_a_gpu_over_gloo_in_tests() -> None:
     for rank in two_that_see_one_gpu_each("00", INFOGAN_DIST_SHARE_GPUS="1"):
         assert rank.returncode == 0, rank.stderr
         assert rank.stdout == "gloo {'rank': 0.5}\n"
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_each_rank_may_see_its_own_gpu_alone() -> None:
+def test_each_rank_may_see_only_its_own_gpu() -> None:
     for rank in two_that_see_one_gpu_each("01"):
         assert rank.returncode == 0, rank.stderr
         assert rank.stdout == "nccl {'rank': 0.5}\n"
 
 
-def test_a_streamed_set_gives_the_images_of_a_resident_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_images_equal_resident_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     source, order = open_images(tiny("x").data), torch.arange(200)
     sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some in both
     device = torch.device("cuda", 0)

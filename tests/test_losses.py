@@ -28,11 +28,11 @@ CODES = Codes(torch.tensor([[3, 2], [9, 0]]), torch.tensor([[0.5, -0.2], [-1.0, 
 
 
 def bounds(output: Tensor) -> dict[str, float]:
-    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, SPEC), CODES, SPEC)
-    return {name: value.item() for name, value in information_bound(likelihoods, SPEC).items()}
+    nll = negative_log_likelihoods(CodePosterior.from_output(output, SPEC), CODES, SPEC)
+    return {name: value.item() for name, value in information_bound(nll, SPEC).items()}
 
 
-def test_the_adversarial_losses_are_the_papers_cross_entropies() -> None:
+def test_adversarial_losses_are_the_papers_cross_entropies() -> None:
     real, fake = torch.randn(50, 1) * 3, torch.randn(50, 1) * 3
     ones, zeros = torch.ones(50, 1), torch.zeros(50, 1)
     expected = binary_cross_entropy(real.sigmoid(), ones) + binary_cross_entropy(fake.sigmoid(), zeros)
@@ -42,26 +42,26 @@ def test_the_adversarial_losses_are_the_papers_cross_entropies() -> None:
     )
 
 
-def test_an_undecided_discriminator_loses_two_ln_2() -> None:
+def test_undecided_discriminator_has_loss_two_ln_2() -> None:
     zeros = torch.zeros(4, 1)
     assert discriminator_loss(zeros, zeros, ObjectiveConfig()).item() == pytest.approx(2 * math.log(2))
     assert generator_loss(zeros, None, ObjectiveConfig()).item() == pytest.approx(math.log(2))
 
 
-def test_losses_stay_finite_and_keep_their_gradient_where_a_sigmoid_saturates() -> None:
+def test_losses_are_finite_and_have_gradients_at_saturated_logits() -> None:
     logits = torch.tensor([[-200.0]], requires_grad=True)
     generator_loss(logits, None, ObjectiveConfig()).backward()
     assert logits.grad is not None
     assert logits.grad.item() == -1
 
 
-def test_half_precision_logits_are_scored_in_float32() -> None:
+def test_half_precision_logits_are_converted_to_float32() -> None:
     half = torch.zeros(2, 1).bfloat16()
     assert discriminator_loss(half, half, ObjectiveConfig()).dtype == torch.float32
     assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC).mean.dtype == torch.float32
 
 
-def test_a_perfect_q_reaches_ln_k_and_a_uniform_one_scores_0() -> None:
+def test_bound_of_a_perfect_q_is_ln_k_and_of_a_uniform_q_0() -> None:
     perfect = torch.zeros(2, SPEC.posterior_dim)
     for row, (first, second) in enumerate(CODES.categorical.tolist()):
         perfect[row, first] = perfect[row, 10 + second] = 100
@@ -72,7 +72,7 @@ def test_a_perfect_q_reaches_ln_k_and_a_uniform_one_scores_0() -> None:
     assert uniform["categorical_1"] == pytest.approx(0, abs=1e-6)
 
 
-def test_levels_are_scored_by_their_gaussian_density() -> None:
+def test_continuous_codes_are_scored_by_their_gaussian_density() -> None:
     output = torch.zeros(2, SPEC.posterior_dim)
     mean, log_variance = torch.tensor([[0.1, 0.0], [-0.5, 0.3]]), torch.tensor([[-1.0, 0.5], [0.2, -3.0]])
     output[:, 13:15], output[:, 15:17] = mean, log_variance
@@ -82,36 +82,36 @@ def test_levels_are_scored_by_their_gaussian_density() -> None:
     assert scored["continuous_1"] == pytest.approx(math.log(2) + density[:, 1].mean())
 
 
-def test_the_bound_never_exceeds_the_entropy_of_a_class() -> None:
+def test_bound_never_exceeds_the_entropy_of_a_categorical_code() -> None:
     torch.manual_seed(0)
     for scale in (0.1, 1, 10, 100):
         scored = bounds(torch.randn(2, SPEC.posterior_dim) * scale)
         assert scored["categorical_0"] <= math.log(10) + 1e-5
 
 
-def test_the_information_loss_is_weighted_by_kind() -> None:
-    likelihoods = dict(zip(SPEC.code_names, map(torch.tensor, (1.0, 2.0, 3.0, 4.0)), strict=True))
+def test_information_loss_is_weighted_by_kind_of_code() -> None:
+    nll = dict(zip(SPEC.code_names, map(torch.tensor, (1.0, 2.0, 3.0, 4.0)), strict=True))
     objective = ObjectiveConfig(lambda_categorical=2.0, lambda_continuous=0.5)
-    assert information_loss(likelihoods, SPEC, objective).item() == 2 * (1 + 2) + 0.5 * (3 + 4)
+    assert information_loss(nll, SPEC, objective).item() == 2 * (1 + 2) + 0.5 * (3 + 4)
     no_codes = LatentSpec(SPEC.noise, (), 0)
     assert information_loss({}, no_codes, objective).item() == 0
 
 
-def test_slopes_of_a_known_function_and_their_penalty() -> None:
+def test_gradient_penalty_of_a_known_function() -> None:
     """D(x) = a · x + b |x|² has ∇D = a + 2 b x."""
     x = torch.randn(4, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     a, b = torch.randn(1, 2, 2, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    slopes = squared_gradients((a * x + b * x.square()).sum((1, 2, 3))[:, None], x)
-    torch.testing.assert_close(slopes, (a + 2 * b * x).square().sum((1, 2, 3)))
+    squared = squared_gradients((a * x + b * x.square()).sum((1, 2, 3))[:, None], x)
+    torch.testing.assert_close(squared, (a + 2 * b * x).square().sum((1, 2, 3)))
     objective = ObjectiveConfig(r1_gamma=3.0, r2_gamma=0.5)
-    penalty = gradient_penalty(slopes, 2 * slopes, objective)
-    torch.testing.assert_close(penalty, 1.5 * slopes.mean() + 0.25 * (2 * slopes).mean())
+    penalty = gradient_penalty(squared, 2 * squared, objective)
+    torch.testing.assert_close(penalty, 1.5 * squared.mean() + 0.25 * (2 * squared).mean())
     (by_b,) = torch.autograd.grad(penalty, b)
     torch.testing.assert_close(by_b, (2.0 * 2 * (a + 2 * b * x) * 2 * x).sum((1, 2, 3)).mean())
     assert gradient_penalty(None, None, objective) is None
 
 
-def test_the_relativistic_losses_compare_pairs() -> None:
+def test_relativistic_losses_compare_pairs() -> None:
     real, fake = torch.randn(50, 1), torch.randn(50, 1)
     relativistic = ObjectiveConfig(adversarial="relativistic")
     torch.testing.assert_close(discriminator_loss(real, fake, relativistic), -(real - fake).sigmoid().log().mean())
@@ -124,30 +124,30 @@ def one_code(logits: torch.Tensor) -> CodePosterior:
     return CodePosterior((logits,), torch.zeros(len(logits), 0), torch.zeros(len(logits), 0))
 
 
-def test_clustering_of_certain_balanced_pairs_reaches_ln_k_and_of_merged_classes_less() -> None:
+def test_clustering_loss_is_minus_ln_k_for_certain_balanced_pairs() -> None:
     certain = 50 * torch.eye(10)[torch.arange(100) % 10]
     assert clustering_loss(one_code(certain), one_code(certain)).item() == pytest.approx(-math.log(10), abs=2e-3)
     merged = 50 * torch.eye(10)[(torch.arange(100) % 10) // 2]
     assert clustering_loss(one_code(merged), one_code(merged)).item() == pytest.approx(-math.log(5), abs=2e-3)
 
 
-def test_clustering_of_unrelated_pairs_and_of_one_class_for_all_is_nothing() -> None:
+def test_clustering_loss_is_0_for_unrelated_pairs_and_for_a_single_class() -> None:
     rows = torch.arange(100)
     first, second = 50 * torch.eye(10)[rows % 10], 50 * torch.eye(10)[rows // 10]
     assert clustering_loss(one_code(first), one_code(second)).item() == pytest.approx(0, abs=1e-3)
-    one_for_all = 50 * torch.eye(10)[torch.zeros(100, dtype=torch.int64)]
-    assert clustering_loss(one_code(one_for_all), one_code(one_for_all)).item() == pytest.approx(0, abs=1e-2)
+    single_class = 50 * torch.eye(10)[torch.zeros(100, dtype=torch.int64)]
+    assert clustering_loss(one_code(single_class), one_code(single_class)).item() == pytest.approx(0, abs=1e-2)
 
 
-@pytest.mark.parametrize("evenness", [1.0, 1.5, 2.0])
-def test_clustering_counts_the_marginal_entropies_by_its_evenness(evenness: float) -> None:
+@pytest.mark.parametrize("entropy_weight", [1.0, 1.5, 2.0])
+def test_clustering_entropy_weight_multiplies_the_marginal_entropies(entropy_weight: float) -> None:
     certain = 50 * torch.eye(3)[torch.tensor([0, 0, 1, 2] * 8)]
-    entropy = 1.5 * math.log(2)  # of c, of c' and of both together
-    loss = clustering_loss(one_code(certain), one_code(certain), evenness).item()
-    assert loss == pytest.approx(entropy - 2 * evenness * entropy, abs=1e-3)
+    entropy = 1.5 * math.log(2)  # of c, of c' and of (c, c')
+    loss = clustering_loss(one_code(certain), one_code(certain), entropy_weight).item()
+    assert loss == pytest.approx(entropy - 2 * entropy_weight * entropy, abs=1e-3)
 
 
-def test_clustering_of_parts_of_a_batch_is_that_of_the_whole_only_through_its_joint_distribution() -> None:
+def test_clustering_loss_of_a_split_batch_needs_the_mean_joint_distribution() -> None:
     first, second = torch.randn(40, 10), torch.randn(40, 10)
     joints = []
     for part in range(2):
@@ -157,11 +157,11 @@ def test_clustering_of_parts_of_a_batch_is_that_of_the_whole_only_through_its_jo
         )
     whole = clustering_loss(one_code(first), one_code(second))
     torch.testing.assert_close(-mutual_information((joints[0] + joints[1]) / 2), whole)
-    apart = clustering_loss(one_code(first[:20]), one_code(second[:20]))
-    assert abs(apart - whole) > 1e-3
+    separate = clustering_loss(one_code(first[:20]), one_code(second[:20]))
+    assert abs(separate - whole) > 1e-3
 
 
-def test_without_a_game_nothing_is_lost_and_every_logit_has_a_gradient() -> None:
+def test_adversarial_none_has_zero_loss_and_zero_gradients() -> None:
     control = ObjectiveConfig(adversarial="none")
     real, fake = (torch.randn(5, 1).requires_grad_() for _ in range(2))
     loss = discriminator_loss(real, fake, control) + generator_loss(fake, None, control)
@@ -171,8 +171,8 @@ def test_without_a_game_nothing_is_lost_and_every_logit_has_a_gradient() -> None
     assert torch.equal(fake.grad, torch.zeros(5, 1))  # type: ignore[arg-type]
 
 
-def test_without_a_code_the_losses_are_0_where_the_other_tensors_are() -> None:
-    """A CPU tensor among CUDA ones cannot be averaged with them; `meta` stands for any other device."""
+def test_losses_without_codes_are_on_the_device_of_the_logits() -> None:
+    """A CPU tensor could not be averaged with CUDA tensors. `meta` represents any other device."""
     spec = LatentSpec((NoiseConfig(dim=2),), (), 0)
     posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec)
     assert clustering_loss(posterior, posterior).device.type == "meta"

@@ -13,7 +13,7 @@ ROWS = torch.arange(20_000)
 
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
-    [  # known answers of the Random123 library (Salmon et al. 2011), philox4x32-10
+    [  # known answers from the Random123 library (Salmon et al. 2011), philox4x32-10
         ([0] * 4, (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         ([0xFFFFFFFF] * 4, (0xFFFFFFFF, 0xFFFFFFFF), "408f276d 41c83b0e a20bc7c6 6d5451fd"),
         (
@@ -23,13 +23,13 @@ ROWS = torch.arange(20_000)
         ),
     ],
 )
-def test_philox_gives_the_published_words(counter: list[int], key: tuple[int, int], expected: str) -> None:
+def test_philox_matches_the_published_known_answers(counter: list[int], key: tuple[int, int], expected: str) -> None:
     words = philox(torch.tensor([counter]), key)[0]
     assert " ".join(f"{int(word):08x}" for word in words) == expected
 
 
 @given(st.integers(0, 2**62), st.integers(1, 50), st.integers(1, 11))
-def test_a_slice_is_what_the_whole_holds_there(start: int, size: int, columns: int) -> None:
+def test_slice_of_a_stream_equals_the_stream_there(start: int, size: int, columns: int) -> None:
     stream = Stream(3, "z")
     rows = torch.arange(start, start + size)
     for draw in (stream.uniform, stream.normal):
@@ -38,7 +38,7 @@ def test_a_slice_is_what_the_whole_holds_there(start: int, size: int, columns: i
     assert torch.equal(stream.uniform(rows, columns), stream.uniform(rows, columns + 5)[:, :columns])
 
 
-def test_rows_far_apart_differ() -> None:
+def test_rows_beyond_32_bits_differ() -> None:
     rows = torch.tensor([5, 5 + 2**32, 5 + 2**40])
     assert len(Stream(0, "z").bits(rows, 2).unique(dim=0)) == 3
 
@@ -58,20 +58,20 @@ def test_uniform_and_normal_have_their_distributions() -> None:
     assert stats.kstest(normal.flatten(), "norm").pvalue > 1e-3
 
 
-def test_integers_are_uniform_and_below() -> None:
+def test_integers_are_uniform_below_their_bound() -> None:
     counts = torch.bincount(Stream(0, "c").integers(ROWS, 1, below=10).flatten(), minlength=10)
     assert len(counts) == 10
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
 @given(st.integers(1, 300), st.integers(0, 5))
-def test_the_data_order_visits_every_image_once_an_epoch(size: int, epoch: int) -> None:
+def test_data_order_visits_every_image_once_per_epoch(size: int, epoch: int) -> None:
     order = DataOrder(1, size).at(torch.arange(epoch * size, (epoch + 1) * size))
     assert sorted(order.tolist()) == list(range(size))
 
 
-def test_the_data_order_changes_with_epoch_and_seed_and_slices() -> None:
-    positions = torch.arange(250, 350)  # across the end of an epoch of 100, twice
+def test_data_order_depends_on_epoch_and_seed_and_can_be_sliced() -> None:
+    positions = torch.arange(250, 350)  # crosses the end of an epoch of 100
     order = DataOrder(1, 100)
     whole = order.at(positions)
     assert torch.equal(torch.cat([DataOrder(1, 100).at(part) for part in positions.split(7)]), whole)

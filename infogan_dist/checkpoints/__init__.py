@@ -1,1 +1,1 @@
-"""What a run leaves on disk: checkpoints, the run folder, and where a command resumes. Rank zero alone calls it."""
+"""Checkpoints, the run folder, and the decision where to resume. Only rank zero uses this folder."""

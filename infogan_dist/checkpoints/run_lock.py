@@ -1,6 +1,6 @@
-"""The lock of a run folder: one process writes there at a time. Its file says which one, and whether it is stopping.
+"""The lock of a run folder: one process at a time writes there. Its file names that process, and says if it is stopping.
 
-Rank zero alone uses it.
+Only rank zero uses it.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ from infogan_dist.files import open_regular
 LOCK = ".lock"
 WAIT = 60.0  # seconds that a command waits for a process that is stopping
 _STOPPING = "stopping"
-_LOOK_EVERY = 0.1  # seconds
-_ATTEMPTS = 3  # a look at a lock takes it for a moment, and must not refuse the process that it looks for
+_POLL_EVERY = 0.1  # seconds
+_ATTEMPTS = 3  # to lock: `holder_of` in another process takes the lock for a moment
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that writes to a run folder, in words, and whether it has been asked to stop."""
+    """The process that writes to a run folder, as named in messages, and whether it is stopping."""
 
     name: str
     stopping: bool
 
 
 class RunLock:
-    """The lock of `folder`, held until `close` or the end of the process. Raises UserError where another process has it."""
+    """Locks `folder` until `close` or the end of the process. Raises UserError if another process has the lock."""
 
     def __init__(self, folder: Path):
         self._file: Any = (folder / LOCK).open("a+", errors="replace")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                # the kernel frees it when the process ends, however it ends
+                # the kernel releases it when the process ends, even by kill -9
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if attempt == _ATTEMPTS:
                     holder = _read(self._file)
-                    ending = "give the same command again" if holder.stopping else "wait for it"
+                    remedy = "give the same command again" if holder.stopping else "wait for it"
                     raise UserError(
-                        f"{folder} is in use by {_in_words(holder)}; {ending} or choose another output"
+                        f"{folder} is in use by {_description(holder)}; {remedy} or choose another output"
                     ) from error
-                time.sleep(_LOOK_EVERY / 2)
+                time.sleep(_POLL_EVERY / 2)
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
         self._stopping = False
 
     def mark_stopping(self) -> None:
-        """Tell other commands to wait for this process rather than be refused. A signal handler may call it."""
+        """Make other commands wait for this process instead of failing. A signal handler may call it."""
         if not self._stopping:
             self._stopping = True
-            with suppress(OSError, ValueError):  # a full disk; closed already
+            with suppress(OSError, ValueError):  # a full disk, or closed already
                 os.write(self._file.fileno(), f"{_STOPPING}\n".encode())
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class RunLock:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """The process that writes to `folder` now; None where there is none."""
+    """The process that writes to `folder` now; None if there is none."""
     try:
         with TextIOWrapper(open_regular(folder / LOCK), errors="replace") as file:
             try:
@@ -84,9 +84,9 @@ def holder_of(folder: Path) -> Holder | None:
 def wait_while_stopping(
     folder: Path, seconds: float, announce: Callable[[str], object], interrupted: Callable[[], bool]
 ) -> None:
-    """Return once no process that is stopping holds the lock of `folder`; one that is not stopping is not waited for.
+    """Wait until no process that is stopping holds the lock of `folder`. A process that is not stopping is not waited for.
 
-    Raises UserError after `seconds`, StoppedBySignal where `interrupted` is true.
+    Raises UserError after `seconds`, and StoppedBySignal if `interrupted` returns true.
     """
     deadline, announced = time.monotonic() + seconds, False
     while (holder := holder_of(folder)) is not None and holder.stopping:
@@ -94,13 +94,13 @@ def wait_while_stopping(
             announce(f"waiting up to {seconds:g} s for {holder.name}, which is stopping, to leave {folder}")
             announced = True
         if interrupted():
-            raise StoppedBySignal("stopped by a signal before training; the same command goes on")
+            raise StoppedBySignal("stopped by a signal before training; the same command continues")
         if time.monotonic() > deadline:
             raise UserError(
-                f"{folder} is in use by {_in_words(holder)} and did not end within {seconds:g} s; "
+                f"{folder} is in use by {_description(holder)} and did not end within {seconds:g} s; "
                 "give the same command again or choose another output"
             )
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_EVERY)
 
 
 def _read(file: Any) -> Holder:
@@ -109,5 +109,5 @@ def _read(file: Any) -> Holder:
     return Holder(name.strip() or "another process", _STOPPING in more)
 
 
-def _in_words(holder: Holder) -> str:
+def _description(holder: Holder) -> str:
     return f"{holder.name}, which is stopping" if holder.stopping else holder.name

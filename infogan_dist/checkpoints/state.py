@@ -1,4 +1,4 @@
-"""The state of networks and optimizers as named tensors, and back: everything by parameter name, nothing by position."""
+"""Converts the state of networks and optimizers to tensors by parameter name, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 from infogan_dist.checkpoints.manifest import Checkpoint, State
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import NoUsableCheckpoint
-from infogan_dist.networks.loading import first_misfit, first_misfit_of_shapes
+from infogan_dist.networks.loading import first_mismatch, first_shape_mismatch
 
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what torch keeps of each parameter
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # torch's state of each parameter
 
 
 def network_tensors(networks: dict[str, nn.Module]) -> State:
-    """Weights and running statistics by network."""
+    """Weights and buffers by network."""
     return {name: dict(network.state_dict()) for name, network in networks.items()}
 
 
@@ -32,54 +32,54 @@ def optimizer_tensors(optimizer: Optimizer, owned: dict[str, nn.Module]) -> dict
 
 
 def restore_optimizer(optimizer: Optimizer, owned: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took, in each parameter's memory layout. The optimizer's rates are its own.
+    """Load the result of `optimizer_tensors`, in each parameter's memory layout. Learning rates are not loaded.
 
-    Raises NoUsableCheckpoint where the state of a parameter is missing or has another shape or dtype.
+    Raises NoUsableCheckpoint if the state of a parameter is missing or has another shape or dtype.
     """
     names = {parameter: name for name, parameter in _named_parameters(owned)}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     count = torch.empty((), device="meta", dtype=torch.float32)  # Adam's step
     expected = {f"{names[p]}/{key}": p if key != "step" else count for p in parameters for key in ADAM_STATE}
-    check_fit(tensors, expected, "the optimizer")
-    if optimizer.state:  # in place: a recorded graph of the step goes on with the tensors that it knows
+    check_match(tensors, expected, "the optimizer")
+    if optimizer.state:  # in place, because a recorded CUDA graph uses these tensors
         with torch.no_grad():
             for parameter in parameters:
                 for key in ADAM_STATE:
                     optimizer.state[parameter][key].copy_(tensors[f"{names[parameter]}/{key}"])
         return
     state = {
-        number: {key: _laid_out_as(parameter, tensors[f"{names[parameter]}/{key}"]) for key in ADAM_STATE}
+        number: {key: _with_layout_of(parameter, tensors[f"{names[parameter]}/{key}"]) for key in ADAM_STATE}
         for number, parameter in enumerate(parameters)
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def restore_networks(networks: dict[str, nn.Module], state: State) -> None:
-    """Put back what `network_tensors` took. Raises NoUsableCheckpoint where a tensor is missing, left over or of another shape
-    or dtype."""
+    """Load the result of `network_tensors`. Raises NoUsableCheckpoint if a tensor is missing, unexpected, or of another shape or
+    dtype."""
     for name, network in networks.items():
-        check_fit(state.get(name, {}), network.state_dict(), name)
+        check_match(state.get(name, {}), network.state_dict(), name)
         network.load_state_dict(state[name])
 
 
-def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+def check_match(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
     """Raises NoUsableCheckpoint unless `tensors` have exactly the names, shapes and dtypes of `expected`."""
-    misfit = first_misfit(tensors, expected)
-    if misfit is not None:
-        raise NoUsableCheckpoint(f"{what} {misfit}")
+    mismatch = first_mismatch(tensors, expected)
+    if mismatch is not None:
+        raise NoUsableCheckpoint(f"{what} {mismatch}")
 
 
 def check_described(checkpoint: Checkpoint, config: Config) -> None:
-    """Before memory is allocated for the networks of `config`: raises NoUsableCheckpoint where the checkpoint's shapes are others."""
+    """Raises NoUsableCheckpoint if the checkpoint's shapes do not match `config`. Call it before memory is allocated for networks."""
     files = checkpoint.manifest["files"]
     shapes = {Path(name).stem: recorded["shapes"] for name, recorded in files.items()}
-    misfit = first_misfit_of_shapes(shapes, config)
-    if misfit is not None:
-        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {misfit}")
+    mismatch = first_shape_mismatch(shapes, config)
+    if mismatch is not None:
+        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {mismatch}")
 
 
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """Fused Adam is silently wrong where the strides of weights and state differ."""
+def _with_layout_of(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `parameter`. Fused Adam is silently wrong if the strides of weights and state differ."""
     if value.shape != parameter.shape:
         return value  # the step count
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)

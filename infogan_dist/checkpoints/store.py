@@ -1,6 +1,6 @@
-"""Checkpoints: a folder of safetensors files that counts only once its manifest, written last, verifies.
+"""Saves and finds checkpoints: folders of safetensors files that are valid once their manifest, written last, verifies.
 
-Nothing is pickled. Rank zero alone calls these functions; what it reads is handed to the others.
+Nothing is pickled. Only rank zero calls these functions; it broadcasts what it reads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from infogan_dist.checkpoints.manifest import (
     Damaged,
     Origin,
     State,
-    sealed,
     sha256,
     verify,
+    with_checksum,
 )
 from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
@@ -48,13 +48,13 @@ __all__ = [
 
 
 def versions() -> dict[str, str]:
-    """What made a file: this package and the libraries that decide its numbers."""
+    """The versions of this package, Python and the libraries that affect the numbers."""
     libraries = {name: version(name) for name in ("torch", "accelerate", "safetensors")}
     return {"infogan_dist": infogan_dist.__version__, **libraries, "python": platform.python_version()}
 
 
 def snapshot(state: State) -> State:
-    """A copy on the CPU, which goes on as it is while the networks are trained. Raises Diverged for a number that is not finite."""
+    """A copy of `state` on the CPU that training does not change. Raises Diverged if a number is not finite."""
     check_finite(state)
     return {
         stem: {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
@@ -62,14 +62,14 @@ def snapshot(state: State) -> State:
     }
 
 
-def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
-    """Write `state` as folder/step-XXXXXXXX, whole or not at all; `facts` must hold `step` and goes into the manifest.
+def save(folder: Path, state: State, metadata: dict[str, Any]) -> Path:
+    """Write `state` to folder/step-XXXXXXXX atomically. `metadata` goes into the manifest and must contain `step`.
 
-    Raises Diverged rather than write a number that is not finite; an OSError leaves earlier checkpoints as they were, and
-    of this one nothing but, where the process is killed, a folder `.tmp-step-XXXXXXXX` to `clear`.
+    Raises Diverged if a number is not finite. An OSError changes no earlier checkpoint and leaves nothing of this one. A killed
+    process may leave a folder `.tmp-step-XXXXXXXX`, which `clear` removes.
     """
     check_finite(state)
-    final = path_of(folder, facts["step"])
+    final = path_of(folder, metadata["step"])
     partial = folder / f".tmp-{final.name}"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,11 +82,11 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
             sync(path)
             shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
             files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
-        manifest = sealed({"schema": MANIFEST_SCHEMA, **facts, "versions": versions(), "files": files})
+        manifest = with_checksum({"schema": MANIFEST_SCHEMA, **metadata, "versions": versions(), "files": files})
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         sync(partial / MANIFEST)
         sync(partial)
-        if final.exists():  # a damaged one of the same step: a sound one is never written twice
+        if final.exists():  # a damaged one: a valid checkpoint is never written twice
             shutil.rmtree(final)
         partial.rename(final)
         sync(folder)
@@ -97,41 +97,42 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
 
 
 def prune(folder: Path, step: int, keep: int, keep_every: int = 0) -> None:
-    """Remove the checkpoints before `step` but the newest, `keep` with that of `step`, and, unless it is 0, those of every
-    `keep_every`-th step. Newer ones do not count: a run that saves at `step` could not use them."""
-    kept = [path for path in folders(folder) if step_of(path) <= step]
-    for path in kept[keep:]:
+    """Remove old checkpoints up to `step`, except the newest `keep` and those of steps divisible by `keep_every`, unless it is 0.
+
+    Checkpoints after `step` are ignored: the run that saved at `step` could not use them."""
+    found = [path for path in folders(folder) if step_of(path) <= step]
+    for path in found[keep:]:
         if not keep_every or step_of(path) % keep_every:
-            path.rename(folder / f".tmp-{path.name}")  # half removed it would be a damaged checkpoint
+            path.rename(folder / f".tmp-{path.name}")  # a half-removed folder would be a damaged checkpoint
     clear(folder)
 
 
 def clear(folder: Path) -> None:
-    """Remove what interrupted saves and removals left behind."""
+    """Remove what interrupted saves and removals have left."""
     for path in folder.glob(".tmp-step-*"):
         shutil.rmtree(path)
 
 
 def folders(folder: Path) -> list[Path]:
-    """The checkpoint folders below `folder`, newest first, verified or not."""
+    """The checkpoint folders in `folder`, newest first, not verified."""
     found = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdecimal()]
     return sorted(found, key=step_of, reverse=True)
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """The path of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 
 def step_of(path: Path) -> int:
-    """The step that the name of a checkpoint folder says."""
+    """The step in the name of a checkpoint folder."""
     return int(path.name.removeprefix("step-"))
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that verifies, and why each newer one does not. None where there are no checkpoints.
+    """The newest checkpoint that verifies, or None if there are no checkpoints, and why each newer one does not verify.
 
-    Raises NoUsableCheckpoint where there are some and none verifies.
+    Raises NoUsableCheckpoint if there are checkpoints and none verifies.
     """
     complaints: list[str] = []
     for path in folders(folder):
@@ -141,16 +142,16 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
             complaints.append(str(damage))
     if complaints:
         raise NoUsableCheckpoint(
-            f"no checkpoint below {folder} verifies: {'; '.join(complaints)}; put a sound copy there, "
-            "or move the run folder away to start afresh"
+            f"no checkpoint in {folder} verifies: {'; '.join(complaints)}; put a valid copy there, "
+            "or move the run folder away to start a new run"
         )
     return None, complaints
 
 
 def find(path: Path) -> Checkpoint:
-    """The newest checkpoint that verifies of a run folder, or the one at a checkpoint folder. Says which ones it passes over.
+    """The newest checkpoint of a run folder that verifies, or the checkpoint in a checkpoint folder. Warns of damaged ones it skips.
 
-    Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
+    Raises UserError if `path` is neither, and NoUsableCheckpoint if nothing there verifies.
     """
     problem = path_problem(str(path))
     if problem is not None:
@@ -171,7 +172,7 @@ def find(path: Path) -> Checkpoint:
     if not path.exists():
         raise UserError(f"there is no {path}; give a run folder, a checkpoint folder or an exported .safetensors file")
     raise UserError(
-        f"{path} holds no checkpoint; give a run folder, a checkpoint folder or an exported .safetensors file"
+        f"{path} has no checkpoint; give a run folder, a checkpoint folder or an exported .safetensors file"
     )
 
 
@@ -185,13 +186,13 @@ def find_with_networks(path: Path, option: str) -> Checkpoint:
 
 
 def holder(path: Path) -> Path | None:
-    """The run folder or checkpoint folder that `path` is or lies in; None where there is none."""
+    """The run folder or checkpoint folder that `path` is or is in; None if there is none."""
     absolute = path.resolve()
     return next((folder for folder in (absolute, *absolute.parents) if _is_run(folder) or is_checkpoint(folder)), None)
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether `folder` looks like a checkpoint, sound or not."""
+    """Whether `folder` looks like a checkpoint. It may be damaged."""
     return (folder / MANIFEST).is_file() and any(folder.glob("*.safetensors"))
 
 
@@ -201,15 +202,15 @@ def _is_run(folder: Path) -> bool:
 
 @cache
 def _warn(message: str) -> None:
-    """Say it on one process of a host, once: a command may look for a checkpoint several times."""
+    """Print a message once, on one process per host: a command may look for a checkpoint several times."""
     if prints_messages(os.environ):
         print(f"infogan-dist: {message}", file=sys.stderr)
 
 
 def check_finite(state: State) -> None:
-    """Raises Diverged for a number that is not finite."""
+    """Raises Diverged if a number is not finite."""
     for stem, tensors in state.items():
         for name, tensor in tensors.items():
-            # a sum is finite where all numbers are, and many times sooner there; but for one that overflows
+            # the sum is a faster test; it may overflow though all numbers are finite
             if not tensor.sum().isfinite() and not tensor.isfinite().all():
-                raise Diverged(f"{stem}.{name} is not finite, and no checkpoint is made of it")
+                raise Diverged(f"{stem}.{name} is not finite, so no checkpoint is saved")

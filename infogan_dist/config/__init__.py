@@ -1,1 +1,1 @@
-"""The config: its sections, and how files and overrides become one. Nothing here imports torch."""
+"""The config: its sections, and how files and overrides are read. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""What is trained: images, latents, networks, objective, augmentation, optimizers and their schedule."""
+"""Config sections of the model: data, latents, networks, objective, augmentation, optimizers and their schedule."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
-    """`mnist-mini` ships with the package; `sprites` are drawn, from factors that `evaluate` knows; `folder` is any tree of image
-    files below data.root. Plugins add names."""
+    """`mnist-mini` ships with the package. `sprites` are drawn from factors that `evaluate` knows. `folder` is any tree of image files
+    below data.root. Plugins add names."""
     root: str | None = None
-    """Where the files lie or are downloaded to (torchvision's layout). `mnist-mini` and `sprites` need none."""
+    """Folder of the images, or where they are downloaded to (torchvision's layout). `mnist-mini` and `sprites` do not need it."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
-    """Pixels a side; images are resized (and centre-cropped to a square) to it."""
+    """Side of the images in pixels. Images are centre-cropped to a square and resized."""
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
     background: str = "white"
     """Colour behind transparent pixels of image files: a name such as `black`, or `#rrggbb`."""
     held_out: NonNegativeInt = 0
-    """Train images kept from training, to tune on: evaluations look at them, and the test images stay unseen. With 0 a `folder`,
-    which has no test part, is evaluated on its train images, and `evaluate` says so."""
+    """Number of train images to keep out of training for tuning. Evaluations use them instead of the test images. With 0 a `folder`,
+    which has no test images, is evaluated on its train images, and `evaluate` says so."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -78,80 +78,80 @@ class NoiseConfig(Section):
 
 class LatentsConfig(Section):
     noise: Annotated[tuple[NoiseConfig, ...], Field(strict=False, max_length=100)] = (NoiseConfig(dim=62),)
-    """Independent noise sources, concatenated: one is z as in the paper, two are the report's noise1 and noise2."""
+    """Independent noise sources, concatenated. One is z as in the paper, two are the lab report's noise1 and noise2."""
     categorical: Annotated[tuple[Annotated[int, Field(ge=2, le=10_000)], ...], Field(strict=False, max_length=100)] = (
         10,
     )
-    """Number of classes of each categorical code, uniform over its classes."""
+    """Number of classes of each categorical code. Classes are drawn uniformly."""
     continuous: Annotated[int, Field(ge=0, le=1000)] = 0
     """Number of U(-1, 1) codes."""
     balanced: bool = False
-    """Every K images in a row hold each of the K classes once, in random order, rather than classes drawn one by one."""
+    """Whether every K consecutive images have each of a code's K classes once, in random order. False draws them independently."""
 
     @model_validator(mode="after")
     def _check(self) -> LatentsConfig:
         if not self.noise:
-            raise ValueError("latents.noise is empty; give at least one source, say [{dim: 62}]")
+            raise ValueError("latents.noise is empty; set at least one source, say [{dim: 62}]")
         if not self.categorical and not self.continuous:
             raise ValueError(
                 "latents.categorical = [] and latents.continuous = 0 leave no code to learn; set latents.categorical = [10], "
-                "and for a plain GAN objective.lambda_categorical = 0 as well"
+                "for a plain GAN with objective.lambda_categorical = 0"
             )
         width = sum(source.dim for source in self.noise) + sum(self.categorical) + self.continuous
         if width > LATENT_LIMIT:
-            raise ValueError(f"latents have {width} dimensions together, more than {LATENT_LIMIT}; lower them")
+            raise ValueError(f"latents have {width} dimensions in total, more than {LATENT_LIMIT}; lower them")
         return self
 
 
 class NetworksConfig(Section):
     family: Annotated[str, known_name(FAMILIES), open_names(FAMILIES.built_in)] = "paper28"
-    """`paper28`: the InfoGAN appendix for MNIST (28 pixels). `dcgan`: the report's, 32 to 256 pixels. Plugins add names."""
+    """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `dcgan`: the lab report's, 32 to 256 pixels. Plugins add names."""
     width: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Channels of the convolution nearest the image; every other layer scales with it. 64 is the papers'."""
+    """Channels of the convolution nearest to the image. All other layers scale with it. The papers use 64."""
     norm_G: Norm = "batch"
-    """`batch`: statistics of the global batch; `batch_local`: of each process's part, as the ports do; or `none`."""
+    """`batch`: batch norm with statistics of the global batch. `batch_local`: with statistics of each process's part. Or `none`."""
     norm_D: NormD = "batch"
-    """The same for D's side: FE, D and Q. `spectral`: FE and D 1-Lipschitz by layer (Miyato et al. 2018), Q without a norm."""
+    """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
-    """Q's alone. `family`: as its source has it, `norm_D` for paper28 and none for dcgan."""
+    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and `none` for dcgan."""
 
 
 class ObjectiveConfig(Section):
     adversarial: Annotated[str, known_name(ADVERSARIAL_LOSSES), open_names(ADVERSARIAL_LOSSES.built_in)] = "standard"
-    """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: a real and a fake are compared in pairs
-    (Jolicoeur-Martineau 2019; Huang et al. 2024), best with r1_gamma and r2_gamma. `none` is a control without an
-    adversarial loss. Plugins add names."""
+    """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: compares pairs of a real and a fake
+    (Jolicoeur-Martineau 2019; Huang et al. 2024); use it with r1_gamma and r2_gamma. `none`: a control without an adversarial loss.
+    Plugins add names."""
     lambda_categorical: NonNegativeFloat = 1.0
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
     lambda_continuous: NonNegativeFloat = 0.1
-    """Weight of the continuous codes, smaller so that the Gaussian likelihood stays on the scale of the others."""
+    """Weight of the continuous codes in it. It is smaller because a Gaussian likelihood has a larger scale."""
     information_trains: Literal["heads", "trunk"] = "heads"
-    """Who learns it beside G. `heads`: Q alone, in the G step (the report). `trunk`: FE and Q, in the D step (the authors' code)."""
+    """What the information term trains besides G. `heads`: Q, in the G step (the lab report). `trunk`: FE and Q, in the D step (the
+    authors' code)."""
 
     information_from: Literal["images", "augmented"] = "images"
-    """What Q predicts classes from: G's images, or random augmentations of them (`augmentation`). D always sees the images, and Q
-    always predicts continuous codes from the images: these may encode what an augmentation randomises."""
+    """What Q predicts classes from: G's images, or random augmentations of them (`augmentation`). D always sees the images. Q always
+    predicts continuous codes from the images, because an augmentation randomises what these may encode."""
     information_trains_G: bool = True
-    """Whether G is trained on the information term. False is a control: Q is trained on G's images, G ignores Q."""
+    """Whether the information term trains G. False is a control: Q learns from G's images, and G ignores Q."""
     lambda_clustering: NonNegativeFloat = 0.0
-    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) of the categorical codes, on reals and augmentations of
-    their positives: a term beside InfoGAN's that trains FE and Q on unlabelled reals."""
+    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) of the categorical codes. It compares reals with augmentations
+    of their positives and trains FE and Q on unlabelled reals, in addition to InfoGAN's losses."""
     clustering_from: Fraction = 0.2
-    """Fraction of the run at which it starts."""
+    """Fraction of the run at which clustering starts."""
     clustering_in_full: Fraction = 0.4
-    """Fraction of the run at which it has reached its weight, in a linear rise."""
+    """Fraction of the run at which clustering reaches its weight. It rises linearly."""
     clustering_entropy_weight: Annotated[float, Field(ge=1, le=100)] = 1.0
-    """Its entropy coefficient (`lamb` in the code of Ji et al. 2019): above 1 it weighs an even use of the classes more than
+    """Entropy coefficient of clustering (`lamb` in the code of Ji et al. 2019). Above 1, an even use of the classes weighs more than
     confident predictions. For data whose classes are about equally frequent."""
     neighbour_positives: Probability = 0.0
-    """Share of the reals whose positive is one of their nearest neighbours in pixel space instead of the image itself. Needs no
-    label."""
+    """Share of the reals whose positive is one of their nearest neighbours in pixel space instead of the image itself. Uses no labels."""
 
     r1_gamma: NonNegativeFloat = 0.0
-    """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), taken in full precision: with a penalty a GPU
-    uses no TF32 in the whole run. 0 is off."""
+    """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), computed in full precision. With a penalty a GPU does not
+    use TF32 in the run. 0 is off."""
     r2_gamma: NonNegativeFloat = 0.0
-    """Weight of R2, the same on fakes (Eq. 10)."""
+    """Weight of R2, the same on fakes (Eq. 10). 0 is off."""
 
     @property
     def has_gradient_penalty(self) -> bool:
@@ -160,13 +160,13 @@ class ObjectiveConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> ObjectiveConfig:
         if self.information_trains == "heads":
-            for key, set_ in {
+            for setting, is_set in {
                 f"lambda_clustering = {self.lambda_clustering}": self.lambda_clustering > 0,
                 "information_trains_G = false": not self.information_trains_G,
             }.items():
-                if set_:
+                if is_set:
                     raise ValueError(
-                        f"objective.{key} needs objective.information_trains = trunk, where Q learns in D's step"
+                        f"objective.{setting} needs objective.information_trains = trunk, which trains Q in the D step"
                     )
         if self.clustering_in_full < self.clustering_from:
             raise ValueError(
@@ -175,8 +175,8 @@ class ObjectiveConfig(Section):
             )
         if self.neighbour_positives and not self.lambda_clustering:
             raise ValueError(
-                f"objective.neighbour_positives = {self.neighbour_positives} is a part of clustering; "
-                "set objective.lambda_clustering, say 1"
+                f"objective.neighbour_positives = {self.neighbour_positives} needs clustering; "
+                "set objective.lambda_clustering, say to 1"
             )
         return self
 
@@ -192,21 +192,21 @@ AUGMENTATIONS: dict[str, dict[str, float]] = {
 
 
 class AugmentationConfig(Section):
-    """The random augmentations that Q sees. A class cannot encode anything that they randomise. There are no flips.
+    """Random augmentations of the images that Q sees. A class cannot encode anything that they randomise. There are no flips.
 
-    `preset` sets all other keys; those that are given as well override it.
+    `preset` sets all other keys. Keys that are given override it.
     """
 
     preset: Literal["auto", "digits", "none"] = "digits"
-    """`digits`: for light handwriting on black. `none`: no augmentation. `auto`, the default of a config: what suits `data.name`."""
+    """`digits`: for light handwriting on black. `none`: no augmentation. `auto`, the default in a config: chosen by `data.name`."""
     warp: Probability = 0.8
-    """Share of the images that are warped: rotated, scaled, sheared, shifted and bent."""
+    """Share of the images that are warped: rotated, scaled, sheared, shifted and elastically deformed."""
     rotation: NonNegativeFloat = 0.30
     """Largest rotation, radians."""
     scale: NonNegativeFloat = 0.18
     """Largest natural logarithm of the scale factor."""
     aspect: NonNegativeFloat = 0.08
-    """Largest natural logarithm of the factor by which width grows and height shrinks."""
+    """Largest natural logarithm of the factor that multiplies width and divides height."""
     shear: NonNegativeFloat = 0.20
     """Largest horizontal shear factor."""
     shift: NonNegativeFloat = 0.14
@@ -214,9 +214,9 @@ class AugmentationConfig(Section):
     elastic: NonNegativeFloat = 0.05
     """Standard deviation of the displacement at each point of a 5 x 5 grid, in half image sides."""
     cut: Probability = 0.5
-    """Share of the images in which a random rectangle becomes background."""
+    """Share of the images in which a random rectangle is set to the background."""
     paste: Probability = 0.5
-    """Share of the images onto which a random rectangle of another image is pasted, by maximum."""
+    """Share of the images that get a random rectangle of another image, by pixelwise maximum."""
 
     @property
     def changes_nothing(self) -> bool:
@@ -225,21 +225,21 @@ class AugmentationConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """How learning rates and the strengths of cuts, pastes and neighbour positives change over the run, in fractions of it."""
+    """A decay of the learning rates and of the shares of cuts, pastes and neighbour positives over the run."""
 
     images: Annotated[int, Field(ge=1, le=10**15)] | None = None
-    """Images of the run that all fractions refer to. null: train.steps * train.global_batch of the first launch, which
-    config.yaml records, so that a continuation with more steps keeps the schedule."""
+    """Images of the run, to which all fractions refer. null: train.steps * train.global_batch of the first launch, recorded in
+    config.yaml, so that a continuation with more steps keeps the schedule."""
     kind: Literal["constant", "linear", "cosine"] = "constant"
-    """How they decay from 1 to `final` between `anneal_from` and `anneal_until`."""
+    """Shape of the decay from 1 to `final` between `anneal_from` and `anneal_until`."""
     warm_up: Fraction = 0.0
     """Fraction of the run in which learning rates rise linearly from 0."""
     anneal_from: Fraction = 0.5
     """Fraction of the run at which the decay begins."""
     anneal_until: Fraction = 1.0
-    """Fraction of the run at which it ends."""
+    """Fraction of the run at which the decay ends."""
     final: Fraction = 0.02
-    """What remains at its end, as a share."""
+    """Factor after the decay."""
 
     @model_validator(mode="after")
     def _check(self) -> ScheduleConfig:
@@ -259,13 +259,13 @@ class AdamConfig(Section):
     lr: LearningRate = 2e-4
     """Adam's learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Decay of the first moment; 0.5 is the usual choice for GANs (Radford et al. 2016)."""
+    """Decay of the first moment. 0.5 is usual for GANs (Radford et al. 2016)."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the second moment."""
     eps: LearningRate = 1e-8
     """Added to the denominator."""
     clip_norm: NonNegativeFloat = 0.0
-    """Largest norm of the whole gradient before it is scaled down; 0 is off."""
+    """Gradients with a larger joint norm are scaled down to it; 0 is off."""
 
 
 class GAdamConfig(AdamConfig):
@@ -275,13 +275,13 @@ class GAdamConfig(AdamConfig):
 
 class QAdamConfig(Section):
     lr: LearningRate = 1e-3
-    """Q's learning rate inside the optimizer that owns it; the other settings are that optimizer's."""
+    """Q's learning rate. All other settings are those of the optimizer that owns Q."""
 
 
 class OptimizerConfig(Section):
     D: AdamConfig = AdamConfig()
-    """Trains FE and D (and Q, where the information term trains the trunk)."""
+    """Trains FE and D (and Q with `objective.information_trains = trunk`)."""
     G: GAdamConfig = GAdamConfig()
-    """Trains G (and Q, where the information term trains the heads only)."""
+    """Trains G (and Q with `objective.information_trains = heads`)."""
     Q: QAdamConfig = QAdamConfig()
-    """Q goes with the side that owns it, at its own rate."""
+    """Q's learning rate in the optimizer that owns it."""

@@ -1,4 +1,4 @@
-"""How a run goes: steps, processes, what is skipped, warned of, drawn, scored, saved and logged."""
+"""Config sections of a run: training, processes, non-finite updates, collapse warnings, sampling, evaluation, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -18,45 +18,46 @@ from infogan_dist.config.section import (
 
 class TrainConfig(Section):
     global_batch: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Images in one step over all processes."""
+    """Images per step, summed over all processes."""
     steps: PositiveInt = 2400
     """One step is one D update and one G update."""
     precision: Precision = "auto"
-    """`auto`: bf16 where the hardware has it, else fp32; the run's config.yaml records which. fp16 is for GPUs; fp64 proves equality."""
+    """`auto`: bf16 if the hardware supports it, else fp32; the run's config.yaml records the choice. fp16 needs a GPU; fp64 is for
+    tests of equality between processes."""
     accumulate: PositiveInt = 1
     """Micro-batches per update."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
-    """CPU threads of each process; `auto` shares the cores out among the processes of a host."""
+    """CPU threads per process. `auto` divides the cores of a host among its processes."""
     compile: Literal[False, "default"] = False
-    """torch.compile's mode for the networks; those under a gradient penalty stay as they are (it has no second derivative). On a
-    CPU it is slower than false. The launches of the kernels are what `cuda_graph` saves."""
+    """torch.compile's mode for the networks. Networks with a gradient penalty are not compiled (no second derivative). Slower than
+    false on a CPU. To save kernel launches, use `cuda_graph`."""
     cuda_graph: bool = False
-    """Record the whole step once as a CUDA graph and replay it: the same numbers without the time of launching its kernels. One
-    GPU, any precision but fp16."""
+    """Record the step once as a CUDA graph and replay it: the same numbers without the cost of kernel launches. One GPU, any
+    precision but fp16."""
     ema_half_life_images: NonNegativeInt = 10_000
-    """Images after which the averaged generator has forgotten half; 0 switches the average off. Ramps up at the start."""
+    """Half-life of the averaged generator, in images; 0 switches the average off. It ramps up at the start."""
 
 
 class ProcessesConfig(Section):
     check_every: NonNegativeInt = 500
-    """Steps between comparisons of every weight, statistic and optimizer state over the ranks, bit by bit; also before each save."""
+    """Steps between bitwise comparisons of weights, statistics and optimizer state over the ranks; 0 is off. Each save compares them."""
     timeout: Annotated[int, Field(ge=1, le=1_000_000)] = 600
-    """Seconds without progress after which a rank of several ends its process and names what it was doing."""
+    """Seconds without progress after which a rank ends its process and names what it was doing. Needs several processes."""
     compress_gradients: Literal["none", "bf16"] = "none"
-    """`bf16` halves the bytes of the reductions, and rounds the gradients in them."""
+    """`bf16` halves the bytes of the gradient reductions and rounds the gradients to bf16."""
     pin_cores: bool = True
     """Pins each process of a CPU host to an equal share of its cores. Set it to false where other work runs on the same cores.
     Has no effect with GPUs, or where the launcher has set an affinity."""
 
 
 class NonfiniteConfig(Section):
-    """Updates whose loss or gradient is not finite. All processes skip them; after too many in a row the run goes back to its newest
-    valid checkpoint and continues with the next images."""
+    """Updates with a non-finite loss or gradient. All processes skip them. After too many in a row the run returns to its newest valid
+    checkpoint and continues with the next images."""
 
     max_in_a_row: PositiveInt = 10
     """Consecutive steps with a skipped update that trigger a rollback."""
     max_rollbacks: NonNegativeInt = 3
-    """Rollbacks of one run. The next one ends it with exit code 3 and a post_mortem.json."""
+    """Largest number of rollbacks of a run. After these it ends with exit code 3 and a post_mortem.json."""
     check_every: Annotated[int, Field(ge=1, le=100_000)] = 50
     """Steps between checks for skipped updates. A check waits for the device."""
 
@@ -67,46 +68,47 @@ class CollapseConfig(Section):
     rows: Annotated[int, Field(ge=1, le=100_000)] = 10
     """Consecutive logged rows that must meet a condition."""
     D_accuracy: Probability = 0.99
-    """D is saturated where it classifies at least this share of reals and fakes correctly."""
+    """D is saturated if it classifies at least this share of reals and fakes correctly."""
     score_gap: Probability = 0.95
-    """D is saturated as well where D(x) - D(G(z, c)) is at least this."""
+    """D is also saturated if D(x) - D(G(z, c)) is at least this."""
     information: Probability = 0.05
-    """A categorical code is ignored where L_I is below this share of its maximum, ln K for K classes."""
+    """G ignores a categorical code if L_I is below this share of its maximum, ln K for K classes."""
     diversity: NonNegativeFloat = 0.05
-    """G has lost variety where the standard deviation of pixels in [-1, 1] within a class is below this. Healthy runs on digits and
-    sprites had 0.07 (early, half width) to 0.24; a collapsed run had 0.02."""
+    """G has lost variety if the standard deviation of pixels in [-1, 1] within a class is below this. Healthy runs on digits and sprites
+    had 0.07 (early, half width) to 0.24; a collapsed run had 0.02."""
     usage: Probability = 0.002
-    """A class is unused where Q gives it a smaller mean probability on reals."""
+    """A class is unused if Q's mean probability of it on reals is below this."""
     after_images: NonNegativeInt = 20_000
-    """Images seen before the first warning."""
+    """Images seen before the first warning can appear."""
     stop: bool = False
     """Whether a warning ends the run with exit code 3."""
 
 
 class SampleConfig(Section):
     every: NonNegativeInt = 500
-    """Steps between grids of fixed noise; 0 is off. The last step is always drawn."""
+    """Steps between grids drawn from fixed noise; 0 is off. The last step always draws one."""
 
 
 class EvaluateConfig(Section):
     every: NonNegativeInt = 0
-    """Steps between evaluations of the codes on test images, and one after the last step; 0 is off. It only looks: nothing of the
-    training depends on it. `data.held_out` says which images stand for the test images."""
+    """Steps between evaluations of the codes on test images; 0 is off. The last step is evaluated too. Training does not depend on the
+    results. With `data.held_out` the held-out train images are used instead of the test images."""
 
 
 class CheckpointConfig(Section):
     every: NonNegativeInt = 500
     """Steps between checkpoints; 0 is off. The last step is always saved."""
     keep: PositiveInt = 3
-    """How many of the newest checkpoints stay."""
+    """Number of the newest checkpoints to keep."""
     keep_every: NonNegativeInt = 0
-    """Checkpoints of every so many steps stay as well; 0 keeps none of them."""
+    """Also keep the checkpoint of every step divisible by this; 0 is off."""
     background: bool = True
-    """Write while training goes on, from a copy of the state in memory. The last save, and one that a signal asks for, is waited for."""
+    """Write checkpoints in a background thread, from a copy of the state in memory. The run waits for the last save and for one that a
+    signal causes."""
 
 
 class LogConfig(Section):
     every: NonNegativeInt = 50
     """Steps between rows of metrics.jsonl; 0 is off. The last step is always logged."""
     trackers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Any of Accelerate's trackers by name (tensorboard, wandb, ...), beside metrics.jsonl."""
+    """Names of Accelerate's trackers (tensorboard, wandb, ...) that log in addition to metrics.jsonl."""

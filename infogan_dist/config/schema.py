@@ -1,6 +1,6 @@
-"""The config: everything that changes a number in a run, typed and checked before anything starts.
+"""The config: everything that changes a number in a run, typed and checked before the run starts.
 
-`reading` makes one of a file and overrides. Importing this module does not import torch.
+`reading` makes it from a file and overrides. Importing this module does not import torch.
 `python -m infogan_dist.config.schema` prints the JSON schema that editors use (configs/schema.json).
 """
 
@@ -64,7 +64,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_preset(cls, values: Any) -> Any:
-        """Add the values of `augmentation.preset`, or of the preset of the data set, below those that are given."""
+        """Fill in keys of `augmentation` that are not given, from `augmentation.preset` or the data set's preset."""
         given = values.get("augmentation", {}) if isinstance(values, dict) else None
         if not isinstance(given, dict):
             return values
@@ -78,7 +78,7 @@ class Config(Section):
 
     @property
     def run_images(self) -> int:
-        """The images of the whole run, which the fractions of schedules refer to."""
+        """The number of images of the run. Fractions in schedules refer to it."""
         return self.schedule.images or self.train.steps * self.train.global_batch
 
     def without_paths(self) -> Config:
@@ -95,7 +95,7 @@ class Config(Section):
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
             )
         if self.train.cuda_graph and self.train.precision == "fp16":
-            raise ValueError("train.cuda_graph = true does not go with train.precision = fp16; use bf16")
+            raise ValueError("train.cuda_graph = true does not support train.precision = fp16; use bf16")
         if self.objective.information_from == "augmented" and self.augmentation.changes_nothing:
             raise ValueError(
                 f"objective.information_from = augmented, but augmentation.preset = {self.augmentation.preset} changes no image; "
@@ -104,7 +104,7 @@ class Config(Section):
         if self.objective.lambda_clustering and not self.latents.categorical:
             raise ValueError(
                 f"objective.lambda_clustering = {self.objective.lambda_clustering} trains the classes of the categorical codes, "
-                "but latents.categorical is empty; give it one, say [10], or set objective.lambda_clustering = 0"
+                "but latents.categorical is empty; set it to [10], say, or set objective.lambda_clustering = 0"
             )
         return self
 

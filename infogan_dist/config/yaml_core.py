@@ -1,6 +1,6 @@
-"""YAML 1.2 core schema on top of PyYAML, which prints_messages 1.1: here `2e-4` is a number and `no` is a word.
+"""YAML 1.2 core schema on top of PyYAML, which implements 1.1: here `2e-4` is a number and `no` is a string.
 
-One resolver reads files and command-line overrides and decides what a dump must quote, so text goes round unchanged.
+Files, command-line overrides and dumps share one resolver, so a value survives a round trip.
 Source: yaml.org/spec/1.2.2, section 10.3.2.
 """
 
@@ -25,9 +25,9 @@ _CORE_RESOLVERS = (
     ),
 )
 
-MOST_NODES = 100_000  # of a document: ours have a hundred
-MOST_DIGITS = 1000  # of an integer: Python writes none of more than 4300
-_OF_A_WRONG_TAG = (KeyError, TypeError, AttributeError)  # what PyYAML raises for `!!bool x` or `!!timestamp x`
+MAX_NODES = 100_000  # of a document; ours have about 100
+MAX_DIGITS = 1000  # of an integer; Python converts at most 4300 to text
+_TAG_ERRORS = (KeyError, TypeError, AttributeError)  # what PyYAML raises for `!!bool x` or `!!timestamp x`
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -37,10 +37,10 @@ class _CoreLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a string", key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key_node.value!r} occurs twice", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
@@ -55,7 +55,7 @@ class _CoreDumper(yaml.SafeDumper):
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = node.value
-    if len(text) > MOST_DIGITS:
+    if len(text) > MAX_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
@@ -72,7 +72,7 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def load(text: str, where: str) -> Any:
-    """The value of one YAML document. Raises UserError, one line, naming `where` and the line."""
+    """Parse one YAML document. Raises UserError that names `where` and the line."""
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
         if root is not None:
@@ -81,33 +81,33 @@ def load(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{where}{line} is not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError, *_OF_A_WRONG_TAG) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, *_TAG_ERRORS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{where} is not valid YAML: {reason}") from error
 
 
 def _check_size(root: yaml.Node) -> None:
-    """Raises ValueError for a document whose aliases make it endless or huge, though the file is small."""
+    """Raises ValueError for a small document that its aliases make infinite or huge."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
-            sizes[id(node)] = MOST_NODES  # of a node that stands within itself
+            sizes[id(node)] = MAX_NODES  # until it is known: an alias may put a node inside itself
             below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
             sizes[id(node)] = 1 + (sum(map(size, below)) if isinstance(below, list) else 0)
         return sizes[id(node)]
 
-    if size(root) >= MOST_NODES:
-        raise ValueError(f"with its aliases it has more than {MOST_NODES} values")
+    if size(root) >= MAX_NODES:
+        raise ValueError(f"with its aliases it has more than {MAX_NODES} values")
 
 
 def dump(value: Any) -> str:
-    """Block-style text that `load` reads back to an equal value; keys keep their order."""
+    """Block-style text that `load` reads back as an equal value. Keys keep their order."""
     return str(yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, default_flow_style=None, width=120))
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """The line (from 1) on which each dotted key of a mapping document stands. `text` has been loaded before."""
+    """The line number, counted from 1, of each dotted key of a mapping document. `text` must be valid YAML."""
     root = yaml.compose(text, Loader=_CoreLoader)
     return dict(_lines_below(root, "")) if root is not None else {}
 

@@ -1,1 +1,1 @@
-"""Where images come from, and the endless global stream over them."""
+"""Image sources and the endless global stream over them."""

@@ -1,4 +1,4 @@
-"""The memory of this host: how much is left for us, and that what we freed stays ours."""
+"""Memory of this host: how much is free, the peak of this process, and an allocator setting that saves time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for what is allocated next.
+    """Have the C library keep freed memory for later allocations.
 
-    glibc hands large tensors back to the system, which clears every page again at the next step: 3 to 23 % of a step on a CPU.
-    Other allocators keep what they have and lack this setting.
+    glibc returns large tensors to the system, which clears every page again in the next step: 3 to 23 % of a step on a CPU.
+    Other allocators keep freed memory and lack this setting.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
@@ -31,22 +31,22 @@ def keep_freed_memory() -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device`; on the CPU at most what a container or a batch job may still take.
+    """Free memory of `device`, in bytes. On the CPU the limits of containers and batch jobs apply.
 
-    Where the system does not say what is free, as macOS, all of its memory.
+    On systems that do not report free memory, such as macOS, the total memory.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    ours = _control_group()
-    groups = [group for group in (ours, *ours.parents) if group.is_relative_to(CGROUPS)] if ours else []
-    left = [_left_in(group) for group in groups]
-    return min([_available(), *(each for each in left if each is not None)])
+    own = _control_group()
+    groups = [group for group in (own, *own.parents) if group.is_relative_to(CGROUPS)] if own else []
+    limits = [_available_in(group) for group in groups]
+    return min([_available(), *(each for each in limits if each is not None)])
 
 
 def peak_bytes() -> int:
-    """The most memory that this process held so far, the code of its libraries included."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * KIBIBYTE
+    """Peak resident memory of this process, in bytes, including the code of its libraries."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * KIBIBYTE
 
 
 def _available() -> int:
@@ -58,18 +58,18 @@ def _available() -> int:
 
 
 def _control_group() -> Path | None:
-    """The one (v2) that this process is in; None on systems without them."""
+    """The control group (v2) of this process; None on systems without control groups."""
     try:
         return CGROUPS / (PROC / "self/cgroup").read_text().rpartition("0::")[2].strip().lstrip("/")
     except OSError:
         return None
 
 
-def _left_in(group: Path) -> int | None:
-    """What a control group (v2) may still take, the files it caches not counted; None where it has no limit."""
+def _available_in(group: Path) -> int | None:
+    """Bytes that a control group (v2) may still allocate, cached files not counted; None if it has no limit."""
     try:
         limit = (group / "memory.max").read_text().strip()
-        taken = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except OSError:
         return None
-    return None if limit == "max" else max(0, int(limit) - int(taken["anon"]))
+    return None if limit == "max" else max(0, int(limit) - int(used["anon"]))

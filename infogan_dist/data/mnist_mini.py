@@ -1,9 +1,9 @@
-"""`mnist-mini`: 10,000 train and 2,000 test digits of real MNIST that ship with the package, for a first run without a network.
+"""`mnist-mini`: 10,000 train and 2,000 test digits of MNIST that ship with the package, for a first run without a download.
 
-Source: the MNIST database of handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges; yann.lecun.com/exdb/mnist), licensed
-CC BY-SA 3.0; so is this subset: the first 10,000 and 2,000 images of a seeded permutation of MNIST's train and test parts, which
-do not overlap. No label decides which images are drawn, so the digits are as uneven as in MNIST. The labels are stored for
-`evaluate`. Rebuild the file with `python -m infogan_dist.data.mnist_mini MNIST_ROOT OUT.npz`.
+Source: the MNIST database of handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges; yann.lecun.com/exdb/mnist), CC BY-SA 3.0,
+as is this subset: the first 10,000 and 2,000 images of a seeded permutation of MNIST's train and test parts, which do not
+overlap. Labels do not influence the choice, so the digits are as unevenly frequent as in MNIST; they are stored for `evaluate`.
+Rebuild the file with `python -m infogan_dist.data.mnist_mini MNIST_ROOT OUT.npz`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ COUNTS = {"train": 10_000, "test": 2_000}
 
 
 def load(split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images [N, 28, 28] and their digits [N] of `train` or `test`."""
+    """The images [N, 28, 28] and labels [N] of `train` or `test`, uint8."""
     with files("infogan_dist.data").joinpath("mnist_mini.npz").open("rb") as file, np.load(file) as arrays:
         return arrays[f"{split}_images"], arrays[f"{split}_labels"]
 
 
 def draw(root: str) -> dict[str, NDArray[Any]]:
-    """The arrays of the shipped file, drawn anew from full MNIST below `root` (torchvision's layout), without looking at labels."""
+    """The arrays of the shipped file, drawn from MNIST in `root` (torchvision's layout)."""
     from torchvision.datasets import MNIST
 
     arrays: dict[str, NDArray[Any]] = {}

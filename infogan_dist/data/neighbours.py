@@ -1,4 +1,4 @@
-"""Which images of a set look alike, found from their pixels without labels: the partners of the clustering term."""
+"""Nearest neighbours of images in pixel space, without labels: the clustering term uses them as positives."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torchvision.transforms.v2.functional import gaussian_blur, resize, rgb_to_g
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.randomness import Stream
 
-COUNT = 4  # neighbours of an image
+COUNT = 4  # neighbours per image
 SIDE = 28  # pixels at which images are compared
 BLUR = 1.0  # standard deviation of the blur, pixels
-COMPONENTS = 80  # of the principal component analysis
-WHOLE = 200_000  # images: each is compared with all others in a set of up to so many
-PART = 50_000  # images of a part of a larger set: about MNIST's size, on which the recipe was tuned
-_READ = 256  # images held at their own size
-_CHUNK = 4096  # images straightened at a time
+COMPONENTS = 80  # principal components
+EXHAUSTIVE_LIMIT = 200_000  # images: in a data set of up to this size every image is compared with all others
+PART_SIZE = 50_000  # images in a part of a larger set: about MNIST's size, on which the recipe was tuned
+_READ = 256  # images in memory at their original size
+_CHUNK = 4096  # images deskewed at a time
 _ROWS = 1024  # images compared with all others at a time
 
 Result = TypeVar("Result")
@@ -28,35 +28,36 @@ Chunk = TypeVar("Chunk")
 
 
 class Workers(Protocol):
-    """Who shares the search: `distributed.Group`, or this process alone."""
+    """The processes that share the search: a `distributed.Group`, or this process alone."""
 
     is_main: bool
 
     def on_main(self, action: Callable[[], Result]) -> Result:
-        """What `action` returns on one worker, for all."""
+        """Run `action` on one worker and return its result on all."""
 
-    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
-        """`compute` of each number below `count` in order, for all; all results have one shape."""
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], phase: str) -> Iterator[Tensor]:
+        """Yield `compute` of each number below `count`, in order, on all workers. All results have one shape."""
 
 
-class _Alone:
+class _SingleProcess:
     is_main = True
 
     def on_main(self, action: Callable[[], Result]) -> Result:
         return action()
 
-    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], phase: str) -> Iterator[Tensor]:
         return map(compute, range(count))
 
 
 def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers | None = None) -> Tensor:
-    """The `count` images nearest to each, int64 [N, count] on the CPU, the nearest first; at most all the others.
+    """The indices of the `count` nearest images of each image, int64 [N, count] on the CPU, nearest first. Fewer if N <= `count`.
 
-    Compared deskewed, centred, blurred and by their principal components. O(N²) up to WHOLE images: a minute for MNIST's 60,000
-    on two cores. A larger set is split at random into parts of at most PART images, and neighbours lie in the same part: O(N),
-    and the same for every seed. Every worker calls it and gets the same table, on any number of workers.
+    Images are deskewed, centred and blurred, and compared by their principal components. O(N²) up to EXHAUSTIVE_LIMIT images: one
+    minute for MNIST's 60,000 on two cores. A larger set is split at random into parts of at most PART_SIZE images that are searched
+    separately: O(N). The split does not depend on the run's seed. Every worker calls this and gets the same table, for any number
+    of workers.
     """
-    workers = workers or _Alone()
+    workers = workers or _SingleProcess()
     features = _features(source, workers)
     squares = features.square().sum(1)
     parts = _parts(len(source))
@@ -70,15 +71,15 @@ def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers
         distances[torch.arange(len(rows)), rows] = torch.inf  # not itself
         return distances.topk(count, largest=False).indices
 
-    table = torch.empty(len(source), count, dtype=torch.int64)
+    neighbours = torch.empty(len(source), count, dtype=torch.int64)
     found = _map(workers, nearest, chunks, [len(rows) for _, rows in chunks], "comparing images")
     for (part, rows), indexes in zip(chunks, found, strict=True):
-        table[part[rows]] = part[indexes]
-    return table
+        neighbours[part[rows]] = part[indexes]
+    return neighbours
 
 
-def straightened(images: Tensor) -> Tensor:
-    """Grey images [N, 1, H, W] of ink in [0, 1], each moved to the middle and sheared upright by its second moments."""
+def deskewed(images: Tensor) -> Tensor:
+    """Grey images [N, 1, H, W] in [0, 1], each centred and sheared upright according to its second moments."""
     size = images.shape[-1]
     along = (torch.arange(size, dtype=images.dtype) + 0.5) * 2 / size - 1
     mass = images.sum((1, 2, 3)).clamp_min(torch.finfo(images.dtype).tiny)
@@ -90,12 +91,12 @@ def straightened(images: Tensor) -> Tensor:
     slant = mixed / upright.clamp_min(1 / size**2)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     matrix = torch.stack([torch.stack([one, slant, x], 1), torch.stack([zero, one, y], 1)], 1)
-    where = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images, where, align_corners=False)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 def principal_components(rows: Tensor, count: int) -> Tensor:
-    """The rows [N, D] in their `count` directions of largest variance, float32 [N, min(count, D)]."""
+    """The rows [N, D] projected onto their `count` directions of largest variance, float32 [N, min(count, D)]."""
     mean, directions = principal_directions(rows, count)
     return (rows - mean) @ directions
 
@@ -105,54 +106,52 @@ def principal_directions(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
     mean = rows.mean(0)
     centred = rows - mean
     covariance = (centred.T @ centred).double() / len(rows)
-    _, directions = torch.linalg.eigh(covariance)  # the smallest variance first
+    _, directions = torch.linalg.eigh(covariance)  # in order of increasing variance
     return mean, directions[:, -count:].to(rows)
 
 
 def _features(source: ImageSource, workers: Workers) -> Tensor:
-    """What the images are compared by, float32 [N, COMPONENTS]: the same bits for every worker, for one computes the directions."""
+    """Features to compare, float32 [N, COMPONENTS]. One worker computes the directions, so that all have the same bits."""
 
     def rows_of(indexes: Tensor) -> Iterator[Tensor]:
         chunks = indexes.split(_CHUNK)
-        doing = "reading images to find their neighbours"
-        return _map(
-            workers, lambda chunk: _straightened(source, chunk), chunks, [len(chunk) for chunk in chunks], doing
-        )
+        phase = "reading images to find their neighbours"
+        return _map(workers, lambda chunk: _pixels(source, chunk), chunks, [len(chunk) for chunk in chunks], phase)
 
-    fitted = torch.arange(len(source)) if len(source) <= WHOLE else _parts(len(source))[0]
-    kept = [rows for rows in rows_of(fitted) if workers.is_main]  # 627 MB of WHOLE images, for one worker alone
-    if len(source) <= WHOLE:
+    fitted = torch.arange(len(source)) if len(source) <= EXHAUSTIVE_LIMIT else _parts(len(source))[0]
+    kept = [rows for rows in rows_of(fitted) if workers.is_main]  # up to 627 MB, on one worker only
+    if len(source) <= EXHAUSTIVE_LIMIT:
         return workers.on_main(lambda: principal_components(torch.cat(kept), COMPONENTS))
     mean, directions = workers.on_main(lambda: principal_directions(torch.cat(kept), COMPONENTS))
     return torch.cat([(rows - mean) @ directions for rows in rows_of(torch.arange(len(source)))])
 
 
 def _parts(size: int) -> list[Tensor]:
-    """The indexes below `size` that are searched together, each once: all in order, or random parts of nearly one size."""
-    if size <= WHOLE:
+    """Split the indices below `size` into the parts that are searched separately: one part, or random parts of nearly equal size."""
+    if size <= EXHAUSTIVE_LIMIT:
         return [torch.arange(size)]
-    return list(Stream(0, "neighbours").permutation(0, size).tensor_split(-(-size // PART)))
+    return list(Stream(0, "neighbours").permutation(0, size).tensor_split(-(-size // PART_SIZE)))
 
 
 def _map(
-    workers: Workers, compute: Callable[[Chunk], Tensor], chunks: Sequence[Chunk], sizes: Sequence[int], doing: str
+    workers: Workers, compute: Callable[[Chunk], Tensor], chunks: Sequence[Chunk], sizes: Sequence[int], phase: str
 ) -> Iterator[Tensor]:
-    """`compute` of each chunk in order, a tensor of so many rows; what workers hand to each other is padded to one shape."""
-    most = max(sizes)
+    """Yield `compute` of each chunk in order. Chunk i has sizes[i] rows; they are padded to one shape for the exchange."""
+    largest = max(sizes)
     found = workers.map_chunks(
-        len(chunks), lambda number: F.pad(compute(chunks[number]), (0, 0, 0, most - sizes[number])), doing
+        len(chunks), lambda number: F.pad(compute(chunks[number]), (0, 0, 0, largest - sizes[number])), phase
     )
     return (rows[:size] for rows, size in zip(found, sizes, strict=True))
 
 
-def _straightened(source: ImageSource, indexes: Tensor) -> Tensor:
-    """The images at `indexes` as rows to compare, float32 [n, SIDE²]."""
-    ink = torch.cat([_ink(source.read(some)) for some in indexes.split(_READ)])
-    return gaussian_blur(straightened(ink), [7, 7], [BLUR, BLUR]).flatten(1)
+def _pixels(source: ImageSource, indexes: Tensor) -> Tensor:
+    """The images at `indexes`, deskewed and blurred, float32 [n, SIDE²]."""
+    grey = torch.cat([_grey(source.read(some)) for some in indexes.split(_READ)])
+    return gaussian_blur(deskewed(grey), [7, 7], [BLUR, BLUR]).flatten(1)
 
 
-def _ink(images: Tensor) -> Tensor:
-    """uint8 [n, C, H, W] as grey images in [0, 1], float32 [n, 1, SIDE, SIDE]."""
+def _grey(images: Tensor) -> Tensor:
+    """Convert uint8 [n, C, H, W] to grey images in [0, 1], float32 [n, 1, SIDE, SIDE]."""
     if images.shape[1] == 3:
         images = rgb_to_grayscale(images)
     return resize(images.float() / 255, [SIDE, SIDE], antialias=True)

@@ -1,7 +1,7 @@
-"""`sprites`: one white shape on black, drawn from five known factors, to see whether a code stands for one of them.
+"""`sprites`: one white shape on black, drawn from five known factors, to measure whether codes encode factors.
 
-After dSprites (Matthey et al. 2017), but every image has factors of its own, drawn independently and evenly, instead of the
-points of a grid. No shape looks the same at two of the rotations.
+Similar to dSprites (Matthey et al. 2017), but the factors of every image are drawn independently and uniformly instead of from a
+grid, and every shape looks different at every rotation in the range.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from infogan_dist.randomness import Stream
 
 SHAPES = ("square", "ellipse", "triangle")
 COUNT = {"train": 50_000, "test": 10_000}
-SCALES = (0.12, 0.22)  # in sides of the image, as are the places; the largest shape stays within it everywhere
+SCALES = (0.12, 0.22)  # as a fraction of the image side, like POSITIONS; every shape stays inside the image
 ROTATIONS = (-math.pi / 4, math.pi / 4)
-PLACES = (0.3, 0.7)
-_CHUNK = 1024  # images drawn at a time, to bound the float64 maps
+POSITIONS = (0.3, 0.7)
+_CHUNK = 1024  # images drawn at a time, to limit memory
 
 
 def open_sprites(data: DataConfig, split: str) -> SpriteSource:
@@ -27,7 +27,7 @@ def open_sprites(data: DataConfig, split: str) -> SpriteSource:
 
 
 class SpriteSource:
-    """The sprites of `split`, drawn when they are read; the same for every seed."""
+    """The sprites of `split`, drawn when they are read. They do not depend on the run's seed."""
 
     def __init__(self, split: str, image_size: int):
         self._split, self._size = split, image_size
@@ -41,42 +41,42 @@ class SpriteSource:
 
 
 def factors_at(split: str, indexes: Tensor) -> Tensor:
-    """The factors of the images at `indexes`, float64 [N, 5]: number of the shape, then scale, radians, and the centre's place
-    from the left and from the top. Training never reads them."""
+    """The factors of the images at `indexes`, float64 [N, 5]: index of the shape, scale, rotation in radians, and the centre's
+    x and y from the top left. Training never reads them."""
     stream = Stream(0, f"sprites/{split}")
     shapes = stream.derived("shape").integers(indexes, 1, below=len(SHAPES)).double()
-    ranges = torch.tensor([SCALES, ROTATIONS, PLACES, PLACES], dtype=torch.float64)
+    ranges = torch.tensor([SCALES, ROTATIONS, POSITIONS, POSITIONS], dtype=torch.float64)
     draws = stream.derived("others").uniform(indexes, len(ranges)).double()
     return torch.cat([shapes, ranges[:, 0] + (ranges[:, 1] - ranges[:, 0]) * draws], dim=1)
 
 
 def draw(factors: Tensor, size: int) -> Tensor:
-    """Images of `factors`, float64 [N, 5], as uint8 [N, 1, size, size]; an edge is one pixel soft."""
+    """Draw images uint8 [N, 1, size, size] of `factors`, float64 [N, 5]. Edges are antialiased over one pixel."""
     _, scale, rotation, x, y = factors[:, :, None, None].unbind(1)
     centres = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     right, down = centres[None, None, :] - x, centres[None, :, None] - y
     u = (rotation.cos() * right + rotation.sin() * down) / scale
     v = (rotation.cos() * down - rotation.sin() * right) / scale
     distance = torch.empty_like(u)
-    for number, outside in enumerate((_outside_square, _outside_ellipse, _outside_triangle)):
-        these = factors[:, 0] == number
-        distance[these] = outside(u[these], v[these])
+    for number, distance_to in enumerate((_distance_to_square, _distance_to_ellipse, _distance_to_triangle)):
+        selected = factors[:, 0] == number
+        distance[selected] = distance_to(u[selected], v[selected])
     ink = (0.5 - distance * scale * size).clamp(0, 1)
     return (255 * ink).round().to(torch.uint8)[:, None]
 
 
-def _outside_square(u: Tensor, v: Tensor) -> Tensor:
-    """How far a point lies outside, here and below; negative inside."""
+def _distance_to_square(u: Tensor, v: Tensor) -> Tensor:
+    """Signed distance of a point from the shape, negative inside."""
     return torch.maximum(u.abs(), v.abs()) - 0.85
 
 
-def _outside_ellipse(u: Tensor, v: Tensor) -> Tensor:
-    """Twice as wide as high; to first order, by the slope of its equation."""
+def _distance_to_ellipse(u: Tensor, v: Tensor) -> Tensor:
+    """The same for an ellipse twice as wide as high, to first order in the gradient of its equation."""
     radius = (u.square() + 4 * v.square()).sqrt()
     return (radius - 1) * radius / (u.square() + 16 * v.square()).sqrt().clamp(min=1e-9)
 
 
-def _outside_triangle(u: Tensor, v: Tensor) -> Tensor:
-    """Upright, with two equal sides."""
+def _distance_to_triangle(u: Tensor, v: Tensor) -> Tensor:
+    """The same for an upright isosceles triangle."""
     side, base = (1.8 * u.abs() - 0.85 * (v + 1)) / math.hypot(1.8, 0.85), v - 0.8
     return torch.maximum(side, base)

@@ -1,4 +1,4 @@
-"""One endless global stream of images: the image at a position depends on the seed and the position alone."""
+"""One endless global stream of images: the image at a position depends only on the seed and the position."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from infogan_dist.data.sources import ImageSource
 from infogan_dist.randomness import DataOrder, Stream
 
 _CHUNK = 1024  # images read at a time
-RESIDENT_SHARE = 1 / 16  # of the device's free memory: eight processes of one host may each hold a copy
+RESIDENT_SHARE = 1 / 16  # of the device's free memory: each of eight processes on a host may hold a copy
 
 
 class ImageCache:
     """Images by index, float [B, C, H, W] in [-1, 1] on `device`.
 
-    A small set lies on the device as uint8; a larger one is read by one background thread, ahead of need once it is told what
-    comes next.
+    A small data set is kept on the device as uint8. A background thread reads a larger one, after `prefetch` ahead of time.
     """
 
     def __init__(self, source: ImageSource, device: torch.device, dtype: torch.dtype, show_progress: bool = False):
         self._source, self._device, self._dtype = source, device, dtype
-        one = source.read(torch.zeros(1, dtype=torch.int64))
-        resident = len(source) * one.numel() <= RESIDENT_SHARE * free_bytes(device)
+        example = source.read(torch.zeros(1, dtype=torch.int64))
+        resident = len(source) * example.numel() <= RESIDENT_SHARE * free_bytes(device)
         self._resident = _read_all(source, show_progress).to(device) if resident else None
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
-        self._ahead: dict[tuple[int, ...], Future[Tensor]] = {}
+        self._prefetched: dict[tuple[int, ...], Future[Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -42,24 +41,24 @@ class ImageCache:
         return images
 
     def read_together(self, *index_sets: Tensor) -> list[Tensor]:
-        """The images of each of these sets of indexes; one that occurs more than once is read once."""
+        """The images of each set of indices. An image that occurs more than once is read once."""
         if self._resident is not None:
             return [self._scaled(self._resident[self._on_device(indexes)]) for indexes in index_sets]
-        distinct, places = torch.cat(index_sets).unique(return_inverse=True)
-        future = self._ahead.pop(tuple(distinct.tolist()), None) or self._submit(distinct)
+        distinct, positions = torch.cat(index_sets).unique(return_inverse=True)
+        future = self._prefetched.pop(tuple(distinct.tolist()), None) or self._submit(distinct)
         images = future.result().to(self._device, non_blocking=True)
-        return [self._scaled(images[self._on_device(place)]) for place in places.split([*map(len, index_sets)])]
+        return [self._scaled(images[self._on_device(each)]) for each in positions.split([*map(len, index_sets)])]
 
     def prefetch(self, *index_sets: Tensor) -> None:
-        """Start reading what `read_together` will be asked for next."""
+        """Start reading the images of the next `read_together`."""
         if self._resident is None:
             distinct = torch.cat(index_sets).unique()
             key = tuple(distinct.tolist())
-            if key not in self._ahead:
-                self._ahead[key] = self._submit(distinct)
+            if key not in self._prefetched:
+                self._prefetched[key] = self._submit(distinct)
 
     def _on_device(self, indexes: Tensor) -> Tensor:
-        """A copy from pinned memory: the host does not wait for the device."""
+        """Copy from pinned memory, so that the host does not wait for the device."""
         return indexes.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else indexes
 
     def _scaled(self, images: Tensor) -> Tensor:
@@ -76,12 +75,12 @@ class ImageCache:
 
 
 def _read_all(source: ImageSource, show_progress: bool) -> Tensor:
-    """Every image of a source, uint8 [N, C, H, W]; with a bar where that takes longer than a moment."""
+    """Every image of a source, uint8 [N, C, H, W]. Shows a progress bar if it takes longer than two seconds."""
     indexes = torch.arange(len(source))
     images = torch.empty(len(source), *source.read(indexes[:1]).shape[1:], dtype=torch.uint8)
-    pace = 0.5 if sys.stderr.isatty() else 10
+    interval = 0.5 if sys.stderr.isatty() else 10
     with tqdm(
-        total=len(source), desc="reading images", unit="image", delay=2, mininterval=pace, disable=not show_progress
+        total=len(source), desc="reading images", unit="image", delay=2, mininterval=interval, disable=not show_progress
     ) as bar:
         for chunk in indexes.split(_CHUNK):
             images[chunk] = source.read(chunk)
@@ -90,21 +89,22 @@ def _read_all(source: ImageSource, show_progress: bool) -> Tensor:
 
 
 class ImageStream:
-    """Which image stands at each global position. A set smaller than a batch wraps."""
+    """The index of the image at each global position. A data set smaller than a batch repeats."""
 
     def __init__(self, size: int, seed: int):
-        self._order, self._partners = DataOrder(seed, size), Stream(seed, "partners")
+        self._order, self._positives = DataOrder(seed, size), Stream(seed, "partners")
 
     def at(self, positions: Tensor) -> Tensor:
-        """The images' indexes at `positions`, both int64 [B] on the CPU."""
+        """The image indices at `positions`, both int64 [B] on the CPU."""
         return self._order.at(positions)
 
     def positives_at(self, positions: Tensor, share: float, neighbours: Callable[[], Tensor]) -> Tensor:
-        """An image to go with each of `at`: itself, or for this share of the images one of its `neighbours`, int64 [N, n]."""
+        """The index of the positive of each image of `at`, int64 [B]: for this share of the images one of its `neighbours`
+        [N, n], else the image itself."""
         indexes = self.at(positions)
         if not share:
             return indexes
         nearest = neighbours()
-        whether, which = self._partners.uniform(positions, 2).unbind(1)
-        chosen = nearest[indexes, (which * nearest.shape[1]).long()]
-        return torch.where(whether < share, chosen, indexes)
+        draw, choice = self._positives.uniform(positions, 2).unbind(1)
+        neighbour = nearest[indexes, (choice * nearest.shape[1]).long()]
+        return torch.where(draw < share, neighbour, indexes)

@@ -1,1 +1,1 @@
-"""The only place that knows processes: it prepares, reduces, gathers, agrees, and says which part of a batch is ours."""
+"""Processes, DDP and collectives: the only folder that refers to ranks. It also assigns each rank its part of a batch."""

@@ -1,4 +1,4 @@
-"""What prepares and runs the steps on any number of processes, over Accelerate."""
+"""Prepares and runs training steps on any number of processes, with Accelerate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from infogan_dist.networks.freeze import frozen
 
 
 class Cluster(Group):
-    """The processes of a run, and the engine of its steps: DDP, mixed precision and the loss scaler are Accelerate's."""
+    """The processes of a run and the engine of its steps. DDP, mixed precision and the loss scaler are Accelerate's."""
 
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
         super().__init__(launch, threads, processes)
@@ -40,10 +40,10 @@ class Cluster(Group):
         super().close()
 
     def configure(self, config: Config) -> None:
-        """Set precision and compression, which may come from a run's recorded config and so are known later."""
+        """Set precision and gradient compression. Not in `__init__`, because a resumed run reads them from its recorded config."""
         self._drop_accelerator()
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # every step has the same shapes: look for the fastest kernels once
+            torch.backends.cudnn.benchmark = True  # every step has the same shapes: search for the fastest kernels once
             allow_tf32(not config.objective.has_gradient_penalty)
         self._compression = config.processes.compress_gradients
         self._accelerator = Accelerator(
@@ -55,24 +55,29 @@ class Cluster(Group):
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
 
     def prepare(self, module: nn.Module, *not_owned: nn.Module) -> nn.Module:
-        """A module ready to train: on the device, in the run's precision, under DDP on several processes. DDP reduces its
-        gradients once, without those of the `not_owned` networks in it."""
+        """Make a module ready for training: on the device, in the run's precision, wrapped in DDP if there are several processes. DDP
+        reduces its gradients once, without those of its `not_owned` networks."""
         name = type(module).__name__
         for layer in module.modules():
             if type(layer) is BatchNorm and self.processes > 1:
                 layer.parts = self.processes
                 layer.gather_parts = gather_from(self.processes, self.rank, self.traffic)
         alone = self.processes == 1
-        with frozen(*not_owned), warnings.catch_warnings():  # DDP reduces what can have a gradient when it is built
-            warnings.filterwarnings("ignore", ".*broadcast_buffers.*", FutureWarning)  # Accelerate knows no other word
+        with (
+            frozen(*not_owned),
+            warnings.catch_warnings(),
+        ):  # DDP reduces parameters that require gradients when it is built
+            warnings.filterwarnings(
+                "ignore", ".*broadcast_buffers.*", FutureWarning
+            )  # Accelerate has no newer argument
             prepared = cast(nn.Module, self._accelerate.prepare_model(module, evaluation_mode=alone))
-        # a convolution of one channel: the strides it does not use differ, and nothing is slower for it
+        # harmless: with one channel the unused strides of a convolution's gradient differ
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         reduce_gradients(prepared, name, self._compression, self.traffic)
         return prepared
 
     def alone(self) -> Cluster:
-        """This rank as if it were the only one: what it prepares reduces nothing. To measure what reductions cost."""
+        """A copy of this rank that acts as the only one, so that modules it prepares reduce nothing. To measure the cost of reductions."""
         alone = copy.copy(self)
         alone.processes, alone.rank, alone.is_main = 1, 0, True
         return alone
@@ -81,10 +86,10 @@ class Cluster(Group):
         return cast(Optimizer, self._accelerate.prepare_optimizer(optimizer))
 
     def warm_up_ddp(self, networks: Iterable[nn.Module], step: Callable[[], object]) -> None:
-        """Run `step` once without its effect on the networks and optimizers, before the first step of this process.
+        """Run `step` once before the first step of this process, and undo its effect on networks and optimizers.
 
-        DDP lays its buckets out anew after their first use, and the order of a sum depends on the layout: warmed up, a
-        resumed run adds in the same order as one that was never interrupted, on any number of ranks.
+        DDP rebuilds its buckets after their first use, and the order of summation depends on the buckets. After a warm-up a resumed
+        run sums in the same order as an uninterrupted one, on any number of ranks.
         """
         if self.processes == 1:
             return
@@ -127,22 +132,22 @@ class Cluster(Group):
             masked(_unwrapped(optimizer), skip)
             optimizer.step()
         else:  # Accelerate's optimizer would also update the scale, once for each of the two
-            self._scaler.step(_unwrapped(optimizer))  # it skips what is not finite by itself
+            self._scaler.step(_unwrapped(optimizer))  # it skips non-finite updates itself
 
     def end_step(self) -> None:
         if self._scaler is not None and not self._warming_up:
             self._scaler.update()
 
-    # What is ours
+    # This rank's part of a batch
 
     def micro_batch_positions(self, images_seen: int, global_batch: int, accumulate: int) -> list[Tensor]:
-        """This rank's global positions in each micro-batch of the next step, int64 on the CPU: micro-batch first, rank second."""
-        return shares(images_seen, global_batch, accumulate, self.processes, self.rank)
+        """This rank's global positions in each micro-batch of the next step, int64 on the CPU."""
+        return rank_positions(images_seen, global_batch, accumulate, self.processes, self.rank)
 
-    # The rest of Accelerate
+    # The loss scaler
 
     def scaler_state(self) -> dict[str, float]:
-        """fp16's loss scaler; empty in other precisions."""
+        """The state of fp16's loss scaler; empty in other precisions."""
         return dict(self._scaler.state_dict()) if self._scaler is not None else {}
 
     def restore_scaler(self, state: dict[str, float]) -> None:
@@ -155,7 +160,7 @@ class Cluster(Group):
 
     @property
     def _accelerate(self) -> Accelerator:
-        assert self._accelerator is not None, "configure() comes first"
+        assert self._accelerator is not None, "call configure() first"
         return self._accelerator
 
     @property
@@ -163,14 +168,17 @@ class Cluster(Group):
         return cast("torch.amp.GradScaler | None", self._accelerate.scaler)
 
 
-def shares(images_seen: int, global_batch: int, accumulate: int, processes: int, rank: int) -> list[Tensor]:
-    """The global positions of one rank in each micro-batch of the step that follows `images_seen` images."""
+def rank_positions(images_seen: int, global_batch: int, accumulate: int, processes: int, rank: int) -> list[Tensor]:
+    """The global positions of one rank in each micro-batch of the step after `images_seen` images, int64 on the CPU.
+
+    The batch is split into micro-batches first, and each micro-batch over the ranks.
+    """
     positions = torch.arange(images_seen, images_seen + global_batch)
     return [micro.chunk(processes)[rank] for micro in positions.chunk(accumulate)]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """What `auto` means on this machine. Raises UserError for fp16 on a CPU, which would train in fp32 without a word."""
+    """Replace `auto` by bf16 or fp32. Raises UserError for fp16 on a CPU, because Accelerate would silently train in fp32."""
     cpu = device.type == "cpu"
     if precision == "fp16" and cpu:
         raise UserError("train.precision = fp16 needs a GPU; use bf16 or fp32 on a CPU")
@@ -181,10 +189,10 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether matrix products and convolutions of float32 on a GPU may round their factors to TF32, for the whole process.
+    """Set whether float32 matrix products and convolutions on a GPU may use TF32, for the whole process.
 
-    Set for a run, not around a penalty: its second derivative runs later, within the step's one backward. Only torch's older
-    settings are used: it refuses to read these once the newer ones (`fp32_precision`) were set.
+    It is set for the run and not just for the penalty, whose second derivative is computed later, in the step's backward. These
+    are torch's older settings: torch refuses to read them after `fp32_precision` was set.
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

@@ -1,4 +1,4 @@
-"""Which cores of a host a process computes on: processes that share a host keep out of each other's way."""
+"""Pins the processes of a host to separate cores."""
 
 from __future__ import annotations
 
@@ -6,44 +6,43 @@ import os
 
 
 class Cores:
-    """The cores of this process. Where `local_processes` were started alike, it keeps to an equal share of them until `free`.
+    """An equal share of the host's cores for this process.
 
-    A process that wakes from waiting for the others may be put on the core of one that computes, and both then wait at the next
-    reduction: two processes lost 3 % of a step of 1.6 s so, and 7 % of one of 0.6 s.
-    A launcher that gave each process cores of its own is left its choice.
+    Without pinning, the scheduler may wake a process on the core of one that computes, and both are late at the next reduction.
+    If the launcher has already given each process its own cores, they are not changed.
     """
 
     def __init__(self, local_rank: int, local_processes: int, bind: bool):
-        """With `bind` this thread, and those it starts from now on, stay on the share. Nowhere but on Linux."""
+        """With `bind`, pin this thread and threads that it starts later to the share. On Linux only."""
         self._before: set[int] | None = None
         self.share = os.cpu_count() or 1
-        """How many cores this process may count as its own, at least 1."""
+        """The number of cores of this process, at least 1."""
         if not hasattr(os, "sched_getaffinity"):
             self.share = max(1, self.share // local_processes)
             return
-        mine = os.sched_getaffinity(0)
-        self.share = len(mine)
-        if local_processes > 1 and mine == _cores_of_parent():
-            self.share = max(1, len(mine) // local_processes)
-            if bind and len(mine) >= local_processes:
-                self._before = mine
-                os.sched_setaffinity(0, share_of(mine, local_rank, local_processes))
+        available = os.sched_getaffinity(0)
+        self.share = len(available)
+        if local_processes > 1 and available == _parent_cores():
+            self.share = max(1, len(available) // local_processes)
+            if bind and len(available) >= local_processes:
+                self._before = available
+                os.sched_setaffinity(0, share_of(available, local_rank, local_processes))
 
     def free(self) -> None:
-        """Back to the cores from before."""
+        """Undo the pinning."""
         if self._before is not None:
             os.sched_setaffinity(0, self._before)
             self._before = None
 
 
 def share_of(cores: set[int], local_rank: int, local_processes: int) -> set[int]:
-    """Neighbouring cores, as many as any other process gets or one more; all of them together are `cores`."""
+    """The part of `cores` of one process: adjacent cores, disjoint from those of other processes. Sizes differ by at most one."""
     first, last = (rank * len(cores) // local_processes for rank in (local_rank, local_rank + 1))
     return set(sorted(cores)[first:last])
 
 
-def _cores_of_parent() -> set[int]:
-    """Those that the launcher itself may use; empty where it cannot be asked."""
+def _parent_cores() -> set[int]:
+    """The cores that the parent process may use; empty if they cannot be read."""
     try:
         return os.sched_getaffinity(os.getppid())
     except OSError:

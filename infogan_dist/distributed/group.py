@@ -1,4 +1,4 @@
-"""The processes of a command as one object: who we are, what all ranks agree on, and how they end together."""
+"""The process group of a command: identity of this rank, collectives, agreement between ranks, and shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data.host_memory import keep_freed_memory
-from infogan_dist.distributed.agreement import checksums, first_difference, in_words
+from infogan_dist.distributed.agreement import checksums, first_difference, format_ranks
 from infogan_dist.distributed.cores import Cores
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
@@ -26,18 +26,18 @@ from infogan_dist.errors import Diverged, InfoganError, UserError
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer", bound=Hashable)
-POLL_EVERY = 10  # steps between asking all ranks something, which costs a reduction and a wait for the device
-LAST_WORD = 60  # seconds that the watchdog has before the backend gives up with words of its own
+POLL_EVERY = 10  # steps between polls of all ranks: a poll costs a reduction and a wait for the device
+WATCHDOG_MARGIN = 60  # seconds by which the backend's timeout exceeds the watchdog's, whose message is clearer
 
 
 class Group:
-    """The processes of one command. Every rank makes one, and calls every method of it in the same order."""
+    """The processes of one command. Every rank makes one and calls its methods in the same order."""
 
     def __init__(self, launch: Launch, threads: int | str, processes: ProcessesConfig):
-        """Joins the process group. A launcher's precision is ignored: the config's counts.
+        """Join the process group. A launcher's precision is ignored in favour of the config's.
 
-        Raises UserError where two processes would use one GPU, Accelerate refuses the GPUs, or the group is not the one that the
-        launcher described; RankLost where another process does not come.
+        Raises UserError if two processes would use one GPU, Accelerate refuses the GPUs, or the group is not the one that the
+        launcher described. Raises RankLost if another process does not join.
         """
         gpus = torch.cuda.device_count()
         on_cpu = launch.cpu or gpus == 0
@@ -47,17 +47,17 @@ class Group:
         keep_freed_memory()
         self._cores = Cores(launch.local_rank, launch.local_processes, bind=on_cpu and processes.pin_cores)
         torch.set_num_threads(self._cores.share if threads == "auto" else int(threads))
-        patience = timedelta(seconds=processes.timeout + LAST_WORD)
+        timeout = timedelta(seconds=processes.timeout + WATCHDOG_MARGIN)
         self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"
-        gloo = launch.processes > 1 and (on_cpu or launch.share_gpus)  # not MPI; NCCL refuses two processes on one GPU
+        gloo = launch.processes > 1 and (on_cpu or launch.share_gpus)  # NCCL refuses two processes on one GPU
         try:
             with launch.in_environment(os.environ):
-                self._state = cast(Any, PartialState(cpu=on_cpu, timeout=patience, backend="gloo" if gloo else None))
+                self._state = cast(Any, PartialState(cpu=on_cpu, timeout=timeout, backend="gloo" if gloo else None))
         except torch.distributed.DistError as error:
             raise RankLost(
-                f"{self._who} met no other rank: {_flat(error)}; see what the other processes said"
+                f"{self._who} could not connect to the other ranks: {_flat(error)}; see the output of the other processes"
             ) from error
-        except NotImplementedError as error:  # several consumer GPUs whose driver lacks peer-to-peer copies
+        except NotImplementedError as error:  # consumer GPUs whose driver lacks peer-to-peer copies
             raise UserError(_flat(error)) from error
         self.processes: int = self._state.num_processes
         self.rank: int = self._state.process_index
@@ -65,9 +65,7 @@ class Group:
         self.device: torch.device = self._state.device
         self._check_joined(launch, compare_gpus=too_few)
         if self.device.type == "cuda" and self.device.index is not None:
-            self._state.local_process_index = (
-                self.device.index
-            )  # Accelerate gives DDP the local rank as the GPU's number
+            self._state.local_process_index = self.device.index  # Accelerate passes it to DDP as the GPU's index
         self._watchdog = Watchdog(self._who, processes.timeout) if self.processes > 1 else None
 
     def __enter__(self) -> Self:
@@ -76,33 +74,33 @@ class Group:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the process group. A failure of the backend becomes RankLost, with this rank and what it was doing."""
-        doing = self._watchdog.phase if self._watchdog else ""
+        """Leave the process group. A failure of the backend becomes RankLost, which names this rank and its phase."""
+        phase = self._watchdog.phase if self._watchdog else ""
         lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if self.processes > 1 and isinstance(error, RuntimeError) and lost:
-            raise RankLost(f"{self._who} lost another rank in: {doing} ({_flat(error)})") from error
+            raise RankLost(f"{self._who} lost another rank in: {phase} ({_flat(error)})") from error
         self.heartbeat("leaving" if error is None else f"leaving after {type(error).__name__}: {_flat(error)}")
         if getattr(error, "concerns_one_rank", not isinstance(error, (InfoganError, NoneType))):
             self._abort()
         self.close()
 
     def close(self) -> None:
-        """Leave the process group, so that a process may make another cluster."""
+        """Leave the process group. The process may then make another one."""
         try:
             self._state.destroy_process_group()
         finally:
-            if self._watchdog is not None:  # only now: NCCL may have waited for the other ranks
+            if self._watchdog is not None:  # not earlier: NCCL may have to wait for the other ranks
                 self._watchdog.close()
         self._state._reset_state()
         self._cores.free()
 
     def _abort(self) -> None:
-        """End NCCL's unfinished collectives: other ranks may never join them, and leaving would wait for these ranks."""
+        """Abort NCCL's unfinished collectives. Otherwise leaving would wait for ranks that may never join them."""
         if self.backend == "nccl" and torch.distributed.is_initialized():
             torch.distributed.distributed_c10d._abort_process_group()
 
     def _check_joined(self, launch: Launch, compare_gpus: bool) -> None:
-        """Raises UserError, and leaves the group, unless it has the launcher's size and rank and each process its own GPU."""
+        """Leave the group and raise UserError unless it has the launcher's size and rank and each process has its own GPU."""
         refusal = ""
         if (self.processes, self.rank) != (launch.processes, launch.rank):
             refusal = (
@@ -118,9 +116,9 @@ class Group:
             raise UserError(refusal)
 
     def _shared_gpu(self, compare: bool) -> str:
-        """Publish this rank's GPU, and with `compare` name the ranks that see the same one; empty where none do.
+        """Publish this rank's GPU. With `compare`, return an error message if other ranks use the same GPU, else "".
 
-        Through the group's store, because NCCL fails where two ranks share a GPU.
+        It uses the group's store, because NCCL fails if two ranks share a GPU.
         """
         store = torch.distributed.distributed_c10d._get_default_store()
         store.set(f"infogan_dist/gpu/{self.rank}", str(torch.cuda.get_device_properties(self.device).uuid))
@@ -131,23 +129,23 @@ class Group:
         if len(ranks) == 1:
             return ""
         return (
-            f"{in_words(ranks, self.processes)} on {socket.gethostname()} see the same GPU; "
+            f"{format_ranks(ranks, self.processes)} on {socket.gethostname()} see the same GPU; "
             "give each process its own (srun --gpus-per-task=1) or start fewer"
         )
 
     def heartbeat(self, phase: str) -> None:
-        """What this rank does now, in words for the user should it never come back from it."""
+        """Report progress to the watchdog. `phase` is what this rank does now; the watchdog names it on a hang."""
         if self._watchdog is not None:
             self._watchdog.enter(phase)
 
-    def when_lost(self, act: Callable[[str], object]) -> None:
-        """Do this with the last message should this rank be ended for standing still."""
+    def on_hang(self, act: Callable[[str], object]) -> None:
+        """Call `act` with the watchdog's message before it ends this process."""
         if self._watchdog is not None:
-            self._watchdog.last_act = act
+            self._watchdog.on_hang = act
 
     def on_main(self, action: Callable[[], Result]) -> Result:
-        """What `action` returns or raises on rank zero, on every rank."""
-        self.heartbeat("waiting for what rank zero does alone")
+        """Run `action` on rank zero. Every rank returns what it returns, or raises what it raises."""
+        self.heartbeat("waiting for rank zero")
         outcome: list[Any] = [None, None]
         original: Exception | None = None
         if self.is_main:
@@ -165,8 +163,8 @@ class Group:
         return outcome[0]  # type: ignore[no-any-return]
 
     def on_all(self, action: Callable[[], Result]) -> Result:
-        """What `action` returns on this rank; where it fails on any rank, every rank raises the first one's error."""
-        self.heartbeat("waiting for what every rank does")
+        """Run `action` on every rank and return this rank's result. If it fails on any rank, every rank raises the first error."""
+        self.heartbeat("waiting for all ranks")
         result: Result | None = None
         failure: InfoganError | None = None
         try:
@@ -174,15 +172,15 @@ class Group:
         except InfoganError as error:
             failure = error
         if self.processes > 1:
-            for who, told in gather_object([(self._who, failure)]):
-                if told is not None:
-                    raise type(told)(f"{told} ({who})")
+            for who, first in gather_object([(self._who, failure)]):
+                if first is not None:
+                    raise type(first)(f"{first} ({who})")
         if failure is not None:
             raise failure
         return cast(Result, result)
 
     def check_same(self, facts: Mapping[str, object]) -> None:
-        """Raises UserError on every rank unless all ranks hold these facts alike: they may have been started differently."""
+        """Raises UserError on every rank unless `facts` (value by name) are the same on all ranks."""
         if self.processes == 1:
             return
         self.heartbeat("comparing the commands of all ranks")
@@ -192,34 +190,34 @@ class Group:
             for name, fact in found.items():
                 if fact != expected[name]:
                     raise UserError(
-                        f"{name} is {fact} on {who}, but {expected[name]} on {first}; start all with the same"
+                        f"{name} is {fact} on {who}, but {expected[name]} on {first}; start all processes with the same"
                     )
 
     def poll(self, answer: Answer) -> dict[Answer, str]:
-        """Every answer that a rank gives, with words for who gave it (`rank 0`, `ranks 1, 2`, `all 4 ranks`); rank zero's first."""
+        """The different answers of all ranks, each with the ranks that gave it (`rank 0`, `ranks 1, 2`). Rank zero's is first."""
         self.heartbeat("asking all ranks")
         answers: list[Answer] = gather_object([answer])
         by_answer = {each: [rank for rank, other in enumerate(answers) if other == each] for each in answers}
-        return {each: in_words(ranks, self.processes) for each, ranks in by_answer.items()}
+        return {each: format_ranks(ranks, self.processes) for each, ranks in by_answer.items()}
 
     def announce(self, *lines: str) -> None:
-        """Say something to the user, once."""
+        """Print lines on rank zero."""
         if self.is_main:
             for line in lines:
                 print(line, flush=True)
 
     @property
     def backend(self) -> str:
-        """What carries the collectives: gloo, nccl; empty on one process."""
+        """The backend of the collectives, gloo or nccl; empty for one process."""
         return self._state.backend or ""
 
     @property
     def poll_every(self) -> int:
-        """How often, in steps, `any` is worth its cost."""
+        """Steps between calls of `any`, which costs a reduction on several processes."""
         return POLL_EVERY if self.processes > 1 else 1
 
     def any(self, ours: bool) -> bool:
-        """Whether any rank says yes."""
+        """Whether `ours` is true on any rank."""
         if self.processes == 1:
             return ours
         self.heartbeat("asking all ranks")
@@ -227,19 +225,19 @@ class Group:
         return bool(reduce(votes, reduction="sum").item() > 0)
 
     def mean(self, metrics: dict[str, Tensor]) -> dict[str, float]:
-        """The metrics' means over all ranks, as numbers: waits for the device."""
+        """The mean of each metric over all ranks. Waits for the device."""
         self.heartbeat("averaging the metrics")
         values = torch.stack([value.double() for value in metrics.values()])
         return dict(zip(metrics, reduce(values, reduction="mean").tolist(), strict=True))
 
     def all_reduce_seconds(self, size: int, repeats: int = 5) -> float:
-        """How long an all-reduce of `size` bytes takes here: the median of some, on rank zero's clock. 0 on one process."""
+        """Seconds of an all-reduce of `size` bytes: the median of `repeats`, measured on rank zero. 0 for one process."""
         if self.processes == 1:
             return 0.0
         self.heartbeat(f"timing an all-reduce of {size} bytes")
         payload = torch.zeros(max(1, size // 4), device=self.device)
         seconds = []
-        for _ in range(repeats + 1):  # the first one sets connections up
+        for _ in range(repeats + 1):  # the first one opens connections
             self.synchronize()
             start = time.perf_counter()
             torch.distributed.all_reduce(payload)
@@ -248,43 +246,41 @@ class Group:
         return self.on_main(lambda: statistics.median(seconds[1:]))
 
     def synchronize(self) -> None:
-        """Wait for the device to finish what it was given."""
+        """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def check_agreement(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raises Diverged on every rank unless `tensors` have the same bits on all; names the first and the ranks that differ."""
+        """Raises Diverged on every rank unless `tensors` have the same bits on all. Names the first tensor and the ranks that differ."""
         if self.processes == 1:
             return
         self.heartbeat("comparing the ranks")
         by_rank = gather(checksums(tensors)[None])
         difference = first_difference(list(tensors), by_rank.cpu())
         if difference is not None:
-            raise Diverged(
-                f"the ranks no longer train the same networks: {difference}; the checkpoints before are kept"
-            )
+            raise Diverged(f"the ranks no longer have the same state: {difference}; earlier checkpoints are kept")
 
     def map_batches(self, batches: list[Tensor], draw: Callable[[Tensor], Tensor]) -> Tensor:
-        """`draw` of every batch, all of one size, joined in their order: each rank draws a share, every rank gets all."""
-        self.heartbeat("drawing a share of the images")
+        """Concatenate `draw` of every batch, in order, on every rank. Each rank draws a share. All batches have one size."""
+        self.heartbeat("drawing images")
         share = -(-len(batches) // self.processes)
         ours = [batches[(self.rank * share + number) % len(batches)] for number in range(share)]
         drawn: Tensor = gather(torch.cat([draw(batch) for batch in ours]).to(self.device))
         return drawn[: sum(map(len, batches))]
 
-    def map_chunks(self, count: int, compute: Callable[[int], Tensor], doing: str) -> Iterator[Tensor]:
-        """`compute` of each number below `count` in order, on the CPU: each rank computes a share, every rank gets all.
+    def map_chunks(self, count: int, compute: Callable[[int], Tensor], phase: str) -> Iterator[Tensor]:
+        """Yield `compute` of each number below `count`, in order, on the CPU of every rank. Each rank computes a share.
 
-        All results have one shape. The ranks meet after each round of one chunk a rank, which is a heartbeat: the watchdog waits
-        for one chunk, not for all. Every rank must take every result.
+        All results have one shape. The ranks exchange results after every chunk, which is a heartbeat: the timeout applies to one
+        chunk. Every rank must consume all results.
         """
         for first in range(0, count, self.processes):
-            self.heartbeat(f"{doing}, {first} of {count} chunks done")
+            self.heartbeat(f"{phase}, {first} of {count} chunks done")
             ours = compute(min(first + self.rank, count - 1))[None]
             everyones: Tensor = gather(ours.to(self.device)).cpu() if self.processes > 1 else ours
             yield from everyones[: count - first]
 
 
 def _flat(error: BaseException) -> str:
-    """An error's message in one line."""
+    """An error's message on one line."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Optimizer steps that the device itself skips: no host wait."""
+"""Optimizer steps that are skipped on the device, so that the host does not wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 def masked(optimizer: Optimizer, skip: Tensor) -> Optimizer:
-    """`optimizer`, whose next step leaves weights, moments and step counts as they are where `skip`, [] on the device, is 1:
-    what torch's fused Adam does for a loss scaler."""
+    """Make the next step of `optimizer` change nothing if `skip`, [] on the device, is 1. torch's fused Adam has this for loss scalers.
+    Returns `optimizer`."""
     cast(Any, optimizer).found_inf = skip
     return optimizer

@@ -1,4 +1,4 @@
-"""What the ranks add up during a step: gradients by DDP, and batch norm's statistics. Every call is counted."""
+"""The reductions of a step: gradients by DDP, and batch norm's statistics. Every call is counted."""
 
 import collections
 from collections.abc import Callable, Iterable
@@ -12,12 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infogan_dist.networks.batch_norm import BatchNorm
 
-EXCHANGE = "batch norm"  # what the counters call its statistics
+EXCHANGE = "batch norm"  # the counters' name for its statistics
 HOOKS = {"none": allreduce_hook, "bf16": bf16_compress_hook}
 
 
 class Traffic:
-    """Calls, elements and bytes that this rank handed to reductions, by what was reduced."""
+    """Calls, elements and bytes of this rank's reductions, by what was reduced."""
 
     def __init__(self) -> None:
         self.calls: collections.Counter[str] = collections.Counter()
@@ -34,9 +34,9 @@ class Traffic:
             counter.clear()
 
 
-def reduce_gradients(side: nn.Module, what: str, compression: str, traffic: Traffic) -> None:
-    """Have `side` reduce its gradients by DDP's own hook for this compression, and count them as `what`."""
-    if not isinstance(side, DistributedDataParallel):
+def reduce_gradients(module: nn.Module, what: str, compression: str, traffic: Traffic) -> None:
+    """Have a DDP `module` reduce its gradients with DDP's hook for this compression, and count them as `what`."""
+    if not isinstance(module, DistributedDataParallel):
         return
     reduction = HOOKS[compression]
 
@@ -47,7 +47,7 @@ def reduce_gradients(side: nn.Module, what: str, compression: str, traffic: Traf
         traffic.add(what, gradients.numel(), size)
         return reduction(group, bucket)
 
-    side.register_comm_hook(None, counted)
+    module.register_comm_hook(None, counted)
 
 
 def gather_from(
@@ -57,9 +57,9 @@ def gather_from(
     what: str = EXCHANGE,
     add_up: Callable[[Tensor], object] = torch.distributed.all_reduce,
 ) -> Callable[[Tensor], Tensor]:
-    """[n] on each rank -> [processes, n] on all, differentiable any number of times on any backend, counted as `what`.
+    """A gather [n] -> [processes, n], differentiable any number of times on any backend, and counted as `what`.
 
-    A sum, by `add_up` in place, in which each rank fills its own row: a sum is its own derivative, a gather is not.
+    It is an all-reduce (`add_up`, in place) in which each rank fills its own row. A sum is its own derivative, a gather is not.
     """
 
     class Sum(torch.autograd.Function):
@@ -82,7 +82,7 @@ def gather_from(
 
 
 def exchanges_of(networks: Iterable[nn.Module], step: Callable[[], object]) -> Traffic:
-    """What batch norm would exchange in `step` if other processes held parts of the batch: the rows that this one adds."""
+    """The traffic of batch norm in `step`, if the batch were split over several processes."""
     norms = [module for network in networks for module in network.modules() if type(module) is BatchNorm]
     before = [(module, module.gather_parts) for module in norms]
     traffic = Traffic()

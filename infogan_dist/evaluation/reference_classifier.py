@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, interpolate, pad
 
 from infogan_dist.data.sources import scaled
 from infogan_dist.files import atomic_write, check_safetensors_header, read_regular
-from infogan_dist.networks.loading import first_misfit
+from infogan_dist.networks.loading import first_mismatch
 from infogan_dist.randomness import DataOrder, Stream
 
 RECIPE = 2  # to be raised with any change that alters a classifier's weights
@@ -237,7 +237,7 @@ def _cached(path: Path) -> bytes | None:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, OSError, ValueError, RecursionError):
         return None
-    if first_misfit(tensors, _blank().state_dict()) is not None:
+    if first_mismatch(tensors, _blank().state_dict()) is not None:
         return None
     return content if header.get("__metadata__", {}).get(_DIGEST) == _digest(tensors) else None
 

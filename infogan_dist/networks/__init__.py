@@ -1,4 +1,4 @@
-"""G, FE, D and Q: the units of state, built by family and initialised from the seed."""
+"""Builds G, FE, D and Q by family and initialises them from the seed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.families import FAMILIES
 
-COMPILED_VARIANTS = 64  # of all networks together; a run has about a dozen
-INITIAL_DEVIATION = 0.02  # Radford et al. 2016, section 4
-FUNCTIONS = ("generator", "front_end", "discriminator", "recognition")  # of a family
+COMPILED_VARIANTS = 64  # of all networks together; a run has about 12
+INITIAL_STD = 0.02  # Radford et al. 2016, section 4
+FUNCTIONS = ("generator", "front_end", "discriminator", "recognition")  # that every family defines
 
 
 @dataclass
 class Networks:
-    """Generator, its running average, shared front end, discriminator head and recognition head."""
+    """Generator, averaged generator, shared front end, discriminator head and recognition head."""
 
     G: nn.Module
     G_ema: nn.Module
@@ -43,8 +43,7 @@ class Networks:
 
 
 def build_networks(config: Config) -> Networks:
-    """All networks, float32 on the CPU, with the initial weights that `config.seed` determines. Raises UserError for a family
-    with a layer that `convert` refuses."""
+    """All networks, float32 on the CPU, initialised from `config.seed`. Raises UserError if `convert` refuses a layer."""
     trained = {name: each.network for name, each in converted_networks(config).items()}
     for name, network in trained.items():
         initialise(network.to_empty(device="cpu"), config.seed, name)
@@ -53,7 +52,7 @@ def build_networks(config: Config) -> Networks:
 
 
 def networks_on_meta(config: Config) -> dict[str, nn.Module]:
-    """The networks that a config describes, by name, float32 on the meta device: shapes without memory for weights."""
+    """The networks of a config by name, float32 on the meta device: shapes without memory for weights."""
     trained = {name: each.network for name, each in converted_networks(config).items()}
     with torch.device("meta"):
         _add_spectral_norms(trained, config)
@@ -61,7 +60,7 @@ def networks_on_meta(config: Config) -> dict[str, nn.Module]:
 
 
 def family_of(config: Config) -> ModuleType:
-    """The module of `networks.family`. Raises UserError where a plugin's is broken."""
+    """The module of `networks.family`. Raises UserError if its plugin is broken."""
     name = config.networks.family
     module: ModuleType = FAMILIES.load(name, "module", ModuleType)
     for function in FUNCTIONS:
@@ -109,12 +108,12 @@ def _add_spectral_norms(trained: dict[str, nn.Module], config: Config) -> None:
 
 
 def compile_networks(networks: Networks, config: Config) -> None:
-    """Compile the forward of each network as `train.compile` says, in place. FE and D stay as they are where their slopes
-    are penalised: torch.compile has no second derivative."""
+    """Compile each network in place, according to `train.compile`. FE and D are not compiled if there is a gradient penalty,
+    because torch.compile has no second derivative."""
     if not config.train.compile:
         return
-    # The networks share one code object, and each is compiled once for D's step, once for G's and again where the clustering
-    # sets in. At torch's limit of 8 variants of a code object the others would run eagerly.
+    # The networks share one code object. Each is compiled for the D step, for the G step, and again when clustering starts.
+    # Beyond torch's limit of 8 variants of a code object the others would run eagerly.
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILED_VARIANTS)
     for network in (
@@ -127,8 +126,8 @@ def compile_networks(networks: Networks, config: Config) -> None:
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int, name: str) -> None:
-    """DCGAN's initial weights: N(0, 0.02), norms' scales N(1, 0.02), biases 0; each a function of seed and name alone. Batch
-    norms' running statistics start at mean 0 and variance 1."""
+    """DCGAN's initial weights: N(0, 0.02), scales of norms N(1, 0.02), biases 0, running statistics mean 0 and variance 1. A weight
+    depends only on the seed and its name."""
     for path, module in network.named_modules():
         if isinstance(module, BatchNorm):
             module.running_mean.zero_()
@@ -140,4 +139,4 @@ def initialise(network: nn.Module, seed: int, name: str) -> None:
             stream = Stream(seed, f"initial weights/{name}.{path}.{key}")
             draws = stream.normal(torch.arange(len(parameter)), parameter[0].numel())
             centre = 1.0 if isinstance(module, (BatchNorm, nn.GroupNorm, nn.LayerNorm)) else 0.0
-            parameter.copy_(draws.view(parameter.shape).mul(INITIAL_DEVIATION).add(centre))
+            parameter.copy_(draws.view(parameter.shape).mul(INITIAL_STD).add(centre))

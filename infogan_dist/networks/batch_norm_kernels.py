@@ -1,7 +1,7 @@
-"""Batch norm's kernels around the exchange of statistics between processes, for CPUs and for CUDA.
+"""Kernels of batch norm, before and after the exchange of statistics between processes, for CPUs and CUDA.
 
-Both classes compute the same functions of a list of batches [B, C, ...]. Each batch has its own row in `means`, `variances`
-(biased) and `sums`. `total` turns this process's sums into those of all processes.
+Both classes compute the same functions of a list of batches [B, C, ...]. Each batch has one row in `means`, `variances` (biased)
+and `sums`. `total` adds this process's sums to those of the other processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Total = Callable[[Tensor], Tensor]
 
 
 class Norm(Protocol):
-    """What the kernels read of a batch norm; `parts` is the number of processes that share each batch."""
+    """The attributes of a batch norm that the kernels read. `parts` is the number of processes that share each batch."""
 
     momentum: float
     eps: float
@@ -27,19 +27,19 @@ class Norm(Protocol):
 
 
 class CPUKernels:
-    """torch's kernels for given statistics, corrected for the derivatives of these statistics."""
+    """torch's kernels for given statistics, plus the gradient through these statistics."""
 
     @staticmethod
     def statistics(batches: Sequence[Tensor], norm: Norm) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance of this process's part of each batch, [batches, C] each, in float32 at least."""
-        scratch = norm.running_mean.clone(), norm.running_var.clone()  # in their precision the kernel keeps its sums
+        """Mean and biased variance of this process's part of each batch, [batches, C] each, in float32 or higher."""
+        scratch = norm.running_mean.clone(), norm.running_var.clone()  # the kernel sums in their precision
         parts = [torch.batch_norm_update_stats(batch, *scratch, norm.momentum) for batch in batches]
         means, variances = (torch.stack(each) for each in zip(*parts, strict=True))
         return means, variances
 
     @staticmethod
     def normalised(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        """y of one batch."""
+        """Normalise one batch."""
         return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
@@ -51,21 +51,22 @@ class CPUKernels:
         norm: Norm,
         total: Total,
     ) -> tuple[list[Tensor], Tensor]:
-        """The gradient of each batch from its (x, dy), and `sums` [batches, 2, C]: the gradients of weight and bias by batch."""
-        apart = [(x, dy, mean, variance) for (x, dy), mean, variance in zip(batches, means, variances, strict=True)]
-        known = [
+        """dx of each batch (x, dy), and `sums` [batches, 2, C], the gradients of weight and bias from each batch."""
+        rows = [(x, dy, mean, variance) for (x, dy), mean, variance in zip(batches, means, variances, strict=True)]
+        for_constant_statistics = [
             torch.ops.aten.native_batch_norm_backward(
                 dy, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
             )
-            for x, dy, mean, variance in apart
+            for x, dy, mean, variance in rows
         ]
-        sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in known])
+        dxs = [dx for dx, _, _ in for_constant_statistics]
+        sums = torch.stack([torch.stack([dweight, dbias]) for _, dweight, dbias in for_constant_statistics])
         first = batches[0][0]
         count = first.numel() / first.shape[1] * norm.parts
-        by_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * total(sums)
-        for (x, _, mean, variance), (dx, _, _), (by_variance, by_mean) in zip(apart, known, by_statistics, strict=True):
-            dx -= F.batch_norm(x, mean, variance, by_variance.to(weight), by_mean.to(weight), eps=norm.eps)
-        return [dx for dx, _, _ in known], sums
+        through_statistics = (weight * torch.rsqrt(variances + norm.eps) / count)[:, None] * total(sums)
+        for dx, (x, _, mean, variance), (d_variance, d_mean) in zip(dxs, rows, through_statistics, strict=True):
+            dx -= F.batch_norm(x, mean, variance, d_variance.to(weight), d_mean.to(weight), eps=norm.eps)
+        return dxs, sums
 
 
 class CUDAKernels:
@@ -78,10 +79,8 @@ class CUDAKernels:
     @staticmethod
     def statistics(batches: Sequence[Tensor], norm: Norm) -> tuple[Tensor, Tensor]:
         parts = [torch.batch_norm_stats(_dense(batch), norm.eps) for batch in batches]
-        means, deviations = (
-            torch.stack(each) for each in zip(*parts, strict=True)
-        )  # deviations: 1 / sqrt(variance + eps)
-        return means, (deviations.square().reciprocal() - norm.eps).clamp_min(0)
+        means, invstds = (torch.stack(each) for each in zip(*parts, strict=True))  # invstd = 1 / sqrt(variance + eps)
+        return means, (invstds.square().reciprocal() - norm.eps).clamp_min(0)
 
     @staticmethod
     def normalised(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -96,23 +95,23 @@ class CUDAKernels:
         norm: Norm,
         total: Total,
     ) -> tuple[list[Tensor], Tensor]:
-        deviations = torch.rsqrt(variances + norm.eps)
-        # the kernels for channels-last read both tensors in that layout
-        apart = [(dense := _dense(x), dy.contiguous(memory_format=_layout(dense))) for x, dy in batches]
-        given = list(zip(apart, means, deviations, strict=True))
+        invstds = torch.rsqrt(variances + norm.eps)
+        # the channels-last kernels need x and dy in one layout
+        pairs = [(dense := _dense(x), dy.contiguous(memory_format=_layout(dense))) for x, dy in batches]
+        rows = list(zip(pairs, means, invstds, strict=True))
         reduced = [
-            torch.batch_norm_backward_reduce(dy, x, mean, deviation, weight, True, False, False)[:2]
-            for (x, dy), mean, deviation in given
+            torch.batch_norm_backward_reduce(dy, x, mean, invstd, weight, True, False, False)[:2]
+            for (x, dy), mean, invstd in rows
         ]
-        sums = torch.stack([torch.stack([dot, plain]) for plain, dot in reduced])  # of dy (x - mean) and of dy
+        sums = torch.stack([torch.stack([sum_dy_xmu, sum_dy]) for sum_dy, sum_dy_xmu in reduced])  # xmu = x - mean
         totals = total(sums)
-        first = apart[0][0]
+        first = pairs[0][0]
         counts = torch.full((norm.parts,), first.numel() // first.shape[1], dtype=torch.int32, device=first.device)
         dx = [
-            torch.batch_norm_backward_elemt(dy, x, mean, deviation, weight.to(mean.dtype), plain, dot, counts)
-            for ((x, dy), mean, deviation), (dot, plain) in zip(given, totals, strict=True)
+            torch.batch_norm_backward_elemt(dy, x, mean, invstd, weight.to(mean.dtype), sum_dy, sum_dy_xmu, counts)
+            for ((x, dy), mean, invstd), (sum_dy_xmu, sum_dy) in zip(rows, totals, strict=True)
         ]
-        return dx, torch.stack([sums[:, 0] * deviations, sums[:, 1]], dim=1).to(weight.dtype)
+        return dx, torch.stack([sums[:, 0] * invstds, sums[:, 1]], dim=1).to(weight.dtype)
 
 
 def kernels_for(device: torch.device) -> type[CPUKernels] | type[CUDAKernels]:

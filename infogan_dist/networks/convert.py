@@ -1,12 +1,12 @@
-"""Swaps plain torch layers for those that exactness and speed need. Names of layers and parameters stay.
+"""Replaces plain torch layers with exact multi-process and faster ones. Names of layers and parameters do not change.
 
-    nn.BatchNorm1d, nn.BatchNorm2d          statistics of the global batch, separate batches, double backward
-    4 x 4 convolutions of stride 2          one matrix product on CPUs, where that is faster
-    nn.Linear and nn.Unflatten into a map   the map channels last without a copy: rows in H, W, C order
-    nn.Flatten of a map and nn.Linear       the same: columns in H, W, C order
+    nn.BatchNorm1d, nn.BatchNorm2d          global statistics, separate batch statistics, double backward
+    4 x 4 convolutions with stride 2        one matrix product on CPUs, if that is faster
+    nn.Linear and nn.Unflatten into a map   a channels-last map without a copy: weight rows in H, W, C order
+    nn.Flatten of a map and nn.Linear       the same: weight columns in H, W, C order
 
-The last two change the order of a weight; `plain_tensors` undoes it. A layer with state that is none of these is refused: its
-statistics would move in the wrong step, or differ between processes, without an error.
+The last two reorder a weight; `plain_tensors` undoes it. Any other layer with state is refused: its state could be updated in
+the wrong step, or differ between processes, without an error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from infogan_dist.errors import UserError
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
-from infogan_dist.networks.convolutions import KERNEL, PADDING, STRIDE, Doubling, FromMap, Halving, ToMap
+from infogan_dist.networks.convolutions import KERNEL, PADDING, STRIDE, DownConv2d, FromMap, ToMap, UpConv2d
 
-EXAMPLES = 2  # images of the forward pass that finds the maps
+EXAMPLES = 2  # images in the forward pass that traces a network
 
 
 @dataclass(frozen=True)
 class Map:
-    """A map [C, H, W] that dimension `dim` of a weight runs over: in C, H, W order in plain torch, in H, W, C order converted."""
+    """A map [C, H, W] that is flattened in dimension `dim` of a weight: C, H, W order in plain torch, H, W, C order if converted."""
 
     dim: int
     shape: tuple[int, int, int]
@@ -36,7 +36,7 @@ class Map:
 
 @dataclass
 class Converted:
-    """A converted network, the shape of its output for one example, and the maps that its weights run over, by weight."""
+    """A converted network, its output shape without the batch dimension, and the maps flattened in its weights, by weight."""
 
     network: nn.Module
     output_shape: tuple[int, ...]
@@ -44,10 +44,10 @@ class Converted:
 
 
 def convert(network: nn.Module, input_shape: Sequence[int], local_statistics: bool, name: str) -> Converted:
-    """`network`, on the meta device, converted in place; `input_shape` is that of one example, without the batch dimension.
+    """Convert `network`, on the meta device, in place. `input_shape` lacks the batch dimension.
 
-    `local_statistics` leaves each batch norm to the part of the batch at hand. Raises UserError for a layer with state that is
-    not known here; the message calls it by its path below `name`.
+    With `local_statistics` each process normalises its own part of the batch. Raises UserError for a layer with unknown state,
+    named by its path below `name`.
     """
     for path, layer in network.named_modules():
         _check_known(f"{name}.{path}" if path else name, layer)
@@ -65,19 +65,19 @@ def convert(network: nn.Module, input_shape: Sequence[int], local_statistics: bo
 
 
 def plain_tensors(tensors: Mapping[str, Tensor], maps: Mapping[str, Map]) -> dict[str, Tensor]:
-    """The weights and buffers of a converted network in the order of its plain form."""
+    """The weights and buffers of a converted network, reordered as in plain torch."""
     return {name: _in_plain_order(tensor, maps[name]) if name in maps else tensor for name, tensor in tensors.items()}
 
 
-def _in_plain_order(tensor: Tensor, over: Map) -> Tensor:
-    channels, height, width = over.shape
-    by_position: Tensor = tensor.unflatten(over.dim, (height, width, channels))
-    return by_position.movedim(over.dim + 2, over.dim).flatten(over.dim, over.dim + 2).contiguous()
+def _in_plain_order(tensor: Tensor, flattened: Map) -> Tensor:
+    (channels, height, width), dim = flattened.shape, flattened.dim
+    unflattened: Tensor = tensor.unflatten(dim, (height, width, channels))
+    return unflattened.movedim(dim + 2, dim).flatten(dim, dim + 2).contiguous()
 
 
 @dataclass
 class _Trace:
-    """What a forward pass shows: the linear layers next to a map, by path, and the layers that reshape between them."""
+    """Findings of one forward pass: the linear layers next to a map, by path, and the layers that reshape between them."""
 
     output_shape: tuple[int, ...] = ()
     maps: dict[str, Map] = field(default_factory=dict)
@@ -87,9 +87,9 @@ class _Trace:
 
 def _traced(network: nn.Module, input_shape: Sequence[int]) -> _Trace:
     trace, made_by, flattened = _Trace(), dict[int, str](), dict[int, tuple[str, tuple[int, int, int]]]()
-    tensors: list[Tensor] = []  # kept, so that no two have one id
+    tensors: list[Tensor] = []  # kept alive, so that ids are unique
 
-    def look(path: str, layer: nn.Module, x: Tensor, y: Tensor) -> None:
+    def record(path: str, layer: nn.Module, x: Tensor, y: Tensor) -> None:
         tensors.extend((x, y))
         if isinstance(layer, nn.Linear):
             made_by[id(y)] = path
@@ -107,7 +107,7 @@ def _traced(network: nn.Module, input_shape: Sequence[int]) -> _Trace:
 
     leaves = [(path, layer) for path, layer in network.named_modules() if not list(layer.children())]
     hooks = [
-        layer.register_forward_hook(lambda layer, inputs, y, path=path: look(path, layer, inputs[0], y))
+        layer.register_forward_hook(lambda layer, inputs, y, path=path: record(path, layer, inputs[0], y))
         for path, layer in leaves
     ]
     with torch.no_grad():
@@ -119,20 +119,21 @@ def _traced(network: nn.Module, input_shape: Sequence[int]) -> _Trace:
 
 
 def _replacement(layer: nn.Module, local_statistics: bool) -> nn.Module | None:
-    """What stands in for a layer; None where it stays."""
+    """The replacement of a layer; None if it stays."""
     if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        assert layer.momentum is not None, "checked before"
+        assert layer.momentum is not None, "_check_known refuses it"
         norm = (LocalBatchNorm if local_statistics else BatchNorm)(layer.num_features)
         norm.eps, norm.momentum = layer.eps, layer.momentum
         return norm
-    if type(layer) is nn.Conv2d and _halves_or_doubles(layer):
-        return Halving(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
-    if type(layer) is nn.ConvTranspose2d and _halves_or_doubles(layer):
-        return Doubling(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
+    if type(layer) is nn.Conv2d and _resamples(layer):
+        return DownConv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
+    if type(layer) is nn.ConvTranspose2d and _resamples(layer):
+        return UpConv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
     return None
 
 
-def _halves_or_doubles(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+def _resamples(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether it is 4 x 4 with stride 2 and padding 1, as `DownConv2d` and `UpConv2d` are."""
     return (
         (layer.kernel_size, layer.stride, layer.padding) == ((KERNEL,) * 2, (STRIDE,) * 2, (PADDING,) * 2)
         and (layer.dilation, layer.groups, layer.output_padding) == ((1, 1), 1, (0, 0))
@@ -141,8 +142,8 @@ def _halves_or_doubles(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
 
 
 def _check_known(path: str, layer: nn.Module) -> None:
-    """Raises UserError for a layer whose state or draws would differ between processes or move in the wrong step."""
-    kind, remedy = type(layer).__name__, "use nn.BatchNorm1d or nn.BatchNorm2d as torch makes them by default"
+    """Raises UserError for a layer whose state or random draws could differ between processes."""
+    kind, remedy = type(layer).__name__, "use nn.BatchNorm1d or nn.BatchNorm2d with torch's defaults"
     if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
         if not layer.affine or not layer.track_running_stats or layer.momentum is None:
             raise UserError(f"{path} is a {kind} without weights, running statistics or momentum; {remedy}")
@@ -151,7 +152,7 @@ def _check_known(path: str, layer: nn.Module) -> None:
         raise UserError(f"{path} is a {kind}, whose state this trainer does not keep equal on all processes; {remedy}")
     if isinstance(layer, (_DropoutNd, nn.RReLU)):
         raise UserError(
-            f"{path} is a {kind}, which draws from torch's global generator: a resumed run would differ; remove it"
+            f"{path} is a {kind}, which uses torch's global random generator: a resumed run would differ; remove it"
         )
 
 

@@ -1,4 +1,4 @@
-"""The report's networks: DCGAN (Radford et al. 2016) for 32, 64, 128 and 256 pixels, halved down to and doubled up from 4 x 4.
+"""The lab report's networks: DCGAN (Radford et al. 2016) for 32, 64, 128 and 256 pixels. Maps are halved down to 4 x 4 and back up.
 
 At 64 pixels and width 64: z [B, 64, 1, 1] -> 512 x 4 x 4 -> 256 -> 128 -> 64 -> image; FE out [B, 512, 4, 4], D [B, 1], Q [B, 10].
 """
@@ -15,12 +15,12 @@ from infogan_dist.networks.norms import needs_bias, norm_1d, norm_2d
 
 LEAK = 0.2
 Q_HIDDEN = 100
-BASE = 4  # pixels a side of the smallest map
-LARGEST_MULTIPLE = 8  # of the width, reached at 64 pixels; larger images repeat it
+BASE = 4  # side of the smallest map
+LARGEST_MULTIPLE = 8  # of the width, reached at 64 pixels and repeated for larger images
 
 
 def map_channels(width: int, image_size: int) -> list[int]:
-    """Channels of FE's maps from the image inward: [64, 128, 256, 512] at 64 pixels and width 64."""
+    """Channels of FE's maps, the largest map first: [64, 128, 256, 512] at 64 pixels and width 64."""
     halvings = (image_size // BASE).bit_length() - 1
     return [width * min(2**i, LARGEST_MULTIPLE) for i in range(halvings)]
 
@@ -46,7 +46,7 @@ def generator(config: NetworksConfig, latent_dim: int, channels: int, image_size
 
 
 def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Module:
-    """FE: [B, channels, image_size, image_size] -> [B, 8 * width, 4, 4] from 64 pixels on."""
+    """FE: [B, channels, image_size, image_size] -> [B, C, 4, 4], C = 8 * width from 64 pixels."""
     kind, bias = config.norm_D, needs_bias(config.norm_D)
     widths = map_channels(config.width, image_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -60,12 +60,12 @@ def front_end(config: NetworksConfig, channels: int, image_size: int) -> nn.Modu
 
 
 def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
-    """D: FE's maps -> logit [B, 1]."""
+    """D: FE's map -> logit [B, 1]."""
     return nn.Sequential(OrderedDict(from_map=nn.Flatten(), logit=nn.Linear(_feature_dim(config, image_size), 1)))
 
 
 def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
-    """Q: FE's maps -> 100, norm and leaky ReLU applied -> [B, posterior_dim]. The report's has no norm."""
+    """Q: FE's map -> 100 hidden units, norm, leaky ReLU -> [B, posterior_dim]. The report's Q has no norm."""
     kind = "none" if config.norm_Q == "family" else config.norm_Q
     return nn.Sequential(
         OrderedDict(

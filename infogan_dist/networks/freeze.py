@@ -1,4 +1,4 @@
-"""Networks that pass gradients on and do not change."""
+"""Freezes networks: gradients flow through them, but they do not change."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from infogan_dist.networks.spectral_norm import SpectralNorm
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Within, the networks compute as in training; their weights get no gradients, and running statistics and spectral vectors
-    do not move."""
+    """Within, the networks compute as in training, but their weights get no gradients, and running statistics and spectral vectors
+    are not updated."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     tracking = [m for network in networks for m in network.modules() if isinstance(m, (BatchNorm, SpectralNorm))]
     norms = [module for module in tracking if module.tracks_statistics]

@@ -1,4 +1,4 @@
-"""Loads networks from files: a config and weights may both be forged, so memory is allocated only once they agree."""
+"""Loads networks from untrusted files: memory is allocated only after the weights match the config."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_network(name: str, config: Config, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The network `name` of a config (G, G_ema, FE, D, Q) with `tensors` as its weights and buffers, on the CPU, in their dtype.
+    """The network `name` (G, G_ema, FE, D, Q) of a config with `tensors` as its weights and buffers, on the CPU, in their dtype.
 
-    Raises ValueError where the tensors are not exactly those that the config describes.
+    Raises ValueError if the names, shapes or dtypes of the tensors do not match the config.
     """
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     if dtype not in WEIGHT_DTYPES:
         raise ValueError(f"weights of {dtype} are not supported")
     network = networks_on_meta(config)[name].to(dtype)
-    difference = first_misfit(tensors, network.state_dict())
-    if difference is not None:
-        raise ValueError(f"{name} {difference}")
+    mismatch = first_mismatch(tensors, network.state_dict())
+    if mismatch is not None:
+        raise ValueError(f"{name} {mismatch}")
     network.to_empty(device="cpu").load_state_dict(dict(tensors))
     return network
 
 
-def first_misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
-    """How the first of `tensors` differs from `expected` in name, shape or dtype, in words; None where all fit."""
+def first_mismatch(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """How the first of `tensors` differs from `expected` in name, shape or dtype, as the end of a sentence; None if all match."""
     for name in [*expected, *tensors]:
         if name not in tensors:
             return f"lacks {name}"
         if name not in expected:
-            return f"has no use for {name}"
+            return f"has an unexpected {name}"
         found, wanted = tensors[name], expected[name]
         if found.shape != wanted.shape:
             return f"has {name} of shape {list(found.shape)}, not {list(wanted.shape)}"
@@ -44,13 +44,13 @@ def first_misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
     return None
 
 
-def first_misfit_of_shapes(shapes: Mapping[str, Mapping[str, list[int]]], config: Config) -> str | None:
-    """How the recorded shapes of G, G_ema, FE, D and Q, by network and tensor, differ from those that a config describes."""
+def first_shape_mismatch(shapes: Mapping[str, Mapping[str, list[int]]], config: Config) -> str | None:
+    """How the recorded shapes of G, G_ema, FE, D and Q (network, then tensor) differ from the config's; None if they match."""
     for name, network in networks_on_meta(config).items():
         found, expected = shapes.get(name, {}), network.state_dict()
         for key in [*expected, *found]:
             if key not in found or key not in expected:
-                return f"{name} {'lacks' if key not in found else 'has no use for'} {key}"
+                return f"{name} {'lacks' if key not in found else 'has an unexpected'} {key}"
             if list(found[key]) != list(expected[key].shape):
-                return f"{name}'s {key} is {list(found[key])}, not {list(expected[key].shape)}"
+                return f"{name} has {key} of shape {list(found[key])}, not {list(expected[key].shape)}"
     return None

@@ -1,4 +1,4 @@
-"""The normalisation that a config names, in plain torch: `convert` makes batch norm global and puts the spectral norm around weights."""
+"""Normalisation layers by name, in plain torch. `convert` makes batch norm global; spectral norm is added to the weights later."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ BATCH_NORMS = ("batch", "batch_local")
 
 
 def norm_1d(kind: NormD, features: int) -> nn.Module:
-    """Of vectors [B, features]; nothing where the config names no batch norm."""
+    """Batch norm of vectors [B, features], or the identity for other kinds."""
     return nn.BatchNorm1d(features) if kind in BATCH_NORMS else nn.Identity()
 
 
 def norm_2d(kind: NormD, channels: int) -> nn.Module:
-    """Of maps [B, channels, H, W]; nothing where the config names no batch norm."""
+    """Batch norm of maps [B, channels, H, W], or the identity for other kinds."""
     return nn.BatchNorm2d(channels) if kind in BATCH_NORMS else nn.Identity()
 
 
 def needs_bias(kind: NormD) -> bool:
-    """Whether the layer before this norm needs a bias: a batch norm subtracts it again."""
+    """Whether the layer before this norm needs a bias. A batch norm would subtract it."""
     return kind not in BATCH_NORMS

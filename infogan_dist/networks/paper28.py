@@ -7,7 +7,7 @@
     4 x 4 upconv 64, stride 2, BN, ReLU FC 1024, BN, lReLU
     4 x 4 upconv 1, stride 2, tanh      D: FC 1        Q: FC 128, BN, lReLU, FC
 
-The table ends G without an activation; here it is a tanh. `width` is 64 in the paper, and every other layer scales with it.
+The table gives G no output activation; here it is tanh. `width` is 64 in the paper, and every other layer scales with it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def discriminator(config: NetworksConfig, image_size: int) -> nn.Module:
 
 
 def recognition(config: NetworksConfig, posterior_dim: int, image_size: int) -> nn.Module:
-    """Q: [B, 1024] -> [B, posterior_dim]. `norm_Q: family` is the norm of FE."""
+    """Q: [B, 1024] -> [B, posterior_dim]. With `norm_Q = family` its norm is `norm_D`."""
     kind = config.norm_D if config.norm_Q == "family" else config.norm_Q
     return nn.Sequential(
         OrderedDict(

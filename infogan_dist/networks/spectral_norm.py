@@ -1,4 +1,4 @@
-"""Spectral norm whose vectors are a function of the seed (Miyato et al. 2018)."""
+"""Spectral norm with initial vectors from the run's seed (Miyato et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infogan_dist.randomness import Stream
 
 
 class SpectralNorm(nn.Module):
-    """A parametrization: a weight over its largest singular value σ, by power iteration (Miyato et al. 2018, Algorithm 1).
+    """A parametrization that divides a weight by its largest singular value σ (Miyato et al. 2018, Algorithm 1).
 
-    `u` is the left singular vector; it moves one iteration a pass in training. In the weight's precision under any autocast,
-    and started from the seed: torch's own follows the autocast and the ambient generator.
+    `u` approximates the left singular vector, by one power iteration per pass in training. Unlike torch's own it is computed in the
+    weight's precision under autocast, and it does not depend on the global random generator.
     """
 
     u: Tensor
@@ -25,7 +25,7 @@ class SpectralNorm(nn.Module):
         self.tracks_statistics = True
 
     def forward(self, weight: Tensor) -> Tensor:
-        if weight.is_meta:  # autocast does not know the meta device
+        if weight.is_meta:  # autocast does not support the meta device
             return weight
         with torch.autocast(weight.device.type, enabled=False):
             if self.training and self.tracks_statistics:
@@ -43,7 +43,7 @@ FIRST_ITERATIONS = 15  # before the first step, as torch's spectral_norm does
 
 
 def normalise_spectrally(network: nn.Module, stream: Stream) -> None:
-    """Put every convolution and matrix of `network` under a spectral norm, its vectors started from `stream`."""
+    """Add a spectral norm to every convolution and linear layer of `network`, with initial vectors from `stream`."""
     for path, module in list(network.named_modules()):
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             start = stream.derived(path).normal(torch.arange(1), len(module.weight))[0]

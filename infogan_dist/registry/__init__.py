@@ -1,5 +1,5 @@
-"""What a config chooses by name: data sets, network families, adversarial losses; and the metrics.
+"""Data sets, network families, adversarial losses and metrics, registered by name.
 
-One record each, which names its implementation as "module:attribute". Records import no torch; the implementation is imported
-when it is first used. Built-in records stand here, those of plugins in entry points (infogan_dist/README.md, "Extending").
+A record names its implementation as "module:attribute". Records import no torch; the implementation is imported on first use.
+Built-in records are in this folder, those of plugins in entry points (infogan_dist/README.md, "Extending").
 """

@@ -1,4 +1,4 @@
-"""The data sets, one record each. A new one is a record here, and a function that opens it where none of the others does."""
+"""The data sets, one record each. To add one, add a record, and a function that opens it if no existing function can."""
 
 from __future__ import annotations
 
@@ -16,55 +16,53 @@ _MNIST = "LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applie
 
 @dataclass(frozen=True, kw_only=True)
 class DataSetRecord:
-    """A data set, by what everybody needs to know of it. Images are uint8, of the size and channels that the config says."""
+    """A data set. Its images are uint8, with the config's size and channels."""
 
     name: str
     open: str
-    """`module:function` of (DataConfig, "train" or "test"), which gives an ImageSource. With `data.held_out` it is asked for
-    "train" only."""
+    """`module:function` that maps (DataConfig, "train" or "test") to an ImageSource. With `data.held_out` only "train" is opened."""
     channels: tuple[int, ...] = (1,)
-    """The values of data.channels that it can give."""
+    """Supported values of data.channels."""
     size: int | None = None
-    """Pixels a side before resizing; None where it has no size of its own."""
+    """Side of the original images in pixels; None if they have no fixed size."""
     needs_root: bool = False
-    """Whether it has no default for data.root."""
+    """Whether data.root is required."""
     uses_root: bool = True
-    """Whether it reads anything from data.root."""
+    """Whether it reads from data.root."""
     has_test_part: bool = True
     """Whether "test" gives other images than "train"."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, by label; empty where no labels are known."""
+    """Names of the classes, by label; empty if there are no labels."""
     factors: tuple[str, ...] = ()
-    """Names of the factors that its images are made from; empty where none are known."""
+    """Names of the generative factors; empty if they are unknown."""
     read_labels: str = ""
-    """`module:function` of (DataConfig, "train" or "test"), which gives the label of every image, int64 [N]. Only evaluation
-    imports it."""
+    """`module:function` that maps (DataConfig, "train" or "test") to the labels, int64 [N]. Only evaluation imports it."""
     read_factors: str = ""
-    """`module:function` of (DataConfig, "train" or "test"), which gives evaluation's Variables of every image, a column for each
-    of `factors`. Only evaluation imports it."""
+    """`module:function` that maps (DataConfig, "train" or "test") to evaluation's Variables, a column for each of `factors`. Only
+    evaluation imports it."""
     augmentation: Literal["digits", "none"] = "none"
-    """The preset of augmentations that keeps its classes."""
+    """The augmentation preset that preserves its classes."""
     noun: str = "image"
-    """What one of its images is called, in the singular."""
+    """The singular noun for one of its images."""
     drawn_by_hand: bool = False
     """Whether a person can draw such an image with a pen."""
     ink_box: float | None = None
-    """Where images are light ink on black, centred by its mass: the larger side of the ink's box, as a share of the image's side."""
+    """For light ink on black, centred by its mass: the larger side of the ink's bounding box, as a fraction of the image side."""
     handwritten_digits: bool = False
-    """Whether its images are light handwritten digits on black, which the reference classifier and the pen's attributes are for."""
+    """Whether its images are light handwritten digits on black, for which the reference classifier and the stroke metrics are made."""
     torchvision: str = ""
-    """The class of torchvision.datasets that downloads it in MNIST's layout; empty where torchvision does not."""
+    """The class of torchvision.datasets that downloads it in MNIST's layout; empty if there is none."""
     licence: str = ""
     citation: str = ""
     redrawn: str = ""
-    """What changed in its images since checkpoints that do not record theirs."""
+    """How its images have changed since checkpoints that do not record a fingerprint."""
 
     def __post_init__(self) -> None:
         for names, reader in (("classes", "read_labels"), ("factors", "read_factors")):
             if bool(getattr(self, names)) != bool(getattr(self, reader)):
-                raise ValueError(f"a data set has both {names} and {reader}, or neither")
+                raise ValueError(f"{names} and {reader} of a data set must be set together")
         if self.drawn_by_hand and self.ink_box is None:
-            raise ValueError("a data set that is drawn_by_hand has an ink_box")
+            raise ValueError("a data set with drawn_by_hand needs an ink_box")
 
 
 DATA_SETS = Registry(

@@ -1,4 +1,4 @@
-"""The network families, one record each. A new one is a file of plain torch in networks/ and a record here."""
+"""The network families, one record each. To add one, add a file of plain torch in networks/ and a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FamilyRecord:
     module: str
     """The module with `generator`, `front_end`, `discriminator` and `recognition`, as in networks/paper28.py."""
     image_sizes: tuple[int, ...] = ()
-    """The values of data.image_size that it takes; empty for any."""
+    """Supported values of data.image_size; empty for any."""
 
     def takes(self, image_size: int) -> bool:
         return not self.image_sizes or image_size in self.image_sizes
@@ -33,12 +33,12 @@ FAMILIES = Registry(
 
 
 def check_image_size(family: str, image_size: int) -> None:
-    """Raises ValueError where the family does not take images of this size; the message names the sizes and families that fit."""
+    """Raises ValueError, naming sizes and families that fit, if the family does not support images of this size."""
     record = FAMILIES[family]
     if record.takes(image_size):
         return
     *sizes, last = map(str, record.image_sizes)
-    said = f"{', '.join(sizes)} or {last}" if sizes else last
+    supported = f"{', '.join(sizes)} or {last}" if sizes else last
     others = [name for name, each in FAMILIES.built_in.items() if each.takes(image_size)]
     remedy = f", or networks.family = {others[0]}" if others else ""
-    raise ValueError(f"data.image_size = {image_size} does not fit networks.family = {family}; use {said}{remedy}")
+    raise ValueError(f"data.image_size = {image_size} does not fit networks.family = {family}; use {supported}{remedy}")

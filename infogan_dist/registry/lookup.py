@@ -1,4 +1,4 @@
-"""Finds records by name: built-in ones first, then those that installed plugins register as entry points."""
+"""Looks records up by name: built-in records first, then those that plugins register as entry points."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a plugin's record: names are parts of file names
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a plugin's record; names become parts of file names
 
 
 class Registry(Generic[R]):
-    """The records of one kind. Iterating gives the built-in ones in their order, then those of plugins by name.
+    """The records of one kind. Iteration yields the built-in records in order, then those of plugins by name.
 
-    `what` and `key` are for messages: what a record describes, and the config key that chooses it. `group` is the entry point
-    group of plugins; the object of an entry point is the record itself. Entry points are read when a name is not built in, or
-    when all records are asked for, and once per process.
+    `what` (the kind) and `key` (the config key) are for messages. `group` is the entry point group of plugins; an entry point
+    refers to a record. Entry points are read once per process, when a name is not built in or the registry is iterated.
     """
 
     def __init__(self, what: str, key: str, group: str, built_in: Sequence[R]):
@@ -39,7 +38,7 @@ class Registry(Generic[R]):
         self._loaded: dict[str, R] = {}
 
     def __getitem__(self, name: str) -> R:
-        """The record of this name. Raises UserError where there is none, or its plugin is broken."""
+        """The record called `name`. Raises UserError if there is none or its plugin is broken."""
         if name in self.built_in:
             return self.built_in[name]
         if name not in self._entry_points:
@@ -56,9 +55,9 @@ class Registry(Generic[R]):
             yield self[name]
 
     def load(self, name: str, field: str, kind: Any = object) -> Any:
-        """Import what `field` of the record names: "module:attribute", or "module". `kind` is its type.
+        """Import the object that `field` of the record names, "module:attribute" or "module".
 
-        Raises UserError where a plugin's cannot be imported or is of another type.
+        Raises UserError if a plugin's object cannot be imported or is not a `kind`.
         """
         path: str = getattr(self[name], field)
         if name in self.built_in:
@@ -66,19 +65,19 @@ class Registry(Generic[R]):
         try:
             found = _import(path)
         except Exception as error:
-            raise self.broken(name, f"its {field} {path} cannot be imported ({_said(error)})") from error
+            raise self.broken(name, f"its {field} {path} cannot be imported ({_describe(error)})") from error
         if not isinstance(found, kind):
             raise self.broken(name, f"its {field} {path} is a {type(found).__name__}, not a {kind.__name__}")
         return found
 
     def broken(self, name: str, problem: str) -> UserError:
-        """The error for a record of this name that does not work; it names the distribution of a plugin."""
+        """The error for a record that cannot be used. It names the plugin's distribution."""
         owner = f" of {_distribution(self._entry_points[name])}" if name not in self.built_in else ""
         return UserError(f"the {self.what} {json.dumps(name)}{owner} cannot be used: {problem}")
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
-        """By name. Raises UserError where a name is taken twice."""
+        """Entry points by name. Raises UserError if two have one name."""
         found: dict[str, EntryPoint] = {}
         for each in entry_points(group=self.group):
             owner = _distribution(each)
@@ -99,12 +98,14 @@ class Registry(Generic[R]):
         try:
             record = entry.load()
         except Exception as error:
-            raise self.broken(entry.name, f"its record {entry.value} cannot be imported ({_said(error)})") from error
+            raise self.broken(
+                entry.name, f"its record {entry.value} cannot be imported ({_describe(error)})"
+            ) from error
         if not isinstance(record, self._kind):
             problem = f"its record {entry.value} is a {type(record).__name__}, not a {self._kind.__name__}"
             raise self.broken(entry.name, problem)
         if not NAME.fullmatch(entry.name):
-            raise self.broken(entry.name, "its name should be of letters, digits, -, _ and .")
+            raise self.broken(entry.name, "its name may contain letters, digits, -, _ and . only")
         if record.name != entry.name:
             raise self.broken(entry.name, f"its record {entry.value} has the name {json.dumps(record.name)}")
         return record
@@ -112,8 +113,8 @@ class Registry(Generic[R]):
     def _unknown(self, name: str) -> str:
         known = [*self.built_in, *sorted(self._entry_points)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        said = f"{self.key} = {json.dumps(name)}: it should be {', '.join(known[:-1])} or {known[-1]}"
-        return f"{said}, or the name of an installed plugin" + (f"; did you mean {near[0]}?" if near else "")
+        valid = f"{', '.join(known[:-1])} or {known[-1]}, or the name of an installed plugin"
+        return f"{self.key} = {json.dumps(name)}: it should be {valid}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _import(path: str) -> Any:
@@ -126,5 +127,5 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.module
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

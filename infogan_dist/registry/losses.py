@@ -1,4 +1,4 @@
-"""The adversarial losses, one record each. A new one is an `AdversarialLoss` in losses.py and a record here."""
+"""The adversarial losses, one record each. To add one, add an `AdversarialLoss` to losses.py and a record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infogan_dist.registry.lookup import Registry
 class LossRecord:
     name: str
     implementation: str
-    """`module:attribute` of an infogan_dist.losses.AdversarialLoss."""
+    """`module:attribute`, an infogan_dist.losses.AdversarialLoss."""
 
 
 ADVERSARIAL_LOSSES = Registry(

@@ -1,4 +1,4 @@
-"""The metrics in the order of the report, one record each. A new one is a file in evaluation/metrics/ and a record here."""
+"""The metrics, one record each, in the order of `evaluate`'s table. To add one, add a file in evaluation/metrics/ and a record."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from infogan_dist.registry.lookup import Registry
 class MetricRecord:
     name: str
     implementation: str
-    """`module:function` of (EvaluatedModel, Reals, Group), which gives Metrics. Every rank calls it; what does not apply is absent."""
+    """`module:function` that maps (EvaluatedModel, Reals, Group) to Metrics. Every rank calls it. It leaves out what does not apply."""
     during_training: bool = False
-    """Whether evaluations during training include it, on few images."""
+    """Whether `evaluate.every` computes it too, on fewer images."""
 
 
 _HERE = "infogan_dist.evaluation.metrics"

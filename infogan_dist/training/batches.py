@@ -1,4 +1,4 @@
-"""What each step trains on: this rank's part of every global batch, as a function of its global positions."""
+"""This rank's part of every global batch: reals, latents and augmentations, as functions of global positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import Augmentation, draws_at
-from infogan_dist.data.neighbours import PART, WHOLE, nearest_neighbours
+from infogan_dist.data.neighbours import EXHAUSTIVE_LIMIT, PART_SIZE, nearest_neighbours
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.data.stream import ImageCache, ImageStream
 from infogan_dist.distributed.cluster import Cluster
@@ -20,9 +20,10 @@ from infogan_dist.randomness import Stream
 from infogan_dist.training.schedule import annealing, clustering_weight
 from infogan_dist.training.step import MicroBatch, Positives
 
-DRAWN_AT_ONCE = 8192  # images: a draw is some hundred small operations, however many rows it has
+DRAWN_AT_ONCE = 8192  # images: a draw is about 100 small operations for any number of rows
+POSITIVES = "partner"  # the stream that augments positives: its name determines the numbers
 
-Draws = dict[str, Tensor]  # by what they are for: [B, n] each, of the same images
+Draws = dict[str, Tensor]  # [B, n] each, by purpose
 
 
 def images_before(config: Config, step: int) -> int:
@@ -31,9 +32,9 @@ def images_before(config: Config, step: int) -> int:
 
 
 class BatchStream:
-    """This rank's part of every step's global batch. Every rank makes one; it is the same data for any number of ranks.
+    """This rank's part of every step's global batch. Every rank makes one. The data do not depend on the number of ranks.
 
-    Raises UserError where augmented paste from one image to another and the images of a rank do not come in pairs.
+    Raises UserError if `augmentation.paste` needs pairs of images and a rank has an odd number of them.
     """
 
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
@@ -60,44 +61,44 @@ class BatchStream:
         return batches
 
     def images_of(self, step: int) -> list[int]:
-        """The indexes of all images of `step` in the data set, those of other ranks too."""
+        """The indices in the data set of all images of `step`, on all ranks."""
         first = images_before(self._config, step)
         return self._reals.at(torch.arange(first, first + self._config.train.global_batch)).tolist()
 
     @cached_property
     def _neighbours(self) -> Tensor:
-        """Found by all ranks together; all have the same table."""
+        """The nearest neighbours of every image, int64 [N, n]. Every rank calls it and gets the same."""
         if len(self._source) < 2:
             return torch.zeros(1, 1, dtype=torch.int64)
-        parts = f", each in a random part of at most {PART}" if len(self._source) > WHOLE else ""
-        self._cluster.announce(f"looking for the nearest neighbours of {len(self._source)} images{parts}")
+        parts = f" in random parts of at most {PART_SIZE}" if len(self._source) > EXHAUSTIVE_LIMIT else ""
+        self._cluster.announce(f"finding the nearest neighbours of {len(self._source)} images{parts}")
         return nearest_neighbours(self._source, workers=self._cluster)
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
-        reals, *partner_images = self._images.read_together(*self._indexes(step, positions))
+        reals, *positive_images = self._images.read_together(*self._indexes(step, positions))
         annealed = annealing(self._config, images_before(self._config, step))
-        strength = torch.full((), annealed, device=reals.device)  # a kernel, not a copy that the host waits for
-        augmented = {
+        strength = torch.full((), annealed, device=reals.device)  # a kernel: the host does not wait for a copy
+        augment = {
             name: Augmentation(self._config.augmentation, drawn[name], strength)
-            for name in ("D", "G", "partner")
+            for name in ("D", "G", POSITIVES)
             if name in drawn
         }
         positives = None
-        for images in partner_images:
+        for images in positive_images:
             weight = clustering_weight(self._config, images_before(self._config, step))
-            positives = Positives(augmented["partner"](images), torch.full_like(strength, weight))
+            positives = Positives(augment[POSITIVES](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
-        return MicroBatch(reals, drawn["latent"], codes, augmented.get("D"), augmented.get("G"), positives)
+        return MicroBatch(reals, drawn["latent"], codes, augment.get("D"), augment.get("G"), positives)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
 
     def _indexes(self, step: int, positions: Tensor) -> list[Tensor]:
-        """Of the reals at `positions` and, where `step` clusters, of their partners."""
+        """The indices of the reals at `positions` and, if `step` clusters, of their positives."""
         reals = self._reals.at(positions)
-        return [reals, self._partner_indexes(step, positions)] if self._clusters(step) else [reals]
+        return [reals, self._positive_indexes(step, positions)] if self._clusters(step) else [reals]
 
-    def _partner_indexes(self, step: int, positions: Tensor) -> Tensor:
+    def _positive_indexes(self, step: int, positions: Tensor) -> Tensor:
         annealed = annealing(self._config, images_before(self._config, step))
         share = self._config.objective.neighbour_positives * annealed
         return self._reals.positives_at(positions, share, lambda: self._neighbours)
@@ -109,15 +110,15 @@ class BatchStream:
         )
 
     def _draw(self, step: int) -> dict[int, list[Draws]]:
-        """The random numbers of `step` and its neighbours. Which neighbours depends on no other step: a resumed run draws the
-        same rows together as one that was not interrupted."""
+        """The random numbers of `step` and adjacent steps. Steps are grouped by their number, so a resumed run draws the same groups as
+        an uninterrupted one."""
         first = step - (step - 1) % self._at_once
         steps = range(first, first + self._at_once)
         shares = [positions for each in steps for positions in self._positions(each)]
-        table = self._rows(torch.cat(shares).to(self._cluster.device))
+        drawn = self._rows(torch.cat(shares).to(self._cluster.device))
         split = (
-            dict(zip(table, rows, strict=True))
-            for rows in zip(*(t.split(len(shares[0])) for t in table.values()), strict=True)
+            dict(zip(drawn, rows, strict=True))
+            for rows in zip(*(rows.split(len(shares[0])) for rows in drawn.values()), strict=True)
         )
         return {each: list(islice(split, self._config.train.accumulate)) for each in steps}
 
@@ -128,9 +129,9 @@ class BatchStream:
             "categorical": latents.codes.categorical,
             "continuous": latents.codes.continuous,
         }
-        seen = ["D", "G"] if objective.information_from == "augmented" else []
-        seen += ["partner"] if objective.lambda_clustering else []
-        return drawn | {name: draws_at(self._augmentations.derived(name), positions) for name in seen}
+        augmented = ["D", "G"] if objective.information_from == "augmented" else []
+        augmented += [POSITIVES] if objective.lambda_clustering else []
+        return drawn | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
 
 
 def _check_pairs(config: Config, processes: int) -> None:
@@ -138,6 +139,6 @@ def _check_pairs(config: Config, processes: int) -> None:
     used = config.objective.information_from == "augmented" or config.objective.lambda_clustering > 0
     if used and config.augmentation.paste and share % 2:
         raise UserError(
-            f"augmentation.paste = {config.augmentation.paste} pastes between the two images of a pair, but train.global_batch = "
-            f"{config.train.global_batch} gives each process {share} at a time; use a batch that gives an even number"
+            f"augmentation.paste = {config.augmentation.paste} needs pairs of images, but train.global_batch = "
+            f"{config.train.global_batch} gives each process {share} per micro-batch; use a batch that gives an even number"
         )

@@ -1,6 +1,6 @@
-"""Collapse warnings, computed from the newest rows of metrics.jsonl alone: a resumed run gives the same warnings.
+"""Collapse warnings, computed only from the newest rows of metrics.jsonl, so that a resumed run gives the same warnings.
 
-The run of the report, with D's loss near zero and G's near 50, meets the first of them.
+The lab report's run, with D's loss near zero and G's near 50, would have got the first one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl
 
 
 class CollapseWarning(NamedTuple):
-    """`message` says what was measured, over how many rows, and the remedy."""
+    """`message` names what was measured, over how many rows, and the remedy."""
 
     name: str
     message: str
@@ -26,7 +26,7 @@ class CollapseWarning(NamedTuple):
 def collapse_warnings(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> list[CollapseWarning]:
-    """The conditions that all of the newest `collapse.rows` rows meet; none where there are fewer rows, or too few images seen."""
+    """The warnings whose condition all of the newest `collapse.rows` rows meet; none for fewer rows or before `collapse.after_images`."""
     newest = rows[-collapse.rows :]
     if len(newest) < collapse.rows or newest[0]["images_seen"] < collapse.after_images:
         return []
@@ -49,7 +49,7 @@ def new_warnings(
 
 
 def _saturation(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
-    """D is right so often that its gradient vanishes for G (Arjovsky & Bottou 2017, theorem 2.4)."""
+    """D is right so often that G's gradient vanishes (Arjovsky & Bottou 2017, theorem 2.4)."""
     right, gap = _all(rows, "health/D_accuracy"), _all(rows, "health/score_gap")
     if right and min(right) >= collapse.D_accuracy:
         measured = f"it classifies {min(right):.0%} of reals and fakes correctly"
@@ -67,7 +67,7 @@ def _saturation(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple
 def _ignored_codes(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> Iterator[tuple[str, str]]:
-    """L_I near zero: G's images do not depend on the code. For a continuous code the reference is 1 nat, as L_I has no maximum."""
+    """L_I is near zero: G's images do not depend on the code. A continuous code is compared with 1 nat, because L_I has no maximum."""
     ceilings = spec.ceilings()
     for name in spec.code_names:
         kind = "categorical" if name in ceilings else "continuous"
@@ -105,6 +105,6 @@ def _unused_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseCon
 
 
 def _all(rows: Sequence[Row], key: str) -> list[float]:
-    """The values in all rows; empty where one of them is missing or not finite."""
+    """The values of `key` in all rows; empty if one is missing or not finite."""
     numbers = [math.nan if row.get(key) is None else float(row[key]) for row in rows]
     return numbers if all(map(math.isfinite, numbers)) else []

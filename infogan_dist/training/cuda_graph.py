@@ -1,4 +1,4 @@
-"""The whole step as one CUDA graph: recorded once, then replayed without launching its hundreds of kernels one by one."""
+"""Records a training step as one CUDA graph and replays it, without launching its hundreds of kernels one by one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from infogan_dist.latents import Codes
 from infogan_dist.training.step import MicroBatch, Positives, train_step
 from infogan_dist.training.train_state import TrainState
 
-WARM_UP = 3  # plain steps first, in which the libraries choose kernels and Adam makes its state (torch's notes on CUDA graphs)
+WARM_UP = 3  # plain steps before recording, in which libraries choose kernels and Adam creates its state (torch's CUDA graph notes)
 
 
 class Recorder:
-    """Records on the current CUDA device."""
+    """Records a CUDA graph on the current device."""
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Around a plain step before the recording: on a stream of its own, as recording will be."""
+    def side_stream(self) -> Iterator[None]:
+        """Run plain steps before the recording on a separate stream, as the recording does."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -31,9 +31,9 @@ class Recorder:
         torch.cuda.current_stream().wait_stream(stream)
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        """What `step` launches, to be launched again at each call. Recording does not run it.
+        """Record the kernels of `step` without running them. Each call of the returned function runs them.
 
-        The thread that reads images ahead may allocate pinned memory meanwhile, which the default mode forbids to all threads.
+        `thread_local` allows the thread that prefetches images to allocate pinned memory meanwhile.
         """
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -43,10 +43,10 @@ class Recorder:
 
 
 class GraphedStep:
-    """`train_step` of one state, called with micro-batches of one shape. Where these get more parts it starts
-    anew. The first calls run it plainly, the next records it.
+    """`train_step` as a CUDA graph, for micro-batches of one shape. The first WARM_UP calls run it without a graph, the next one records
+    it. It starts again if the micro-batches get more tensors.
 
-    The metrics that a call returns are overwritten by the next.
+    The next call overwrites the metrics that a call returned.
     """
 
     def __init__(self, state: TrainState, recorder: Recorder | None = None):
@@ -57,14 +57,14 @@ class GraphedStep:
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        if len(_all(self._inputs)) != len(_all(micro_batches)):  # the first, or a term has set in: another graph
+        if len(_all(self._inputs)) != len(_all(micro_batches)):  # the first call, or clustering has started
             self._plain_steps, self._replay = 0, None
             self._inputs = [_like(batch) for batch in micro_batches]
         for target, source in zip(_all(self._inputs), _all(micro_batches), strict=True):
             target.copy_(source)
         if self._plain_steps < WARM_UP:
             self._plain_steps += 1
-            with self._recorder.aside():
+            with self._recorder.side_stream():
                 self._step()
             return self._metrics
         if self._replay is None:
@@ -90,7 +90,7 @@ def _tensors(part: object) -> list[Tensor]:
 
 
 def _like(part: Any) -> Any:
-    """The same with tensors of its own."""
+    """The same structure with new, empty tensors."""
     if isinstance(part, Tensor):
         return torch.empty_like(part)
     if not isinstance(part, (MicroBatch, Codes, Augmentation, Positives)):

@@ -1,4 +1,4 @@
-"""What a step asks of whoever runs it: precision, gradient reductions and optimizer updates."""
+"""The interface between a step and what runs it: precision, gradient reductions and optimizer updates."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from infogan_dist.distributed.masked import masked
 
 
 class Engine(Protocol):
-    """Runs the parts of a step. `Cluster` is one; so are the engines that time or measure a step."""
+    """Runs the parts of a step: `Cluster`, and the engines that time or measure a step."""
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The precision of calls that do not go through a DDP module."""
+        """The autocast of calls outside the DDP modules."""
 
     def gradients_of(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of one micro-batch; `last` is the one whose gradients complete the update."""
+        """The context of forward and backward of one micro-batch. `last`: reduce the gradients."""
 
     def backward(self, loss: Tensor) -> None: ...
 
     def mean_of_all(self, statistic: Tensor) -> Tensor:
-        """A statistic of this process's part of a micro-batch, averaged over all parts, differentiably."""
+        """The mean of `statistic` over all processes, differentiable."""
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Undo the loss scale of `backward` in the complete gradients that `optimizer` steps."""
+        """Undo the loss scaling in the gradients of `optimizer`."""
 
     def update(self, optimizer: Optimizer, skip: Tensor) -> None:
-        """One update from complete, unscaled gradients; none where `skip`, [] on the device, is 1."""
+        """Step the optimizer with complete, unscaled gradients. If `skip`, [] on the device, is 1, change nothing."""
 
     def end_step(self) -> None:
-        """Both updates are done."""
+        """Called after both updates."""
 
 
 class PlainEngine:
@@ -61,7 +61,7 @@ class PlainEngine:
 
 
 class WrappedEngine:
-    """Runs a step on another engine: the base of those that observe it."""
+    """Runs a step on another engine. The base class of engines that observe a step."""
 
     def __init__(self, engine: Engine):
         self._engine = engine

@@ -1,4 +1,4 @@
-"""The run folder, which rank zero holds open for all ranks."""
+"""The run folder, which rank zero opens for all ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 class MainFolder:
     """Opens the folder on rank zero. Every rank makes one and calls `do`.
 
-    `written` are the newest files by what they are, for the last lines of a run. Raises UserError where the folder is in use or
+    `written` has the newest file of each kind, which are printed at the end of a run. Raises UserError if the folder is in use or
     cannot be written.
     """
 
@@ -28,12 +28,12 @@ class MainFolder:
 
         def open_folder() -> None:
             self._folder = RunFolder(config, checkpoint, debug)
-            cluster.when_lost(self._folder.mark_failed)
+            cluster.on_hang(self._folder.mark_failed)
 
         cluster.on_main(open_folder)
 
     def do(self, write: Callable[[RunFolder], Result]) -> Result:
-        """What `write` returns or raises on rank zero, on every rank. Raises CannotWrite where a write fails."""
+        """Run `write` on rank zero. Every rank returns or raises its result. Raises CannotWrite if a write fails."""
 
         def guarded() -> Result:
             assert self._folder is not None
@@ -43,10 +43,10 @@ class MainFolder:
         return self._cluster.on_main(guarded)
 
     def here(self, act: Callable[[RunFolder], object]) -> None:
-        """Call `act` on rank zero without the others. A signal handler may use it."""
+        """Call `act` on rank zero only, without synchronising the ranks. A signal handler may use it."""
         if self._folder is not None:
             act(self._folder)
 
     def close(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Write the marker of how the run ended and free the folder."""
+        """Write the marker file of how the run ended and release the folder."""
         self.here(lambda folder: folder.__exit__(kind, error, trace))

@@ -1,6 +1,6 @@
 """The two modules that DDP wraps. Each is called once per update, so that DDP reduces its gradients exactly once.
 
-Q is owned by D's update where the information term trains the trunk, by G's where it trains the heads.
+D's update owns Q with `objective.information_trains = trunk`, G's update with `heads`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes. Q's outputs [B, posterior_dim], where D's update owns Q: on the fakes, and where given on
-    their augmented, and on the reals and their positives. D's squared gradient norms [B] at reals and fakes, where penalised."""
+    """Logits [B, 1] of reals and fakes. If D's update owns Q, Q's outputs [B, posterior_dim] on fakes, augmented fakes, reals and
+    positives. With a gradient penalty, D's squared gradient norms [B] at reals and fakes."""
 
     real_logits: Tensor
     fake_logits: Tensor
@@ -33,8 +33,8 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class GeneratorOutput(NamedTuple):
-    """Logits [B, 1] of G's images, and of reals where they are compared; Q's output [B, posterior_dim] on G's images, and on
-    their augmented where there are any."""
+    """Logits [B, 1] of fakes, and of reals if the loss compares with them. Q's outputs [B, posterior_dim] on fakes, and on augmented fakes
+    if there are any."""
 
     fake_logits: Tensor
     real_logits: Tensor | None
@@ -43,8 +43,8 @@ class GeneratorOutput(NamedTuple):
 
 
 class DiscriminatorModule(nn.Module):
-    """FE and D, and Q where D's update owns it. D scores reals and fakes; Q reads the fakes, and where given `augmented` of them, and
-    the reals with their `positives`. Each batch has its own batch statistics; all share one set of weights."""
+    """FE and D, and Q if D's update owns it. D gets reals and fakes. Q gets fakes, `augmented` fakes, and reals with their `positives`.
+    Each batch has separate batch statistics."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
@@ -57,28 +57,28 @@ class DiscriminatorModule(nn.Module):
         others = [images for images in (augmented, positives) if images is not None]
         real_gradients = fake_gradients = None
         if self._penalises_reals or self._penalises_fakes:
-            with parametrize.cached():  # a spectral norm iterates once, not once for each of its passes
+            with parametrize.cached():  # one power iteration of a spectral norm, not one per pass
                 real_features, real_logits, real_gradients = self._score(reals, self._penalises_reals)
                 fake_features, fake_logits, fake_gradients = self._score(fakes, self._penalises_fakes)
                 rest = _each_normalised(self.FE, others) if others else []
         else:  # one pass over all is faster
             real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
             real_logits, fake_logits = _each_normalised(self.D, [real_features, fake_features])
-        read = {"fake": fake_features}
+        features = {"fake": fake_features}
         if augmented is not None:
-            read["view"] = rest[0]
+            features["augmented"] = rest[0]
         if positives is not None:
-            read |= {"real": real_features, "positive": rest[-1]}
-        posteriors = (
-            {} if self.Q is None else dict(zip(read, _each_normalised(self.Q, list(read.values())), strict=True))
-        )
+            features |= {"real": real_features, "positive": rest[-1]}
+        posteriors = {}
+        if self.Q is not None:
+            posteriors = dict(zip(features, _each_normalised(self.Q, list(features.values())), strict=True))
         return DiscriminatorOutput(
-            *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("view")),
+            *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("augmented")),
             *(posteriors.get("real"), posteriors.get("positive"), real_gradients, fake_gradients),
         )
 
     def _score(self, images: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features, logits and, where asked, D's squared gradient norms; with these, without autocast."""
+        """Features, logits and, `with_gradients`, D's squared gradient norms, for which autocast is disabled."""
         if not with_gradients:
             features = self.FE(images)
             return features, self.D(features), None
@@ -90,10 +90,10 @@ class DiscriminatorModule(nn.Module):
 
 
 class GeneratorModule(nn.Module):
-    """G, and FE, D and Q on G's images. What G's optimizer does not own is frozen during its step.
+    """G, and FE, D and Q on G's images. Networks that G's optimizer does not own are frozen during its step.
 
-    It takes G's images rather than their latents: the D step scores the same ones, so that G draws once. Q also reads `augmented` of
-    them where given; D also scores `reals` where fakes are compared with them.
+    Its input are G's images instead of latents, because the D step uses the same images. Q also gets `augmented` fakes if there are
+    any, and D also gets `reals` if the loss compares with them.
     """
 
     def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
@@ -103,15 +103,15 @@ class GeneratorModule(nn.Module):
     def forward(self, fakes: Tensor, augmented: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
         others = [images for images in (augmented, reals) if images is not None]
         fake_features, *rest = _each_normalised(self.FE, [fakes, *others])
-        scored = [fake_features] if reals is None else [fake_features, rest[-1]]
-        fake_logits, real_logits = [*_each_normalised(self.D, scored), None][:2]
-        read = [fake_features] if augmented is None else [fake_features, rest[0]]
-        fake_posterior, augmented_posterior = [*_each_normalised(self.Q, read), None][:2]
+        for_D = [fake_features] if reals is None else [fake_features, rest[-1]]
+        fake_logits, real_logits = [*_each_normalised(self.D, for_D), None][:2]
+        for_Q = [fake_features] if augmented is None else [fake_features, rest[0]]
+        fake_posterior, augmented_posterior = [*_each_normalised(self.Q, for_Q), None][:2]
         return GeneratorOutput(fake_logits, real_logits, fake_posterior, augmented_posterior)
 
 
 def _each_normalised(network: nn.Module, batches: list[Tensor]) -> list[Any]:
-    """The network's output for each of several batches of one size: one pass, separate batch statistics."""
+    """The network's output for each of several batches of one size, in one pass with separate batch statistics."""
     if len(batches) == 1:
         return [network(batches[0])]
     with separate_batch_statistics(network, len(batches)):
@@ -119,7 +119,7 @@ def _each_normalised(network: nn.Module, batches: list[Tensor]) -> list[Any]:
 
 
 def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    """The networks that D's and G's optimizers train, by name: FE and D, and G; Q with one of them."""
+    """The networks that D's optimizer trains (FE, D) and those that G's trains (G), by name. Q is in one of the two."""
     discriminator, generator = {"FE": networks.FE, "D": networks.D}, {"G": networks.G}
     owner = discriminator if objective.information_trains == "trunk" else generator
     owner["Q"] = networks.Q
@@ -127,7 +127,7 @@ def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict
 
 
 def without_gradient(owned: Mapping[str, nn.Module]) -> list[str]:
-    """The parameters without a gradient after their update, such as `FE.down.weight`: nothing uses them."""
+    """The parameters without a gradient after their update, such as `FE.down.weight`. They are unused."""
     return [
         f"{network}.{name}"
         for network, module in owned.items()

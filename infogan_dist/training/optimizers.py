@@ -1,4 +1,4 @@
-"""D's and G's Adam, and the learning rates of the next step."""
+"""The Adam optimizers of D and G, and their learning rates."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.optim import Adam, Optimizer
 
 from infogan_dist.config.model import AdamConfig, OptimizerConfig
 
-FULL_RATE = "full_rate"  # of a parameter group: its learning rate before any schedule
+FULL_RATE = "full_rate"  # key of a parameter group: its learning rate before the schedule
 
 
 def build_optimizers(
     owned_by_D: Mapping[str, nn.Module], owned_by_G: Mapping[str, nn.Module], optimizer: OptimizerConfig
 ) -> tuple[Adam, Adam]:
-    """One Adam over the networks that D's update trains, one over those of G's; Q at its own rate in the one that owns it.
+    """One Adam for the networks of D's update and one for those of G's. Q has its own learning rate.
 
-    On a GPU a rate is a tensor there, so that a CUDA graph can record the updates.
+    On a GPU the learning rates are tensors, so that a CUDA graph can record the updates.
     """
     return _adam(owned_by_D, optimizer.D, optimizer.Q.lr), _adam(owned_by_G, optimizer.G, optimizer.Q.lr)
 
@@ -40,7 +40,7 @@ def _adam(owned: Mapping[str, nn.Module], settings: AdamConfig, rate_of_Q: float
 
 
 def set_rates(optimizers: Iterable[Optimizer], share: float) -> None:
-    """Have the next updates use this share of every learning rate."""
+    """Set every learning rate to this share of its full value."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if isinstance(group["lr"], Tensor):

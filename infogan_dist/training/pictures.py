@@ -1,4 +1,4 @@
-"""The pictures of a run: grids of fixed noise, and its curves."""
+"""The pictures of a run: grids drawn from fixed noise, and curves of its metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from infogan_dist.training.train_state import TrainState
 
 
 class Pictures:
-    """Draws with G_ema, each rank a share; rank zero writes. Every rank makes one and calls `save`."""
+    """Draws images with G_ema on all ranks, and writes pictures on rank zero. Every rank makes one and calls `save`."""
 
     def __init__(self, config: Config, cluster: Cluster, folder: MainFolder, state: TrainState, records: Records):
         self._config, self._cluster, self._folder = config, cluster, folder

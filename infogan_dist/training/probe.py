@@ -1,4 +1,4 @@
-"""Live health: what a logged step says beside its losses, from extra forward passes that move nothing."""
+"""Measurements of a logged step in addition to its losses: extra forward passes that do not change the state."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from infogan_dist.randomness import Stream
 from infogan_dist.training.step import MicroBatch, fake_score
 from infogan_dist.training.train_state import TrainState
 
-PER_CLASS = 10  # images that diversity is measured on
+PER_CLASS = 10  # images per class for `health/diversity`
 
 
 class Probe:
-    """Measures a state after a step. Every rank makes one; its numbers may be averaged over the ranks."""
+    """Measures the state after a step. Every rank makes one. Its metrics may be averaged over the ranks."""
 
     def __init__(self, state: TrainState, seed: int):
         self._state = state
-        self._latents = state.spec.vector(alike_by_class(state.spec, Stream(seed, "diversity"))).to(
+        self._latents = state.spec.vector(latents_by_class(state.spec, Stream(seed, "diversity"))).to(
             next(state.networks.G_ema.parameters())
         )
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """D's score of the fakes after G's update, the diversity of fixed latents, and the use of each class on the reals."""
+        """D's score of the fakes after G's update, the diversity of G_ema's images, and Q's use of each class on the reals."""
         measured = {"health/diversity": self.diversity()} | self.usage(micro_batches)
         return fake_score(self._state, micro_batches) | measured
 
     @torch.no_grad()
     def diversity(self) -> Tensor:
-        """How much a pixel of G_ema's images varies within a class of categorical_0: its standard deviation over z and the other
-        codes, averaged over pixels and classes; images are in [-1, 1]. Near 0, G draws each class in one way."""
+        """The standard deviation of a pixel of G_ema's images, in [-1, 1], over z and the other codes within a class of categorical_0,
+        averaged over pixels and classes. Near 0, all images of a class are the same."""
         images = self._state.networks.G_ema(self._latents).double()
         deviation: Tensor = images.unflatten(0, (-1, PER_CLASS)).std(1).mean()
         return deviation
 
     @torch.no_grad()
     def usage(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """Q's mean probability of each class of each categorical code on the reals, `usage/categorical_0/7`."""
+        """Q's mean probability of each class on the reals, such as `usage/categorical_0/7`."""
         networks, spec = self._state.networks, self._state.spec
         shares: dict[str, list[Tensor]] = {}
         with frozen(networks.FE, networks.Q), self._state.engine.autocast():
@@ -55,9 +55,9 @@ class Probe:
         return {key: torch.stack(values).mean() for key, values in shares.items()}
 
 
-def alike_by_class(spec: LatentSpec, stream: Stream) -> Latents:
-    """`PER_CLASS` fixed z and c for each class of categorical_0, one class after another and all with the same; for all images
-    together where there is no categorical code."""
+def latents_by_class(spec: LatentSpec, stream: Stream) -> Latents:
+    """`PER_CLASS` fixed latents for each class of categorical_0, the same ones in every class. Without a categorical code, `PER_CLASS`
+    latents."""
     rows = spec.categorical[0] if spec.categorical else 1
     drawn = spec.draw(stream, torch.arange(PER_CLASS).repeat(rows))
     classes = {spec.categorical_names[0]: torch.arange(rows).repeat_interleave(PER_CLASS)} if spec.categorical else {}
@@ -65,9 +65,9 @@ def alike_by_class(spec: LatentSpec, stream: Stream) -> Latents:
 
 
 def derived(numbers: dict[str, float], spec: LatentSpec) -> dict[str, float]:
-    """What follows from numbers averaged over all ranks: `health/score_gap`, D(x) - D(G(z, c)); and by categorical code
-    `health/usage_entropy/<code>` in nats, of Q's mean prediction on reals: ln K where all classes are used alike, and less
-    where one lags, which no label is needed to see."""
+    """Metrics computed from metrics that are averaged over all ranks: `health/score_gap`, D(x) - D(G(z, c)), and for each categorical
+    code `health/usage_entropy/<code>`, the entropy of Q's mean prediction on reals in nats. It is ln K if all classes are used equally,
+    and needs no labels."""
     found = {"health/score_gap": numbers["score/real"] - numbers["score/fake_before_G"]}
     for name, width in zip(spec.categorical_names, spec.categorical, strict=True):
         shares = [numbers.get(f"usage/{name}/{number}", 0.0) for number in range(width)]

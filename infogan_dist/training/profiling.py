@@ -1,4 +1,4 @@
-"""`train --profile`: where the time of some steps goes, by operation, as a table and as a trace for a viewer."""
+"""`train --profile`: the time of each operation in a few steps, as a table and as a trace file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from infogan_dist.distributed.cluster import Cluster
 
-SKIPPED = 10  # steps: compilers and allocators have settled by then
+SKIPPED = 10  # steps in which compilers and allocators warm up
 WARM_UP = 2  # steps that the profiler itself needs
 PROFILED = 5  # steps
 ROWS = 20  # operations in the table
@@ -19,10 +19,10 @@ VIEWER = "https://ui.perfetto.dev"
 
 @contextmanager
 def profiled(cluster: Cluster, output: str) -> Iterator[Callable[[], None]]:
-    """Within, profile a few steps of rank zero's training; call what it yields after each step.
+    """Within, profile a few steps of training on rank zero. Yields a function to call after each step.
 
-    Prints the operations that took longest and writes a trace to `output`/profile. A trace that cannot be written is told and
-    ends no run.
+    Prints the slowest operations and writes a trace to `output`/profile. If the trace cannot be written, it prints a message and the
+    run continues.
     """
     if not cluster.is_main:
         yield lambda: None
@@ -50,5 +50,5 @@ def profiled(cluster: Cluster, output: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def not_profiled() -> Iterator[Callable[[], None]]:
-    """The same, profiling nothing."""
+    """The same without profiling."""
     yield lambda: None

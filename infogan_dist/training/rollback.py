@@ -1,4 +1,4 @@
-"""Skipped updates, and the rollback to a checkpoint after too many in a row. Every rank comes to the same decisions."""
+"""Counts skipped updates and rolls back to a checkpoint after too many in a row. All ranks make the same decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from infogan_dist.errors import Diverged
 from infogan_dist.training.main_folder import MainFolder
 
 GRADIENT_NORMS = ("gradient/D", "gradient/G")  # in the metrics of `train_step`
-NORMS_KEPT = 100  # for a post-mortem
+NORMS_KEPT = 100  # newest steps whose gradient norms go into post_mortem.json
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SkippedStep:
 
 
 class SkippedUpdates:
-    """Counts skipped updates without waiting for the device at every step. `saved` is what `state` returned."""
+    """Counts skipped updates without waiting for the device at every step. `saved` is the `state` of a checkpoint."""
 
     def __init__(self, config: NonfiniteConfig, device: torch.device, saved: Mapping[str, int]):
         self._config = config
@@ -64,7 +64,7 @@ class SkippedUpdates:
         return found
 
     def too_many(self, step: int) -> bool:
-        """Whether to roll back. Decided at multiples of `check_every` only, whenever the run logs or saves."""
+        """Whether to roll back. True at multiples of `check_every` only, so that it does not depend on when the run logs or saves."""
         return step % self._config.check_every == 0 and self.in_a_row >= self._config.max_in_a_row
 
     def may_roll_back(self) -> bool:
@@ -74,7 +74,7 @@ class SkippedUpdates:
         return self.rollbacks <= self._config.max_rollbacks
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps, after a check."""
+        """The counts that a checkpoint stores. Call `check` first."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped, "rollbacks": self.rollbacks}
 
 
@@ -96,9 +96,9 @@ class Rollback:
         self._skipped = SkippedUpdates(config.nonfinite, cluster.device, saved)
 
     def watch(self, step: int, metrics: Mapping[str, Tensor], now: bool = False) -> None:
-        """Note whether the updates of `step` were skipped. At every `check_every`-th step, or `now`, report and maybe roll back.
+        """Record whether the updates of `step` were skipped. At every `check_every`-th step, or `now`, report and maybe roll back.
 
-        Raises Diverged where no rollback is left, or there is no checkpoint.
+        Raises Diverged if no rollback is left or there is no checkpoint.
         """
         skipped = self._skipped
         skipped.note(step, metrics)
@@ -111,7 +111,7 @@ class Rollback:
         """Log the steps skipped since the last report, with their images."""
         found = self._skipped.check()
         if found:
-            self._cluster.announce(f"warning: {in_words(found)}")
+            self._cluster.announce(f"warning: {skip_message(found)}")
         for each in found:
             facts = {"updates": each.updates, "images": self._images_of(each.step)}
             images_seen = each.step * self._config.train.global_batch
@@ -120,9 +120,9 @@ class Rollback:
             )
 
     def go_back(self, reason: str) -> None:
-        """Load the newest valid checkpoint. The step number and the data stream continue.
+        """Load the newest valid checkpoint. The step number and the data stream are not reset.
 
-        Raises Diverged where no rollback is left, or there is no checkpoint.
+        Raises Diverged if no rollback is left or there is no checkpoint.
         """
         limit, see = self._config.nonfinite.max_rollbacks, f"see {self._config.output}/post_mortem.json"
         if not self._skipped.may_roll_back():
@@ -136,7 +136,7 @@ class Rollback:
         self._cluster.announce(*damaged, f"warning: {reason}; {count}, to the state of step {checkpoint.step}")
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps, after `report`."""
+        """The counts that a checkpoint stores. Call `report` first."""
         return self._skipped.state()
 
     def write_post_mortem(self, folder: RunFolder, error: Diverged) -> None:
@@ -145,12 +145,12 @@ class Rollback:
             {"step": step} | dict(zip(GRADIENT_NORMS, norms, strict=True)) for step, norms in self._skipped.last
         ]
         facts = {"error": str(error), "nonfinite": self.state(), "gradient_norms": norms}
-        with suppress(OSError):  # the error itself matters more
+        with suppress(OSError):  # `error` is more important
             folder.write_post_mortem(facts | {"config": self._config.model_dump(mode="json")})
 
 
-def in_words(skipped: Sequence[SkippedStep]) -> str:
-    """One line for the user about the steps of one check."""
+def skip_message(skipped: Sequence[SkippedStep]) -> str:
+    """The warning about the steps of one check."""
     steps = ", ".join(str(each.step) for each in skipped)
     updates = " and ".join(name for name in "DG" if any(name in each.updates for each in skipped))
     plural = len(skipped) > 1

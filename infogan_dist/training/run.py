@@ -1,4 +1,4 @@
-"""One run in progress: its folder, and the parts that record, draw, save and roll back."""
+"""A run in progress: its folder, and the objects that record metrics, draw pictures, save and roll back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from infogan_dist.training.trainer import Trainer
 class Run:
     """Opens the run folder, and loads the checkpoint that `start` names, if any, into the trainer. Every rank makes one.
 
-    As a context it marks how the run ended. Raises UserError where the folder is in use or cannot be written.
+    As a context manager it writes a marker file of how the run ended. Raises UserError if the folder is in use or cannot be written.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Run:
             self._cluster.announce(*(f"{what}: {path}" for what, path in self._folder.written.items()))
 
     def mark_stopping(self) -> None:
-        """Let other commands in this folder wait for this run's end. A signal handler may call it."""
+        """Make other commands in this folder wait for the end of this run. A signal handler may call it."""
         self._folder.here(RunFolder.mark_stopping)
 
     def remaining_steps(self) -> Iterator[int]:
@@ -94,5 +94,5 @@ class Run:
             self.records.progress.advance()
 
     def due(self, every: int, step: int) -> bool:
-        """Whether something done every so many steps (0: never) is due; after the last step everything is."""
+        """Whether an action with period `every` (0: never) is due after `step`. After the last step all are."""
         return step == self._config.train.steps or (every > 0 and step % every == 0)

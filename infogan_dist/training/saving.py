@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress: the same on all ranks, finite, and whole or not at all."""
+"""Saves the checkpoints of a run in progress, after checking that all ranks agree and that all numbers are finite."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Saving:
         self._constant |= {"data": images.model_dump()} if images else {}
 
     def check_agreement(self) -> None:
-        """Raises Diverged unless all ranks hold the same bits of everything that a checkpoint holds."""
+        """Raises Diverged unless everything in a checkpoint has the same bits on all ranks."""
         state = {
             f"{stem}.{name}": t for stem, tensors in self._state.state_dict().items() for name, t in tensors.items()
         }
@@ -45,9 +45,9 @@ class Saving:
         self._cluster.check_agreement({name: tensor for name, tensor in state.items() if name not in local})
 
     def save(self, step: int, wait: bool = False) -> None:
-        """Save the state after `step`; after the last step, or with `wait`, return once it is on the disk.
+        """Save the state after `step`. After the last step, or with `wait`, return when it is on the disk.
 
-        A state that is not finite is not saved: the run rolls back and saves the result. Raises Diverged where the ranks differ.
+        If the state is not finite, the run rolls back and saves the result. Raises Diverged if the ranks differ.
         """
         wait = wait or step == self._config.train.steps
         self.check_agreement()
@@ -92,7 +92,7 @@ def initialise(state: TrainState, checkpoint: Checkpoint, cluster: Cluster) -> N
 
 
 def restore(checkpoint: Checkpoint, state: TrainState, cluster: Cluster) -> None:
-    """Load `checkpoint` into `state`. Every rank calls it; rank zero reads. Raises NoUsableCheckpoint where it does not fit."""
+    """Load `checkpoint` into `state`. Every rank calls it and rank zero reads. Raises NoUsableCheckpoint if it does not match."""
     tensors = cluster.on_main(checkpoint.load)
     try:
         state.load_state_dict(tensors)

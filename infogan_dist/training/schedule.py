@@ -1,4 +1,4 @@
-"""Schedules as functions of the images seen: no state, so a resumed run needs none."""
+"""Schedules as functions of the images seen. They have no state to save."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from infogan_dist.config.schema import Config
 
 
 def annealing(config: Config, images_seen: int) -> float:
-    """The share of learning rates, cuts, pastes and neighbour positives that remains: 1, then decaying to `schedule.final`."""
+    """The factor of learning rates, cuts, pastes and neighbour positives: 1, then decaying to `schedule.final`."""
     schedule = config.schedule
     if schedule.kind == "constant":
         return 1.0
@@ -19,14 +19,14 @@ def annealing(config: Config, images_seen: int) -> float:
 
 
 def learning_rate_share(config: Config, images_seen: int) -> float:
-    """The share of the learning rates in the step that follows `images_seen` images: warm-up times annealing."""
+    """The factor of learning rates in the step after `images_seen` images: warm-up times annealing."""
     warm_up = _images(config, config.schedule.warm_up)
     warmed = min(1.0, (images_seen + config.train.global_batch) / warm_up) if warm_up else 1.0
     return warmed * annealing(config, images_seen)
 
 
 def clustering_weight(config: Config, images_seen: int) -> float:
-    """λ of the clustering term: 0 until it starts, then rising linearly to `objective.lambda_clustering`."""
+    """λ of the clustering term: 0 until clustering starts, then rising linearly to `objective.lambda_clustering`."""
     objective = config.objective
     start, full = _images(config, objective.clustering_from), _images(config, objective.clustering_in_full)
     return objective.lambda_clustering * _rise(images_seen, start, full)
@@ -38,7 +38,7 @@ def changes_over_run(config: Config) -> bool:
 
 
 def length_mismatch(config: Config) -> str | None:
-    """A line for the user where the run ends before or after the images that its schedules refer to; None where it does not."""
+    """A message if the run ends before or after the images that its schedules refer to, else None."""
     last, planned, train = config.train.steps * config.train.global_batch, config.run_images, config.train
     if last == planned or not changes_over_run(config):
         return None
@@ -54,7 +54,7 @@ def _images(config: Config, fraction: float) -> int:
 
 
 def _rise(images_seen: int, start: int, end: int) -> float:
-    """0 up to `start`, 1 from `end` on, linear between; a step where they are equal."""
+    """0 up to `start`, 1 from `end`, linear between. A step if they are equal."""
     if images_seen >= end:
         return 1.0
     return max(0, images_seen - start) / max(1, end - start)

@@ -1,6 +1,6 @@
-"""A signal asks the run to stop at the end of a step; a second one stops the process at once.
+"""Stops the run at the end of a step after a signal. A second signal ends the process at once.
 
-The end of accelerate launch or torchrun asks for the same, and never counts as a second signal.
+The end of accelerate launch or torchrun also stops the run, and never counts as a second signal.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from infogan_dist.distributed.launcher import forwards_signals, has_parent_launc
 from infogan_dist.errors import StoppedBySignal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-LAUNCHER_ENDED = signal.SIGUSR2  # the kernel sends it; unlike SIGTERM it cannot be mistaken for a user's second signal
-FORWARDED_WITHIN = 2.0  # seconds: a signal to torchrun and its processes alike reaches a process twice
+LAUNCHER_ENDED = signal.SIGUSR2  # sent by the kernel; SIGTERM could be mistaken for a user's second signal
+FORWARDED_WITHIN = 2.0  # seconds: a signal to torchrun and its processes reaches a process twice
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 _ADOPTERS = {"init", "systemd", "tini", "dumb-init", "docker-init", "catatonit"}  # never a launcher
 
 
 class Launcher:
-    """The accelerate launch or torchrun that started this process, or none: `nohup` outlives its shell."""
+    """The accelerate launch or torchrun that started this process, if any. A shell is not a launcher: `nohup` runs outlive it."""
 
     def __init__(self, environment: Mapping[str, str]):
         self._process = os.getppid() if has_parent_launcher(environment) else None
@@ -37,13 +37,13 @@ class Launcher:
 
     @property
     def ended(self) -> bool:
-        """Whether it ended without waiting for this process. False where only the thread that started this process ended."""
+        """Whether the launcher ended before this process. False if only the thread that started this process ended."""
         return self._process is not None and (self._ended_before or os.getppid() != self._process)
 
 
 @contextmanager
 def interruptible(environment: Mapping[str, str]) -> Iterator[None]:
-    """Within it, SIGTERM and the launcher's end raise KeyboardInterrupt, as Ctrl-C does. The latter comes as a signal on Linux only."""
+    """Within, SIGTERM and the launcher's end raise KeyboardInterrupt, as Ctrl-C does. The launcher's end is detected on Linux only."""
     launcher = Launcher(environment)
 
     def launcher_ended(number: int, frame: FrameType | None) -> None:
@@ -57,7 +57,7 @@ def interruptible(environment: Mapping[str, str]) -> Iterator[None]:
     try:
         if launcher:
             _send_when_parent_ends(LAUNCHER_ENDED)
-            if launcher.ended:  # before the kernel was asked
+            if launcher.ended:  # before the signal was requested
                 raise KeyboardInterrupt
         yield
     finally:
@@ -68,7 +68,7 @@ def interruptible(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 class StopRequest:
-    """Within it, SIGTERM, SIGINT and SIGUSR1, and the launcher's end, set `requested` instead of ending the process."""
+    """Within, SIGTERM, SIGINT, SIGUSR1 and the launcher's end set `requested` instead of ending the process."""
 
     def __init__(self) -> None:
         self._requested = False
@@ -93,13 +93,13 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop. It also looks for the launcher, which where there is no signal for its end is how it is noticed."""
+        """Whether to stop. Also checks if the launcher has ended, because not every system sends a signal then."""
         if not self._requested and self._launcher.ended:
             self._request("the launcher has ended: stopping after this step")
         return self._requested
 
     def when_requested(self, act: Callable[[], object]) -> None:
-        """Call `act` at the request, from within a signal handler; now, if it has come."""
+        """Call `act` from the signal handler when a stop is requested, or now if it already was."""
         self._acts.append(act)
         if self._requested:
             act()
@@ -118,14 +118,12 @@ class StopRequest:
         for act in self._acts:
             act()
         if not already and prints_messages(os.environ):
-            with suppress(
-                OSError
-            ):  # nobody may read it any more; print is not safe here: it may be what was interrupted
+            with suppress(OSError):  # stderr may be closed; print is not safe, because a signal may interrupt it
                 os.write(sys.stderr.fileno(), f"\ninfogan-dist: {reason}\n".encode())
 
 
 def _send_when_parent_ends(number: int) -> None:
-    """Have the kernel send this process a signal when the thread that started it ends; 0 for none. On Linux only."""
+    """Have the kernel send signal `number` (0: none) to this process when the thread that started it ends. On Linux only."""
     if sys.platform == "linux":
         import ctypes
 
@@ -133,7 +131,7 @@ def _send_when_parent_ends(number: int) -> None:
 
 
 def _command(process: int) -> str:
-    """The name of a process; empty where the system does not tell."""
+    """The name of a process; empty if the system does not provide it."""
     try:
         return Path(f"/proc/{process}/comm").read_text().strip()
     except OSError:

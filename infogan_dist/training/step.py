@@ -31,8 +31,7 @@ from infogan_dist.training.train_state import TrainState
 
 @dataclass(frozen=True)
 class Positives:
-    """The other halves of the clustering term's positive pairs: for each real an augmented image of its kind, [B, C, H, W]; and
-    λ, [], of this step."""
+    """The positives of the clustering term: an augmented image [B, C, H, W] for each real, and the term's weight λ [] in this step."""
 
     images: Tensor
     weight: Tensor
@@ -42,8 +41,8 @@ class Positives:
 class MicroBatch:
     """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it.
 
-    `augment_D` and `augment_G` augment the fakes that Q sees in D's and in G's step; None where it sees the fakes themselves.
-    `positives` stand beside the reals where Q clusters them.
+    `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
+    `positives` belong to the reals if Q clusters them.
     """
 
     reals: Tensor
@@ -55,11 +54,11 @@ class MicroBatch:
 
 
 def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """A D update, then a G update on the same z and c. The metrics are means over the micro-batches, on the device.
+    """A D update, then a G update on the same z and c. Returns metrics, means over the micro-batches, on the device.
 
-    An update with a loss or gradient that is not finite is skipped; `gradient/D` and `gradient/G` show it. The D step does not
-    change G, so G draws once for both. Several micro-batches are drawn again in the G step: keeping the graphs of all would cost
-    the memory that accumulation saves.
+    An update with a non-finite loss or gradient is skipped, and `gradient/D` or `gradient/G` is not finite. The D step does not change
+    G, so both steps use the same images. Several micro-batches are drawn again in the G step, because keeping all their graphs
+    would cost the memory that accumulation saves.
     """
     before = Statistics(state.owned_by_G.values())
     fakes = draw(state, micro_batches[0]) if len(micro_batches) == 1 else None
@@ -77,11 +76,10 @@ def draw(state: TrainState, batch: MicroBatch) -> Tensor:
 def discriminator_step(
     state: TrainState, micro_batches: Sequence[MicroBatch], fakes: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Train FE and D on reals and on `fakes`, or those of a frozen G; and Q, where the trunk learns.
+    """Train FE and D on reals and `fakes`, drawn from the frozen G if None. Also train Q if `information_trains` is `trunk`.
 
-    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|², or as `objective.adversarial` has it;
-    with Q, - λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the augmentation and x' the
-    other image of a positive pair, where there are any.
+    L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² for the standard adversarial loss.
+    With Q, L_D also has -λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the augmentation and x' the positive of x.
     """
     engine, share = state.engine, 1 / len(micro_batches)
     before = Statistics(state.owned_by_D.values())
@@ -89,11 +87,11 @@ def discriminator_step(
     metrics = []
     for number, batch in enumerate(micro_batches, 1):
         with torch.no_grad(), frozen(state.networks.G):
-            scored = draw(state, batch) if fakes is None else fakes.detach()
-            augmented = batch.augment_D(scored) if batch.augment_D is not None else None
+            drawn = draw(state, batch) if fakes is None else fakes.detach()
+            augmented = batch.augment_D(drawn) if batch.augment_D is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = state.discriminator_module(batch.reals, scored, augmented, positives)
+            out: DiscriminatorOutput = state.discriminator_module(batch.reals, drawn, augmented, positives)
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:  # D's update owns Q
@@ -116,11 +114,10 @@ def generator_step(
     fakes: Tensor | None = None,
     before: Statistics | None = None,
 ) -> dict[str, Tensor]:
-    """Train G against the FE and D just updated, L_G = -E[log D(G(z, c))] + λ · -E[log Q(c | T(G(z, c)))], T the
-    augmentation where there is one; and Q, where the heads learn. The networks of D's optimizer are frozen.
+    """Train G against the updated FE and D. Also train Q if `information_trains` is `heads`. D's optimizer's networks are frozen.
 
-    `fakes`, with the graph to G, are what it drew for the only micro-batch, and `before` are the statistics before it drew;
-    without them it draws.
+    L_G = -E[log D(G(z, c))] - λ E[log Q(c | T(G(z, c)))], T the augmentation. `fakes` are the images of the only micro-batch, with
+    their graph, and `before` are G's statistics before they were drawn. If None, images are drawn here.
     """
     engine, share, objective = state.engine, 1 / len(micro_batches), state.objective
     before = before or Statistics(state.owned_by_G.values())
@@ -145,7 +142,7 @@ def generator_step(
 
 @torch.no_grad()
 def fake_score(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """D(G(z, c)) once more, after G's update. Moves nothing, and compiles nothing: `forward` is not compiled."""
+    """D(G(z, c)) after G's update. Changes no state. Calls `forward`, which is not compiled."""
     G, FE, D = state.networks.G, state.networks.FE, state.networks.D
     with frozen(G, FE, D), state.engine.autocast():
         logits = [D.forward(FE.forward(G.forward(batch.latent))) for batch in micro_batches]
@@ -153,31 +150,31 @@ def fake_score(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[s
 
 
 def _update(engine: Engine, optimizer: Optimizer, clip_norm: float, before: Statistics) -> Tensor:
-    """Step, the gradients scaled down to a joint norm of `clip_norm` where it is not 0; or skip the step and go back to the
-    statistics `before`, where their norm is not finite. Returns this norm, []."""
+    """Step the optimizer, with gradients clipped to the joint norm `clip_norm` unless it is 0. If their norm is not finite, skip the
+    step and restore the statistics `before`. Returns the norm before clipping, []."""
     engine.unscale(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = gradient_norm(parameters)
     if clip_norm:
         nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
     engine.update(optimizer, skip=1 - norm.isfinite().float())
-    before.put_back_unless(norm.isfinite())
+    before.restore_unless(norm.isfinite())
     return norm
 
 
 def _information(
     state: TrainState, out: DiscriminatorOutput | GeneratorOutput, codes: Codes
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The information term, and the bounds by code on G's images themselves. Q reads classes from augmented images, where there
-    are any, and continuous codes from the images: augmentation removes what these may encode."""
+    """The information term, and L_I of each code on G's images without augmentation. Q predicts classes from augmented images if there
+    are any, and continuous codes from the images, because augmentation randomises what these may encode."""
     assert out.fake_posterior is not None
     posterior = CodePosterior.from_output(out.fake_posterior, state.spec)
-    likelihoods = negative_log_likelihoods(posterior, codes, state.spec)
-    bounds = information_bound(likelihoods, state.spec)
+    nll = negative_log_likelihoods(posterior, codes, state.spec)
+    bounds = information_bound(nll, state.spec)
     if out.augmented_posterior is not None:
-        of_augmented = CodePosterior.from_output(out.augmented_posterior, state.spec)
-        likelihoods = negative_log_likelihoods(replace(posterior, logits=of_augmented.logits), codes, state.spec)
-    return information_loss(likelihoods, state.spec, state.objective, out.fake_posterior.device), bounds
+        augmented = CodePosterior.from_output(out.augmented_posterior, state.spec)
+        nll = negative_log_likelihoods(replace(posterior, logits=augmented.logits), codes, state.spec)
+    return information_loss(nll, state.spec, state.objective, out.fake_posterior.device), bounds
 
 
 def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
@@ -189,8 +186,8 @@ def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
 
 
 def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:
-    right = torch.cat([out.real_logits > 0, out.fake_logits < 0])
-    return {"health/D_accuracy": right.double().mean()}
+    correct = torch.cat([out.real_logits > 0, out.fake_logits < 0])
+    return {"health/D_accuracy": correct.double().mean()}
 
 
 def _score(logits: Tensor) -> Tensor:

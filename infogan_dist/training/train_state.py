@@ -1,4 +1,4 @@
-"""What training changes: networks, and the optimizers that train them."""
+"""The state that training changes: networks and optimizers."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class TrainState:
     engine: Engine
 
     def state_dict(self) -> State:
-        """Everything a checkpoint holds: weights, running statistics and Adam's state, by file and name."""
+        """The tensors of a checkpoint: weights, buffers and Adam's state, by file and name."""
         return network_tensors(self.networks.named()) | {
             "optimizer_D": optimizer_tensors(self.optimizer_D, self.owned_by_D),
             "optimizer_G": optimizer_tensors(self.optimizer_G, self.owned_by_G),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Put back what `state_dict` returned. Raises NoUsableCheckpoint where it does not fit."""
+        """Load the result of `state_dict`. Raises NoUsableCheckpoint if it does not match."""
         restore_networks(self.networks.named(), state)
         restore_optimizer(self.optimizer_D, self.owned_by_D, state.get("optimizer_D", {}))
         restore_optimizer(self.optimizer_G, self.owned_by_G, state.get("optimizer_G", {}))

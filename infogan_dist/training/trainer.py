@@ -1,4 +1,4 @@
-"""Takes the steps of a run: for the loop, `bench`, `doctor`, `--debug` and `--profile` alike."""
+"""Runs the training steps of the loop, `bench`, `doctor`, `--debug` and `--profile`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Update = Callable[[Sequence[MicroBatch]], dict[str, Tensor]]
 
 
 class Trainer:
-    """The networks of a run with their initial weights, and the steps that train them. Every rank makes one and takes the same steps.
+    """Builds the networks of a run and runs its training steps. Every rank makes one and runs the same steps.
 
-    Raises UserError where the config asks for a CUDA graph and none can be recorded.
+    Raises UserError if the config asks for a CUDA graph that cannot be recorded.
     """
 
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
@@ -39,10 +39,9 @@ class Trainer:
         """The micro-batches of the newest step."""
 
     def step(self, number: int, observe: Callable[[TrainState], Engine] | None = None) -> dict[str, Tensor]:
-        """Step `number`, counted from 1: rates, batch, both updates, EMA. Returns its metrics, on the device.
+        """Run step `number`, counted from 1: learning rates, batch, both updates, EMA. Returns metrics on the device.
 
-        `observe` returns an engine that the step runs on instead of its own; each operation is then launched by itself, without
-        a CUDA graph.
+        `observe` maps the state to another engine that runs the step, without a CUDA graph.
         """
         images_seen = images_before(self.config, number)
         set_rates((self.state.optimizer_D, self.state.optimizer_G), learning_rate_share(self.config, images_seen))
@@ -55,19 +54,19 @@ class Trainer:
         return metrics
 
     def warm_up_ddp(self, number: int) -> None:
-        """Compute step `number` once without effect, before the first step of this process."""
+        """Run step `number` once and undo it, before the first step of this process."""
         networks = self.state.networks.named().values()
         self.cluster.warm_up_ddp(networks, lambda: train_step(self.state, self.batches.at(number)))
 
 
 def update_of(config: Config, cluster: Cluster, state: TrainState) -> Update:
-    """`train_step`, or a CUDA graph of it. Raises UserError where no graph can be recorded."""
+    """`train_step`, or a CUDA graph of it. Raises UserError if the graph cannot be recorded."""
     check_cuda_graph(config, cluster)
     return GraphedStep(state) if config.train.cuda_graph else partial(train_step, state)
 
 
 def check_cuda_graph(config: Config, cluster: Cluster) -> None:
-    """Raises UserError where the config asks for a CUDA graph and none can be recorded."""
+    """Raises UserError if the config asks for a CUDA graph that cannot be recorded."""
     if config.train.cuda_graph and (cluster.device.type != "cuda" or cluster.processes > 1):
         raise UserError(
             f"train.cuda_graph = true needs one process on a GPU; here {cluster.processes} on {cluster.device.type}"

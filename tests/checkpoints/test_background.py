@@ -7,7 +7,7 @@ import pytest
 from infogan_dist.checkpoints.background import Background
 
 
-def test_a_task_goes_on_beside_and_the_next_one_waits_for_it() -> None:
+def test_background_task_runs_and_the_next_one_waits_for_it() -> None:
     background, gate, done = Background(), threading.Event(), []
 
     def first() -> None:
@@ -24,7 +24,7 @@ def test_a_task_goes_on_beside_and_the_next_one_waits_for_it() -> None:
     background.wait()
 
 
-def test_a_failure_is_raised_once_by_whoever_asks_next() -> None:
+def test_background_failure_is_raised_once() -> None:
     background, failed = Background(), threading.Event()
 
     def fail() -> None:

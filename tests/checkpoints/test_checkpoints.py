@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.checkpoints.manifest import sealed
+from infogan_dist.checkpoints.manifest import with_checksum
 from infogan_dist.checkpoints.state import optimizer_tensors, restore_optimizer
 from infogan_dist.checkpoints.store import Damaged, State
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
@@ -26,7 +26,7 @@ def save(folder: Path, step: int, value: float = 1.0) -> Path:
     return checkpoints.save(folder, state(value), {"step": step, "images_seen": 10 * step})
 
 
-def test_what_is_saved_reads_back_with_its_facts(tmp_path: Path) -> None:
+def test_saved_state_and_metadata_read_back(tmp_path: Path) -> None:
     checkpoint = checkpoints.verify(save(tmp_path, 7))
     assert checkpoint.path.name == "step-00000007"
     assert checkpoint.manifest["images_seen"] == 70
@@ -36,7 +36,7 @@ def test_what_is_saved_reads_back_with_its_facts(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_channels_last_weights_are_saved_and_restored_in_their_own_layout(tmp_path: Path) -> None:
+def test_channels_last_weights_keep_their_layout(tmp_path: Path) -> None:
     network = nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     network(torch.randn(1, 3, 5, 5)).sum().backward()
@@ -73,7 +73,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reason", DAMAGES)
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path, reason: str) -> None:
+def test_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path: Path, reason: str) -> None:
     save(tmp_path, 2)
     broken = save(tmp_path, 3)
     DAMAGES[reason](broken)
@@ -86,23 +86,23 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
     assert reason in complaints[0]
 
 
-def test_where_all_are_damaged_nothing_starts_afresh(tmp_path: Path) -> None:
+def test_newest_raises_if_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     _flip(save(tmp_path, 3) / "G.safetensors")
     with pytest.raises(NoUsableCheckpoint, match=r"G\.safetensors is corrupt"):
         checkpoints.newest(tmp_path)
     assert checkpoints.newest(tmp_path / "empty") == (None, [])
 
 
-def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
+def test_manifest_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["../../secret"] = manifest["files"]["G.safetensors"]
-    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (path / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     with pytest.raises(Damaged, match="secret"):
         checkpoints.verify(path)
 
 
-def test_a_manifest_holds_the_checksum_of_its_content_in_any_layout(tmp_path: Path) -> None:
+def test_manifest_checksum_does_not_depend_on_formatting(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     manifest = json.loads((path / "manifest.json").read_text())
     content = {key: value for key, value in manifest.items() if key != "sha256"}
@@ -115,15 +115,15 @@ def test_a_manifest_holds_the_checksum_of_its_content_in_any_layout(tmp_path: Pa
 @pytest.mark.parametrize(
     "change", [{"images_seen": 71}, {"files": {}}, {"new": None}, {"sha256": "0" * 64}, {"sha256": 7}]
 )
-def test_a_changed_manifest_is_damaged(tmp_path: Path, change: dict[str, object]) -> None:
+def test_changed_manifest_is_damaged(tmp_path: Path, change: dict[str, object]) -> None:
     path = save(tmp_path, 3)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | change))
-    with pytest.raises(Damaged, match="its sha256 is not that of its content"):
+    with pytest.raises(Damaged, match="its sha256 does not match its content"):
         checkpoints.verify(path)
 
 
-def test_a_manifest_without_its_own_checksum_still_loads(tmp_path: Path) -> None:
+def test_manifest_without_its_own_checksum_loads(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["sha256"]
@@ -131,14 +131,16 @@ def test_a_manifest_without_its_own_checksum_still_loads(tmp_path: Path) -> None
     assert checkpoints.verify(path).step == 3
 
 
-def test_numbers_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+def test_nonfinite_numbers_are_never_saved(tmp_path: Path) -> None:
     save(tmp_path, 2)
     with pytest.raises(Diverged, match=r"G\.w is not finite"):
         save(tmp_path, 3, value=float("nan"))
     assert [path.name for path in checkpoints.folders(tmp_path)] == ["step-00000002"]
 
 
-def test_a_save_that_fails_leaves_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_leaves_no_files_and_keeps_earlier_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path, 2)
 
     def full(*_: object) -> None:
@@ -150,7 +152,7 @@ def test_a_save_that_fails_leaves_nothing_and_loses_nothing(tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
 
-def test_pruning_keeps_the_newest_and_milestones_and_clears_what_was_interrupted(tmp_path: Path) -> None:
+def test_pruning_keeps_the_newest_and_every_nth_and_clears_interrupted_saves(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 6, 10):
         save(tmp_path, step)
     (tmp_path / ".tmp-step-00000005").mkdir()
@@ -160,7 +162,7 @@ def test_pruning_keeps_the_newest_and_milestones_and_clears_what_was_interrupted
     assert [checkpoints.step_of(path) for path in checkpoints.folders(tmp_path)] == [10, 6]
 
 
-def test_a_damaged_checkpoint_ahead_of_the_run_does_not_push_out_a_sound_one(tmp_path: Path) -> None:
+def test_damaged_checkpoint_ahead_of_the_run_displaces_no_valid_one(tmp_path: Path) -> None:
     for step in (2, 3, 8):
         save(tmp_path, step)
     _flip(tmp_path / "step-00000008" / "G.safetensors")
@@ -171,7 +173,7 @@ def test_a_damaged_checkpoint_ahead_of_the_run_does_not_push_out_a_sound_one(tmp
     assert found.step == 3
 
 
-def test_steps_of_more_digits_than_a_name_has_are_newer(tmp_path: Path) -> None:
+def test_steps_of_more_than_8_digits_are_newer(tmp_path: Path) -> None:
     for step in (99_999_999, 100_000_000):
         save(tmp_path, step)
     (tmp_path / "step-last").mkdir()
@@ -180,7 +182,7 @@ def test_steps_of_more_digits_than_a_name_has_are_newer(tmp_path: Path) -> None:
 
 def _forge(path: Path, **changes: object) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(sealed(manifest | changes)))
+    (path / "manifest.json").write_text(json.dumps(with_checksum(manifest | changes)))
 
 
 def _swap_in(path: Path, content: bytes) -> None:
@@ -200,38 +202,40 @@ def _other_shapes(path: Path) -> None:
 FORGERIES: dict[str, Callable[[Path], object]] = {
     "cannot be read": lambda path: _swap_in(path, pickle.dumps({"a": 1})),
     "other tensors or shapes": _other_shapes,
-    "wrong in 'step'": lambda path: _forge(path, step="3"),
-    "wrong in 'files.G.safetensors": lambda path: _forge(path, files={"G.safetensors": 7}),
-    "wrong in 'files'": lambda path: _forge(path, files=["G.safetensors"]),
-    "no JSON object": lambda path: (path / "manifest.json").write_text("[]"),
+    "invalid 'step'": lambda path: _forge(path, step="3"),
+    "invalid 'files.G.safetensors": lambda path: _forge(path, files={"G.safetensors": 7}),
+    "invalid 'files'": lambda path: _forge(path, files=["G.safetensors"]),
+    "not a JSON object": lambda path: (path / "manifest.json").write_text("[]"),
     "recursion": lambda path: (path / "manifest.json").write_text("[" * 100_000),
-    "no file of this folder": lambda path: _forge(path, files={"a\x1b[2J": {"sha256": "", "bytes": 1, "shapes": {}}}),
+    "not a file in this folder": lambda path: _forge(
+        path, files={"a\x1b[2J": {"sha256": "", "bytes": 1, "shapes": {}}}
+    ),
     "more than": lambda path: os.truncate(path / "manifest.json", 65 * 2**20),
 }
 
 
 @pytest.mark.parametrize("reason", FORGERIES)
-def test_a_forged_checkpoint_is_refused_in_words(tmp_path: Path, reason: str) -> None:
+def test_forged_checkpoint_is_refused_with_a_reason(tmp_path: Path, reason: str) -> None:
     path = save(tmp_path, 3)
     FORGERIES[reason](path)
     with pytest.raises(Damaged, match=reason):
         checkpoints.verify(path)
 
 
-def test_a_file_that_the_manifest_does_not_name_is_never_read(tmp_path: Path) -> None:
+def test_file_outside_the_manifest_is_not_read(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     (path / "extra.safetensors").write_bytes(pickle.dumps("surprise"))
     assert set(checkpoints.verify(path).load()) == {"G", "D"}
-    with pytest.raises(NoUsableCheckpoint, match=r"holds no extra\.safetensors"):
+    with pytest.raises(NoUsableCheckpoint, match=r"has no extra\.safetensors"):
         checkpoints.verify(path).load("extra")
 
 
-def test_find_takes_a_run_or_a_checkpoint_and_names_what_is_neither(tmp_path: Path) -> None:
+def test_find_takes_a_run_or_a_checkpoint_and_refuses_other_paths(tmp_path: Path) -> None:
     saved = save(tmp_path / "checkpoints", 5)
     assert checkpoints.find(tmp_path).path == checkpoints.find(saved).path == saved
     with pytest.raises(UserError, match="there is no"):
         checkpoints.find(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="has no checkpoint"):
         checkpoints.find(tmp_path / "checkpoints")
     _flip(saved / "D.safetensors")
     with pytest.raises(NoUsableCheckpoint, match="corrupt"):

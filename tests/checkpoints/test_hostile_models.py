@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infogan_dist import Generator
-from infogan_dist.checkpoints.manifest import sealed, sha256, verify
+from infogan_dist.checkpoints.manifest import sha256, verify, with_checksum
 from infogan_dist.checkpoints.state import check_described
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.config.schema import Config
@@ -60,7 +60,7 @@ def change_config(checkpoint: Path, config: Config | None) -> None:
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["config"] = config.model_dump(mode="json") if config is not None else None
     manifest = {key: value for key, value in manifest.items() if value is not None}
-    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (checkpoint / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
 
 
 def change_tensors(checkpoint: Path, stem: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -71,7 +71,7 @@ def change_tensors(checkpoint: Path, stem: str, change: Callable[[torch.Tensor],
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     manifest["files"][path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
-    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (checkpoint / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
 
 
 def exported(path: Path, tensors: dict[str, torch.Tensor], header: str) -> Path:
@@ -88,12 +88,12 @@ def evaluated(path: Path) -> None:
         from_checkpoint(path, group)
 
 
-def test_the_guard_against_large_tensors_can_fail() -> None:
+def test_guard_against_large_tensors_can_fail() -> None:
     with pytest.raises(AssertionError, match="allocated"), NoLargeTensors():
         torch.empty(BELIEVED)
 
 
-def test_a_small_file_with_a_config_of_huge_networks_takes_no_memory(copy: Path, tmp_path: Path) -> None:
+def test_small_file_with_a_config_of_huge_networks_allocates_no_memory(copy: Path, tmp_path: Path) -> None:
     huge = tiny(tmp_path / "run", *HUGE)
     weights = {"lift.weight": torch.ones(2, 2)}
     path = exported(tmp_path / "G.safetensors", weights, huge.model_dump_json())
@@ -111,9 +111,9 @@ def test_a_small_file_with_a_config_of_huge_networks_takes_no_memory(copy: Path,
         in_one_line(caught.value)
 
 
-def test_resuming_compares_the_shapes_before_it_builds_networks(copy: Path, tmp_path: Path) -> None:
+def test_resume_compares_shapes_before_it_builds_networks(copy: Path, tmp_path: Path) -> None:
     with (
-        pytest.raises(NoUsableCheckpoint, match=r"of another network: G's lift\.weight is") as caught,
+        pytest.raises(NoUsableCheckpoint, match=r"of another network: G has lift\.weight of shape") as caught,
         NoLargeTensors(),
     ):
         check_described(verify(copy), tiny(tmp_path / "run", *HUGE))
@@ -122,7 +122,7 @@ def test_resuming_compares_the_shapes_before_it_builds_networks(copy: Path, tmp_
     check_described(recorded, recorded.config)
 
 
-def test_a_config_of_absurd_size_is_refused_wherever_it_comes_from(copy: Path, tmp_path: Path) -> None:
+def test_config_of_absurd_size_is_refused_from_every_source(copy: Path, tmp_path: Path) -> None:
     """A header of 2 kB that asks for 655 TB."""
     asked = tiny("x").model_dump(mode="json")
     asked["latents"]["noise"] = [{"dim": 10**10, "distribution": "uniform"}]
@@ -132,14 +132,14 @@ def test_a_config_of_absurd_size_is_refused_wherever_it_comes_from(copy: Path, t
 
 
 @pytest.mark.parametrize("header", ["[]", "3", "null", '"text"', "[" * 100_000, "{", '{"output": "\\ud800"}'])
-def test_a_header_that_is_no_config_is_refused_in_one_line(tmp_path: Path, header: str) -> None:
+def test_header_that_is_not_a_config_is_refused_in_one_line(tmp_path: Path, header: str) -> None:
     path = exported(tmp_path / "G.safetensors", {"w": torch.ones(1)}, header)
     with pytest.raises(UserError, match="not one of ours") as caught:
         Generator.from_pretrained(path)
     in_one_line(caught.value)
 
 
-def test_a_header_of_a_hundred_megabytes_is_refused_unread(tmp_path: Path) -> None:
+def test_header_of_100_megabytes_is_refused_without_reading_it(tmp_path: Path) -> None:
     path = tmp_path / "G.safetensors"
     path.write_bytes(struct.pack("<Q", 90 * 2**20) + b" " * 100)
     with pytest.raises(UserError, match="its header has 94371840 bytes"):
@@ -153,7 +153,7 @@ UNSUPPORTED = (
 
 
 @pytest.mark.parametrize("dtype", UNSUPPORTED, ids=str)
-def test_weights_of_a_dtype_that_no_network_has_are_refused(run: Path, copy: Path, tmp_path: Path, dtype: Any) -> None:
+def test_weights_of_an_unsupported_dtype_are_refused(run: Path, copy: Path, tmp_path: Path, dtype: Any) -> None:
     G = Generator.from_pretrained(run)
     weights = {name: tensor.to(dtype) for name, tensor in G.network.state_dict().items()}
     path = exported(tmp_path / "G.safetensors", weights, G.config.model_dump_json())
@@ -165,9 +165,7 @@ def test_weights_of_a_dtype_that_no_network_has_are_refused(run: Path, copy: Pat
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_weights_of_any_dtype_of_networks_are_read_and_compute_in_float32_at_least(
-    run: Path, tmp_path: Path, dtype: Any
-) -> None:
+def test_weights_of_every_supported_dtype_compute_in_float32_or_higher(run: Path, tmp_path: Path, dtype: Any) -> None:
     G = Generator.from_pretrained(run)
     G.network.to(dtype)
     G.save(tmp_path / "G.safetensors")
@@ -190,7 +188,7 @@ def test_weights_of_two_dtypes_are_refused(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stem", ["G", "FE", "optimizer_D"])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64], ids=str)
-def test_a_run_does_not_go_on_with_tensors_of_another_dtype(copy: Path, tmp_path: Path, stem: str, dtype: Any) -> None:
+def test_run_does_not_resume_with_tensors_of_another_dtype(copy: Path, tmp_path: Path, stem: str, dtype: Any) -> None:
     change_tensors(copy, stem, lambda tensor: tensor.to(dtype))
     (tmp_path / "run" / "DONE").unlink()
     longer = tiny(tmp_path / "run", "train.precision=fp32", "checkpoint.every=0", "train.steps=7")
@@ -199,10 +197,10 @@ def test_a_run_does_not_go_on_with_tensors_of_another_dtype(copy: Path, tmp_path
     in_one_line(caught.value)
 
 
-def test_a_manifest_without_images_seen_means_what_its_step_says(copy: Path) -> None:
+def test_images_seen_is_computed_if_the_manifest_lacks_it(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     recorded = manifest.pop("images_seen")
-    (copy / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (copy / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     assert verify(copy).images_seen == recorded == 72
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
         subject = from_checkpoint(copy, group)
@@ -210,10 +208,10 @@ def test_a_manifest_without_images_seen_means_what_its_step_says(copy: Path) -> 
     assert subject.origin.images_seen == 72
 
 
-def test_a_manifest_without_a_config_is_refused_in_one_line(copy: Path) -> None:
+def test_manifest_without_a_config_is_refused_in_one_line(copy: Path) -> None:
     change_config(copy, None)
     for read in (lambda: Generator.from_pretrained(copy), lambda: evaluated(copy)):
-        with pytest.raises(UserError, match="holds a config that this version does not read") as caught:
+        with pytest.raises(UserError, match="has a config that this version cannot read") as caught:
             read()
         in_one_line(caught.value)
 
@@ -222,7 +220,7 @@ def test_a_manifest_without_a_config_is_refused_in_one_line(copy: Path) -> None:
     "overrides",
     [[], ["networks.norm_D=spectral"], ["networks.family=dcgan", "data.image_size=32", "latents.continuous=0"]],
 )
-def test_networks_on_meta_have_the_names_and_shapes_of_real_ones_and_loading_gives_their_bits(
+def test_meta_networks_match_real_ones_and_loading_keeps_their_bits(
     overrides: list[str],
 ) -> None:
     config = tiny("x", *overrides)
@@ -235,7 +233,7 @@ def test_networks_on_meta_have_the_names_and_shapes_of_real_ones_and_loading_giv
         assert all(torch.equal(tensor, real[key]) for key, tensor in loaded.state_dict().items())
 
 
-def test_no_images_are_an_empty_tensor_and_fewer_are_refused(run: Path) -> None:
+def test_zero_images_are_an_empty_tensor_and_negative_counts_are_refused(run: Path) -> None:
     G = Generator.from_pretrained(run)
     none = G.sample(0, seed=0)
     assert (none.shape, none.dtype) == ((0, 1, 28, 28), torch.float32)
@@ -243,7 +241,7 @@ def test_no_images_are_an_empty_tensor_and_fewer_are_refused(run: Path) -> None:
         G.sample(-1)
 
 
-def test_a_code_of_more_than_64_bits_is_refused(run: Path) -> None:
+def test_code_of_more_than_64_bits_is_refused(run: Path) -> None:
     for name in ("categorical_0", "continuous_0"):
         with pytest.raises(UserError, match=f"{name} does not take"):
             Generator.from_pretrained(run).sample(1, seed=0, **{name: 2**70})

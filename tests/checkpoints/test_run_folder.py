@@ -33,7 +33,7 @@ def with_checkpoints(config: Config, *steps: int, resumed_from: Sequence[Any] = 
     return folder
 
 
-def test_a_fresh_folder_starts_from_the_start(tmp_path: Path) -> None:
+def test_empty_folder_starts_a_new_run(tmp_path: Path) -> None:
     decided = decide_resume(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU)
     assert decided.checkpoint is None
     assert not decided.finished
@@ -41,7 +41,7 @@ def test_a_fresh_folder_starts_from_the_start(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_command_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
+def test_same_command_continues_where_the_run_stopped(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     with_checkpoints(config, 2, 4)
     decided = decide_resume(config, "auto", CPU)
@@ -50,7 +50,7 @@ def test_the_same_command_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     assert not decided.finished
 
 
-def test_checkpoints_without_their_config_are_no_fresh_start_either(tmp_path: Path) -> None:
+def test_checkpoints_without_a_config_file_do_not_start_a_new_run(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2)
     (folder.path / "config.yaml").unlink()
     decided = decide_resume(tiny(tmp_path / "run"), "auto", CPU)
@@ -60,13 +60,13 @@ def test_checkpoints_without_their_config_are_no_fresh_start_either(tmp_path: Pa
         decide_resume(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
 
 
-def test_a_done_run_is_finished_and_more_steps_continue_it(tmp_path: Path) -> None:
+def test_done_run_is_finished_and_more_steps_continue_it(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 6)
     assert decide_resume(tiny(tmp_path / "run"), "auto", CPU).finished
     assert not decide_resume(tiny(tmp_path / "run", "train.steps=9"), "auto", CPU).finished
 
 
-def test_a_changed_number_is_refused_with_both_values(tmp_path: Path) -> None:
+def test_changed_number_is_refused_with_both_values(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 2)
     with pytest.raises(UserError, match=r"seed = 0, not 4"):
         decide_resume(tiny(tmp_path / "run", "seed=4"), "auto", CPU)
@@ -74,14 +74,14 @@ def test_a_changed_number_is_refused_with_both_values(tmp_path: Path) -> None:
         decide_resume(tiny(tmp_path / "run"), "never", CPU)
 
 
-def test_the_recorded_precision_answers_auto(tmp_path: Path) -> None:
+def test_auto_precision_resolves_to_the_recorded_one(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run", "train.precision=fp64"), 2)
     assert decide_resume(tiny(tmp_path / "run", "train.precision=auto"), "auto", CPU).config.train.precision == "fp64"
     with pytest.raises(UserError, match=r'train\.precision = "fp64", not "fp32"'):
         decide_resume(tiny(tmp_path / "run", "train.precision=fp32"), "auto", CPU)
 
 
-def test_damage_is_told_and_all_damaged_is_no_fresh_start(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_named_and_never_start_a_new_run(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
     decided = decide_resume(tiny(tmp_path / "run"), "auto", CPU)
@@ -93,7 +93,7 @@ def test_damage_is_told_and_all_damaged_is_no_fresh_start(tmp_path: Path) -> Non
         decide_resume(tiny(tmp_path / "run"), "auto", CPU)
 
 
-def test_another_checkpoint_may_be_the_start_of_a_new_run_but_not_overtake_an_old_one(tmp_path: Path) -> None:
+def test_checkpoint_may_start_a_new_run_but_not_replace_an_old_one(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
     older = str(folder.checkpoints / "step-00000002")
     fork = decide_resume(tiny(tmp_path / "fork"), older, CPU)
@@ -105,7 +105,7 @@ def test_another_checkpoint_may_be_the_start_of_a_new_run_but_not_overtake_an_ol
         decide_resume(tiny(tmp_path / "fork", "seed=1"), older, CPU)
 
 
-def test_the_continuation_of_a_checkpoint_goes_on_and_no_other_run_does(tmp_path: Path) -> None:
+def test_continuation_of_a_checkpoint_resumes_and_another_run_is_refused(tmp_path: Path) -> None:
     origin = str(with_checkpoints(tiny(tmp_path / "run"), 2, 4).checkpoints / "step-00000002")
     fork = tiny(tmp_path / "fork")
     started = decide_resume(fork, origin, CPU)
@@ -125,7 +125,7 @@ def test_the_continuation_of_a_checkpoint_goes_on_and_no_other_run_does(tmp_path
         assert "\n" not in str(refusal.value)
 
 
-def test_a_chain_of_forks_and_a_run_that_starts_from_its_own_checkpoint_go_on(tmp_path: Path) -> None:
+def test_chain_of_forks_and_fork_of_the_own_checkpoint_resume(tmp_path: Path) -> None:
     run = tiny(tmp_path / "run")
     first = str(with_checkpoints(run, 2).checkpoints / "step-00000002")
     with_checkpoints(
@@ -146,7 +146,7 @@ def test_a_chain_of_forks_and_a_run_that_starts_from_its_own_checkpoint_go_on(tm
     assert again.resumed_from == tuple(again.checkpoint.resumed_from), "its own folder is no other origin"
 
 
-def test_an_origin_that_is_gone_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_origin_is_named_with_the_remedy(tmp_path: Path) -> None:
     origin = with_checkpoints(tiny(tmp_path / "run"), 2).checkpoints / "step-00000002"
     fork = tiny(tmp_path / "fork")
     with_checkpoints(fork, 3, resumed_from=decide_resume(fork, str(origin), CPU).resumed_from)
@@ -166,7 +166,7 @@ def test_steps_lost_by_a_fork_are_listed(tmp_path: Path) -> None:
     assert "from step 3: the steps up to 5" in lost
 
 
-def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_dropped(tmp_path: Path) -> None:
+def test_metrics_are_truncated_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     folder = with_checkpoints(config, 2, 4, 6)
     with (folder.path / "metrics.jsonl").open("a") as file:
@@ -184,7 +184,7 @@ def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["step-00000002", "step-00000003"]
 
 
-def test_a_second_writer_is_refused_by_name_and_a_dead_ones_note_is_not_heeded(tmp_path: Path) -> None:
+def test_second_writer_is_refused_by_name_and_a_dead_one_is_ignored(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     with RunFolder(config, None), pytest.raises(UserError, match=r"in use by process \d+ on "):
         RunFolder(config, None)
@@ -193,7 +193,7 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_note_is_not_heeded(t
         assert who_writes_in(tmp_path / "run") == f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def test_what_another_process_trained_since_is_not_trained_over(tmp_path: Path) -> None:
+def test_progress_of_another_process_is_not_overwritten(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run")
     folder = with_checkpoints(config, 2)
     decided = decide_resume(config, "auto", CPU)
@@ -202,13 +202,13 @@ def test_what_another_process_trained_since_is_not_trained_over(tmp_path: Path) 
         RunFolder(config, decided.checkpoint)
 
 
-def test_a_write_that_fails_says_what_is_left(tmp_path: Path) -> None:
+def test_failed_write_names_the_newest_checkpoint(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2)
     with pytest.raises(CannotWrite, match=r"No space.*checkpoint of step 2 is there"), folder.writing():
         raise OSError(28, "No space left on device")
 
 
-def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
+def test_lost_steps_are_reported(tmp_path: Path) -> None:
     folder = with_checkpoints(tiny(tmp_path / "run"), 2, 4)
     assert decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices == ()
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
@@ -219,7 +219,7 @@ def test_the_steps_that_were_lost_are_told(tmp_path: Path) -> None:
     assert "from step 3: the steps up to 4" in lost
 
 
-def test_metrics_that_are_no_rows_are_dropped_and_a_folder_in_their_place_is_named(tmp_path: Path) -> None:
+def test_invalid_metrics_rows_are_dropped_and_a_folder_in_their_place_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     row = '{"kind": "train", "step": %s, "images_seen": 12}\n'
     no_rows = b"\0\0\0\n\xff{\n[1]\n" + (row % '"2"').encode() + b"[" * 100_000 + b"\n"
@@ -236,7 +236,7 @@ def test_metrics_that_are_no_rows_are_dropped_and_a_folder_in_their_place_is_nam
 @pytest.mark.parametrize(
     ("error", "marker"), [(None, "DONE"), (StoppedBySignal("stop"), "PREEMPTED"), (RuntimeError("broken"), "FAILED")]
 )
-def test_a_marker_says_how_the_process_ended(tmp_path: Path, error: Exception | None, marker: str) -> None:
+def test_marker_names_how_the_process_ended(tmp_path: Path, error: Exception | None, marker: str) -> None:
     config = tiny(tmp_path / "run")
     folder = RunFolder(config, None)
     try:
@@ -253,7 +253,7 @@ def test_a_marker_says_how_the_process_ended(tmp_path: Path, error: Exception | 
     assert load_config(folder.path / "config.yaml") == config
 
 
-def test_an_output_that_cannot_be_written_is_found_without_making_it(tmp_path: Path) -> None:
+def test_unwritable_output_is_detected_without_creating_it(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").write_text("")

@@ -20,7 +20,7 @@ def wait(folder: Path, seconds: float = 60, interrupted: bool = False) -> list[s
     return said
 
 
-def test_the_file_says_who_holds_the_lock_and_whether_it_stops(tmp_path: Path) -> None:
+def test_lock_file_names_the_holder_and_whether_it_is_stopping(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "none") is None
     lock = RunLock(tmp_path)
     assert holder_of(tmp_path) == Holder(US, stopping=False)
@@ -39,7 +39,7 @@ def test_the_file_says_who_holds_the_lock_and_whether_it_stops(tmp_path: Path) -
     assert (tmp_path / ".lock").read_text() == f"{US}\n"
 
 
-def test_only_a_holder_that_is_stopping_is_waited_for(tmp_path: Path) -> None:
+def test_only_a_stopping_holder_is_waited_for(tmp_path: Path) -> None:
     assert wait(tmp_path) == []
     lock = RunLock(tmp_path)
     assert wait(tmp_path) == []
@@ -48,7 +48,7 @@ def test_only_a_holder_that_is_stopping_is_waited_for(tmp_path: Path) -> None:
     assert wait(tmp_path) == [f"waiting up to 60 s for {US}, which is stopping, to leave {tmp_path}"]
 
 
-def test_the_wait_has_an_end(tmp_path: Path) -> None:
+def test_wait_for_a_stopping_holder_times_out(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.mark_stopping()
     with pytest.raises(UserError, match=r"did not end within 0\.2 s; give the same command again"):
@@ -58,7 +58,7 @@ def test_the_wait_has_an_end(tmp_path: Path) -> None:
     lock.close()
 
 
-def test_a_file_of_any_bytes_is_no_obstacle(tmp_path: Path) -> None:
+def test_lock_file_may_contain_any_bytes(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_bytes(b"\xff\0\n" * 9)
     lock = RunLock(tmp_path)
     assert holder_of(tmp_path) == Holder(US, stopping=False)

@@ -53,10 +53,10 @@ def test_what_is_dumped_loads_back(value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: 1\na: 2", ["here:2", "'a' stands twice"]),
+        ("a: 1\na: 2", ["here:2", "'a' occurs twice"]),
         ("a: [1", ["here:"]),
         ("a: !!python/object/apply:os.system [ls]", ["here:1", "could not determine a constructor"]),
-        ("? [1, 2]\n: 3", ["plain word"]),
+        ("? [1, 2]\n: 3", ["must be a string"]),
     ],
 )
 def test_bad_yaml_is_one_line_that_says_where(text: str, words: list[str]) -> None:

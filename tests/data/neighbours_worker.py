@@ -17,18 +17,18 @@ from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 
 IMAGES = 2500  # three chunks of rows, the last one shorter
-PART = 900
+PART_SIZE = 900
 
 
 def main(out: Path) -> None:
     source = PartSource(open_images(DataConfig()), torch.arange(0, 10_000, 10_000 // IMAGES))
     with Group(Launch.from_environment(os.environ), 1, ProcessesConfig()) as group:
         tables = {"whole": neighbours.nearest_neighbours(source, workers=group)}
-        neighbours.WHOLE, neighbours.PART, neighbours._CHUNK = IMAGES - 1, PART, 1000
+        neighbours.EXHAUSTIVE_LIMIT, neighbours.PART_SIZE, neighbours._CHUNK = IMAGES - 1, PART_SIZE, 1000
         tables["parts"] = neighbours.nearest_neighbours(source, workers=group)
         if group.rank:
-            exact = neighbours.straightened
-            neighbours.straightened = lambda images: exact(images) + 0.02 * torch.rand_like(images)
+            exact = neighbours.deskewed
+            neighbours.deskewed = lambda images: exact(images) + 0.02 * torch.rand_like(images)
         tables["machines that differ"] = neighbours.nearest_neighbours(source, workers=group)
         save_file(tables, out / f"rank{group.rank}.safetensors")
 

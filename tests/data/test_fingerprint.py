@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from infogan_dist.checkpoints.resume import admit
+from infogan_dist.checkpoints.resume import decide_resume
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.sources import ArraySource, open_images
@@ -27,30 +27,30 @@ def of(images: Tensor) -> Fingerprint:
     return fingerprint(ArraySource(images))
 
 
-def test_a_fingerprint_reads_at_most_64_images_from_the_first_to_the_last() -> None:
+def test_fingerprint_samples_at_most_64_images_from_the_first_to_the_last() -> None:
     class Counting(ArraySource):
-        asked: Tensor
+        indexes: Tensor
 
         def read(self, indexes: Tensor) -> Tensor:
-            self.asked = indexes
+            self.indexes = indexes
             return super().read(indexes)
 
     for count, sampled in ((1, 1), (5, 5), (64, 64), (1000, SAMPLED)):
         source = Counting(noise(count))
         found = fingerprint(source)
-        assert len(source.asked.unique()) == sampled
-        assert (source.asked[0], source.asked[-1]) == (0, count - 1)
+        assert len(source.indexes.unique()) == sampled
+        assert (source.indexes[0], source.indexes[-1]) == (0, count - 1)
         assert found.images == count
         assert Fingerprint.model_validate(json.loads(found.model_dump_json())) == found
 
 
-def test_a_thumbnail_is_the_mean_of_each_quarter() -> None:
+def test_thumbnail_is_the_mean_of_each_quarter() -> None:
     image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     image[..., :2, :2], image[..., :2, 2:], image[:, 0, 2:, 2:] = 16, 255, 3
     assert of(image).thumbnails == "10ff0001"
 
 
-def test_the_same_images_and_those_that_were_rounded_otherwise_do_not_differ() -> None:
+def test_equal_and_differently_rounded_images_do_not_differ() -> None:
     images = noise(100)
     assert of(images).difference(of(images)) is None
     off = torch.randint(-1, 2, images.shape, generator=torch.Generator().manual_seed(1))
@@ -59,7 +59,7 @@ def test_the_same_images_and_those_that_were_rounded_otherwise_do_not_differ() -
     assert of(images).difference(rounded) is None
 
 
-def test_other_images_differ_and_how_many_is_told() -> None:
+def test_different_images_differ_and_are_counted() -> None:
     images = noise(64)
     assert of(images).difference(of(images[1:])) == "64 images then, 63 now"
     assert of(images).difference(of(noise(64, seed=1))) == "64 of 64 sampled images differ"
@@ -73,36 +73,36 @@ def test_other_images_differ_and_how_many_is_told() -> None:
 @pytest.mark.parametrize(
     "changes", [{"images": -1}, {"images": 1.5}, {"thumbnails": "xy"}, {"thumbnails": "abc"}, {"checksum": 7}]
 )
-def test_a_recorded_fingerprint_is_checked(changes: dict[str, object]) -> None:
+def test_invalid_recorded_fingerprint_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Fingerprint.model_validate(of(noise(2)).model_dump() | changes)
 
 
-def test_a_thumbnail_too_many_in_a_manifest_is_a_difference() -> None:
+def test_extra_thumbnail_in_a_manifest_is_a_difference() -> None:
     found = of(noise(3))
     forged = found.model_copy(update={"thumbnails": found.thumbnails + "00000000", "checksum": ""})
     assert forged.difference(found) == "another sample of images"
 
 
-def test_checkpoints_without_a_fingerprint_pass_but_for_the_data_set_that_was_redrawn(tmp_path: Path) -> None:
+def test_checkpoint_without_fingerprint_is_refused_only_for_a_redrawn_data_set(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("L", (28, 28), 9).save(tmp_path / "images" / "a.png")
     folder = tiny(tmp_path / "folder", f"data={{name: folder, root: {tmp_path / 'images'}}}")
     mini = tiny(tmp_path / "mini")
     for config in (folder, mini):
         with_checkpoints(config, 2)
-    checkpoint = admit(folder, "auto", CPU, fingerprint(open_images(folder.data))).checkpoint
+    checkpoint = decide_resume(folder, "auto", CPU, fingerprint(open_images(folder.data))).checkpoint
     assert checkpoint is not None
     assert checkpoint.step == 2
     with pytest.raises(UserError, match="trained on other images of mnist-mini") as caught:
-        admit(mini, "auto", CPU, fingerprint(open_images(mini.data)))
+        decide_resume(mini, "auto", CPU, fingerprint(open_images(mini.data)))
     assert DATA_SETS["mnist-mini"].redrawn in str(caught.value)
     assert "choose another output" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_neither_may_a_new_run_start_from_a_checkpoint_on_other_images(tmp_path: Path) -> None:
+def test_new_run_cannot_start_from_a_checkpoint_on_other_images(tmp_path: Path) -> None:
     with_checkpoints(tiny(tmp_path / "run"), 2)
     checkpoint = str(tmp_path / "run" / "checkpoints" / "step-00000002")
     with pytest.raises(UserError, match="other images of mnist-mini"):
-        admit(tiny(tmp_path / "fork"), checkpoint, CPU, of(noise(4)))
+        decide_resume(tiny(tmp_path / "fork"), checkpoint, CPU, of(noise(4)))

@@ -1,4 +1,4 @@
-"""Image files that are not what their names say: refused in one line, and nothing else is run or downloaded."""
+"""Files with misleading names are refused in one line. Nothing is run or downloaded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from torchvision import datasets
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import open_images
-from infogan_dist.diagnostics import preflight as rehearsal
+from infogan_dist.diagnostics import preflight
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.labels import open_labelled
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 
 
-def test_a_postscript_file_with_the_name_of_an_image_runs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_postscript_file_named_as_an_image_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: ran.append(arguments))
     (tmp_path / "a.png").write_bytes(POSTSCRIPT)
@@ -33,7 +31,7 @@ def test_a_postscript_file_with_the_name_of_an_image_runs_nothing(
     assert "\n" not in str(caught.value)
 
 
-def test_a_format_with_no_ending_of_ours_is_not_decoded(tmp_path: Path) -> None:
+def test_formats_without_a_supported_ending_are_not_decoded(tmp_path: Path) -> None:
     for number, kind in enumerate(("PPM", "TGA", "ICO", "PCX", "SGI")):
         Image.new("L", (16, 16)).save(tmp_path / f"{number}.png", format=kind)
     source = open_images(DataConfig(name="folder", root=str(tmp_path)))
@@ -50,7 +48,7 @@ def idx(*shape: int, kind: int = 8, content: bytes | None = None) -> bytes:
     )
 
 
-SOUND = {
+VALID = {
     "train-images-idx3-ubyte": idx(3, 28, 28),
     "train-labels-idx1-ubyte": idx(3),
     "t10k-images-idx3-ubyte": idx(2, 28, 28),
@@ -62,7 +60,7 @@ BROKEN_IMAGES = {
     "without images": idx(0, 28, 28, content=b""),
     "of images without pixels": idx(3, 0, 28, content=b""),
     "torn in its content": idx(3, 28, 28)[:-1],
-    "of more than any memory": idx(2**31, 2**31, 2**31, content=b"\0"),
+    "larger than any memory": idx(2**31, 2**31, 2**31, content=b"\0"),
     "of floats": idx(3, 28, 28, kind=13, content=bytes(4 * 3 * 28 * 28)),
     "of one dimension": idx(28),
     "of an unknown kind": idx(3, 28, 28, kind=3),
@@ -73,7 +71,7 @@ BROKEN_IMAGES = {
 def mnist_folder(root: Path, **changed: bytes) -> DataConfig:
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name, content in {**SOUND, **{key.replace("_", "-"): value for key, value in changed.items()}}.items():
+    for name, content in {**VALID, **{key.replace("_", "-"): value for key, value in changed.items()}}.items():
         (raw / name).write_bytes(content)
     return DataConfig(name="mnist", root=str(root))
 
@@ -88,9 +86,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("broken", BROKEN_IMAGES)
-def test_a_broken_file_of_images_is_named_in_one_line(tmp_path: Path, broken: str) -> None:
+def test_broken_mnist_image_file_is_named_in_one_line(tmp_path: Path, broken: str) -> None:
     data = mnist_folder(tmp_path, train_images_idx3_ubyte=BROKEN_IMAGES[broken])
-    for read in (open_images, rehearsal._open):
+    for read in (open_images, preflight._open):
         with pytest.raises(UserError, match="holds a file that is not of mnist") as caught:
             read(data)
         assert str(caught.value).isprintable()
@@ -98,7 +96,7 @@ def test_a_broken_file_of_images_is_named_in_one_line(tmp_path: Path, broken: st
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("labels", [b"", idx(2), idx(3, content=b"\0\1\n")], ids=["empty", "too few", "not a digit"])
-def test_a_broken_file_of_labels_is_named_in_one_line(tmp_path: Path, labels: bytes) -> None:
+def test_broken_mnist_label_file_is_named_in_one_line(tmp_path: Path, labels: bytes) -> None:
     data = mnist_folder(tmp_path, train_labels_idx1_ubyte=labels)
     with pytest.raises(UserError, match=r"labels of mnist do not fit|not of mnist") as caught:
         open_labelled(data, "train")
@@ -106,7 +104,7 @@ def test_a_broken_file_of_labels_is_named_in_one_line(tmp_path: Path, labels: by
 
 
 @pytest.mark.usefixtures("offline")
-def test_sound_files_are_read_and_a_special_file_among_them_is_not(tmp_path: Path) -> None:
+def test_valid_mnist_files_are_read_and_special_files_are_refused(tmp_path: Path) -> None:
     data = mnist_folder(tmp_path)
     assert len(open_images(data)) == 3
     assert open_labelled(data, "test").labels.tolist() == [0, 0]

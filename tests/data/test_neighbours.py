@@ -11,32 +11,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infogan_dist.data import neighbours
-from infogan_dist.data.neighbours import nearest_neighbours, principal_components, straightened
+from infogan_dist.data.neighbours import deskewed, nearest_neighbours, principal_components
 from infogan_dist.data.sources import ArraySource
 from tests.conftest import ROOT, clean_environment
 
 
 def bars(count: int, height: int, slant: float = 0.0, shift: float = 0.0) -> Tensor:
-    """Upright bars of a height in pixels, sheared and shifted: ink in [0, 1], [count, 1, 28, 28]."""
+    """White bars of a height in pixels, sheared and shifted, [count, 1, 28, 28] in [0, 1]."""
     ink = torch.zeros(count, 1, 28, 28)
     ink[:, :, 14 - height // 2 : 14 + height // 2, 12:16] = 1
     matrix = torch.tensor([[[1.0, slant, shift], [0.0, 1.0, shift]]]).expand(count, -1, -1)
     return F.grid_sample(ink, F.affine_grid(matrix, list(ink.shape), align_corners=False), align_corners=False)
 
 
-def test_straightening_takes_slant_and_place_away() -> None:
+def test_deskewing_removes_slant_and_shift() -> None:
     upright = bars(1, 16)
     leaning = bars(1, 16, slant=0.4, shift=0.15)
     before = (leaning - upright).abs().sum()
-    after = (straightened(leaning) - straightened(upright)).abs().sum()
+    after = (deskewed(leaning) - deskewed(upright)).abs().sum()
     assert after < 0.2 * before
 
 
-def test_images_without_ink_stay_as_they_are() -> None:
-    assert torch.equal(straightened(torch.zeros(2, 1, 28, 28)), torch.zeros(2, 1, 28, 28))
+def test_deskewing_does_not_change_black_images() -> None:
+    assert torch.equal(deskewed(torch.zeros(2, 1, 28, 28)), torch.zeros(2, 1, 28, 28))
 
 
-def test_neighbours_are_of_the_same_form_wherever_it_leans() -> None:
+def test_neighbours_have_the_same_shape_at_any_slant() -> None:
     forms = [
         bars(1, height, slant, shift) for height in (6, 12, 20) for slant, shift in ((0, 0), (0.3, 0.1), (-0.3, 0))
     ]
@@ -48,13 +48,13 @@ def test_neighbours_are_of_the_same_form_wherever_it_leans() -> None:
             assert set(found[index].tolist()) == own - {index}
 
 
-def test_a_set_smaller_than_the_count_gives_all_others_and_colour_works() -> None:
+def test_neighbours_of_a_small_colour_set_are_all_other_images() -> None:
     images = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     found = nearest_neighbours(ArraySource(images))
     assert [sorted(row) for row in found.tolist()] == [[1, 2], [0, 2], [0, 1]]
 
 
-def test_principal_components_keep_the_distances_of_a_plane() -> None:
+def test_principal_components_preserve_distances_in_a_plane() -> None:
     generator = torch.Generator().manual_seed(0)
     plane = torch.randn(50, 2, generator=generator) @ torch.randn(2, 30, generator=generator)
     kept = principal_components(plane, 2)
@@ -62,14 +62,14 @@ def test_principal_components_keep_the_distances_of_a_plane() -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_large_set_is_searched_in_random_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "WHOLE", 999)
-    monkeypatch.setattr(neighbours, "PART", 400)
+def test_large_set_is_searched_in_random_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "EXHAUSTIVE_LIMIT", 999)
+    monkeypatch.setattr(neighbours, "PART_SIZE", 400)
     parts = neighbours._parts(1000)
     assert [len(part) for part in parts] == [334, 333, 333]
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(1000))
     assert not torch.equal(torch.cat(parts), torch.arange(1000))
-    # pairs of like images: whoever has its twin in its part finds it, and nobody finds an image of another part
+    # every image occurs twice: its twin is its nearest neighbour if both are in the same part
     images = torch.randint(0, 256, (500, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     found = nearest_neighbours(ArraySource(images.repeat(2, 1, 1, 1)), count=2)
     assert found.shape == (1000, 2)
@@ -84,28 +84,28 @@ def test_a_large_set_is_searched_in_random_parts(monkeypatch: pytest.MonkeyPatch
     assert (found != torch.arange(1000)[:, None]).all()
 
 
-def test_the_largest_set_that_is_searched_whole_takes_more_than_mnist() -> None:
+def test_exhaustive_search_is_limited_to_200000_images() -> None:
     assert len(neighbours._parts(200_000)) == 1
-    assert max(map(len, neighbours._parts(200_001))) <= neighbours.PART
+    assert max(map(len, neighbours._parts(200_001))) <= neighbours.PART_SIZE
 
 
 class Counted(ArraySource):
-    """Remembers how many images were read at once."""
+    """Counts how many images are read at once."""
 
-    most = 0
+    largest = 0
 
     def read(self, indexes: Tensor) -> Tensor:
-        self.most = max(self.most, len(indexes))
+        self.largest = max(self.largest, len(indexes))
         return super().read(indexes)
 
 
-def test_few_images_of_full_size_are_held_at_once() -> None:
+def test_few_images_are_read_at_a_time() -> None:
     source = Counted(torch.zeros(5000, 1, 8, 8, dtype=torch.uint8))
     nearest_neighbours(source)
-    assert source.most <= 256
+    assert source.largest <= 256
 
 
-def test_any_number_of_processes_finds_the_same_neighbours(tmp_path: Path) -> None:
+def test_neighbours_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     found: dict[int, list[dict[str, Tensor]]] = {}
     for processes in (1, 2):
         out = tmp_path / str(processes)

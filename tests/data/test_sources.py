@@ -32,7 +32,7 @@ def test_mnist_mini_parts_do_not_overlap() -> None:
     assert not train & test
 
 
-def test_mnist_mini_is_drawn_from_mnist_as_its_recipe_says(full_mnist: str) -> None:
+def test_mnist_mini_can_be_rebuilt_from_mnist(full_mnist: str) -> None:
     drawn = mnist_mini.draw(full_mnist)
     for split in ("train", "test"):
         images, digits = mnist_mini.load(split)
@@ -40,7 +40,7 @@ def test_mnist_mini_is_drawn_from_mnist_as_its_recipe_says(full_mnist: str) -> N
         assert np.array_equal(drawn[f"{split}_labels"], digits)
 
 
-def test_labels_do_not_decide_which_images_mnist_mini_holds(full_mnist: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnist_mini_is_drawn_without_labels(full_mnist: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, of_init = mnist_mini.draw(full_mnist), datasets.MNIST.__init__
 
     def without_labels(self: datasets.MNIST, root: str, train: bool) -> None:
@@ -52,9 +52,7 @@ def test_labels_do_not_decide_which_images_mnist_mini_holds(full_mnist: str, mon
     for split in ("train", "test"):
         assert np.array_equal(drawn[f"{split}_images"], blind[f"{split}_images"])
         assert not blind[f"{split}_labels"].any()
-        assert (
-            len(set(np.bincount(drawn[f"{split}_labels"]).tolist())) > 1
-        )  # an equal number of each would be a label's doing
+        assert len(set(np.bincount(drawn[f"{split}_labels"]).tolist())) > 1  # equal counts would need labels
 
 
 def test_full_mnist_is_read_and_resized(full_mnist: str) -> None:
@@ -66,7 +64,7 @@ def test_full_mnist_is_read_and_resized(full_mnist: str) -> None:
     assert image.max() > 200
 
 
-def test_a_missing_data_set_that_cannot_be_downloaded_is_one_clear_error(
+def test_missing_data_set_without_a_network_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_network(self: object) -> None:
@@ -81,7 +79,7 @@ def test_a_missing_data_set_that_cannot_be_downloaded_is_one_clear_error(
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, KeyboardInterrupt])
-def test_a_failed_download_leaves_the_folders_that_were_there(
+def test_failed_download_removes_only_the_folders_it_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def no_network(self: object) -> None:
@@ -95,7 +93,7 @@ def test_a_failed_download_leaves_the_folders_that_were_there(
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
-def test_a_failed_download_keeps_what_is_in_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_keeps_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def torn(self: object) -> None:
         raw = tmp_path / "data" / "MNIST" / "raw"
         raw.mkdir(parents=True)
@@ -108,7 +106,7 @@ def test_a_failed_download_keeps_what_is_in_its_folders(tmp_path: Path, monkeypa
     assert (tmp_path / "data" / "MNIST" / "raw" / "half").exists()
 
 
-def test_a_folder_of_images_of_any_kind(tmp_path: Path) -> None:
+def test_folder_reads_images_of_several_formats_and_modes(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     Image.new("RGB", (50, 40), (255, 0, 0)).save(tmp_path / "a.PNG")
     Image.new("L", (20, 64), 128).save(tmp_path / "deep" / "b.jpg")
@@ -124,7 +122,7 @@ def test_a_folder_of_images_of_any_kind(tmp_path: Path) -> None:
     assert (grey.float() - 128).abs().max() <= 2
 
 
-def test_bad_folders_and_images_are_named(tmp_path: Path) -> None:
+def test_bad_folders_and_images_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
         open_images(DataConfig(name="folder", root=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match="holds no images"):
@@ -138,9 +136,9 @@ def numbered(count: int) -> ArraySource:
     return ArraySource(torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2))
 
 
-def test_the_shelf_is_scaled_and_the_stream_wraps_and_covers_each_epoch() -> None:
-    shelf = ImageCache(numbered(7), CPU, torch.float64)
-    batch = shelf.read(ImageStream(len(shelf), 0).at(torch.arange(16)))
+def test_cache_scales_images_and_stream_visits_each_once_per_epoch() -> None:
+    cache = ImageCache(numbered(7), CPU, torch.float64)
+    batch = cache.read(ImageStream(len(cache), 0).at(torch.arange(16)))
     assert batch.dtype == torch.float64
     numbers = ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
     assert sorted(numbers[:7]) == sorted(numbers[7:14]) == list(range(7))
@@ -148,17 +146,17 @@ def test_the_shelf_is_scaled_and_the_stream_wraps_and_covers_each_epoch() -> Non
     assert set(ImageCache(black_and_white, CPU, torch.float32).read(torch.arange(2)).flatten().tolist()) == {-1, 1}
 
 
-def test_a_set_too_large_for_the_device_is_read_ahead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefetched_images_equal_resident_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     resident, order = ImageCache(numbered(50), CPU, torch.float32), ImageStream(50, 3)
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)
-    ahead = ImageCache(numbered(50), CPU, torch.float32)
+    streamed = ImageCache(numbered(50), CPU, torch.float32)
     for start in (0, 20, 40, 60):
         indexes = order.at(torch.arange(start, start + 20))
-        assert torch.equal(ahead.read(indexes), resident.read(indexes))
-        ahead.prefetch(order.at(torch.arange(start + 20, start + 40)))
+        assert torch.equal(streamed.read(indexes), resident.read(indexes))
+        streamed.prefetch(order.at(torch.arange(start + 20, start + 40)))
 
 
-def test_held_out_images_are_the_test_part_and_no_others_are_trained_on() -> None:
+def test_held_out_images_become_the_test_part() -> None:
     whole = open_images(DataConfig())
     train, held = (open_images(DataConfig(held_out=1000), split) for split in ("train", "test"))
     assert (len(train), len(held)) == (9000, 1000)

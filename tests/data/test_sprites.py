@@ -8,12 +8,12 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import open_images
-from infogan_dist.data.sprites import PLACES, ROTATIONS, SCALES, SHAPES, draw, factors_at
+from infogan_dist.data.sprites import POSITIONS, ROTATIONS, SCALES, SHAPES, draw, factors_at
 from infogan_dist.registry.data_sets import DATA_SETS
 
 
 def ink_of(**factors: float) -> Tensor:
-    """One sprite as float64 [64, 64] in [0, 1], in the middle where nothing else is said."""
+    """One sprite, float64 [64, 64] in [0, 1], in the middle by default."""
     middle = {"shape": 0.0, "scale": 0.2, "rotation": 0.0, "x": 0.5, "y": 0.5} | factors
     return (
         draw(torch.tensor([[middle[name] for name in DATA_SETS["sprites"].factors]], dtype=torch.float64), 64)[
@@ -24,12 +24,12 @@ def ink_of(**factors: float) -> Tensor:
 
 
 def centre(ink: Tensor) -> tuple[float, float]:
-    """From the left and from the top, in sides."""
-    places = (torch.arange(len(ink)).double() + 0.5) / len(ink)
-    return ((ink.sum(0) * places).sum() / ink.sum()).item(), ((ink.sum(1) * places).sum() / ink.sum()).item()
+    """The x and y of the centre of mass, from the top left, as a fraction of the image side."""
+    along = (torch.arange(len(ink)).double() + 0.5) / len(ink)
+    return ((ink.sum(0) * along).sum() / ink.sum()).item(), ((ink.sum(1) * along).sum() / ink.sum()).item()
 
 
-def test_an_image_depends_on_its_part_and_index_alone() -> None:
+def test_sprite_depends_only_on_split_and_index() -> None:
     train, test = (open_images(DataConfig(name="sprites"), split) for split in ("train", "test"))
     assert (len(train), len(test)) == (50_000, 10_000)
     some = train.read(torch.tensor([7, 49_999, 7]))
@@ -39,17 +39,17 @@ def test_an_image_depends_on_its_part_and_index_alone() -> None:
     assert not torch.equal(some[0], test.read(torch.tensor([7]))[0])
 
 
-def test_factors_are_drawn_evenly_and_independently() -> None:
+def test_factors_are_uniform_and_independent() -> None:
     factors = factors_at("train", torch.arange(50_000))
     assert (factors[:, 0].long().bincount() / 50_000 - 1 / len(SHAPES)).abs().max() < 0.01
-    for column, (low, high) in zip(factors.T[1:], (SCALES, ROTATIONS, PLACES, PLACES), strict=True):
+    for column, (low, high) in zip(factors.T[1:], (SCALES, ROTATIONS, POSITIONS, POSITIONS), strict=True):
         assert low <= column.min() <= low + 0.001 * (high - low)
         assert high >= column.max() >= high - 0.001 * (high - low)
     assert (factors.T.corrcoef() - torch.eye(5)).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("size", [28, 64])
-def test_every_sprite_lies_whole_within_its_image(size: int) -> None:
+def test_every_sprite_is_inside_its_image(size: int) -> None:
     images = draw(factors_at("test", torch.arange(2000)), size)
     border = torch.cat([images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1]], dim=2)
     assert border.max() == 0
@@ -57,23 +57,23 @@ def test_every_sprite_lies_whole_within_its_image(size: int) -> None:
 
 
 @pytest.mark.parametrize(("shape", "area"), [(0, 4 * 0.85**2), (1, math.pi / 2), (2, 0.85 * 1.8**2 / 1.8)])
-def test_a_shape_has_its_area_and_grows_with_its_scale(shape: int, area: float) -> None:
+def test_area_of_a_shape_grows_with_its_scale(shape: int, area: float) -> None:
     for scale in (0.15, 0.22):
         assert ink_of(shape=shape, scale=scale).mean().item() == pytest.approx(area * scale**2, rel=0.03)
 
 
-def test_a_sprite_goes_where_its_factors_say() -> None:
+def test_sprite_follows_its_factors() -> None:
     assert centre(ink_of(x=0.35, y=0.6)) == pytest.approx((0.35, 0.6), abs=0.001)
     ellipse = ink_of(shape=1)
     assert ellipse.sum(0).count_nonzero() > 1.8 * ellipse.sum(1).count_nonzero(), "wider than high"
-    turned = ink_of(shape=1, rotation=math.pi / 4)
-    assert torch.allclose(turned, turned.T, atol=1e-6), "turned by 45 degrees, it mirrors at the diagonal"
-    assert turned.diagonal().sum() > 1.5 * turned.flip(1).diagonal().sum(), "right end down"
+    rotated = ink_of(shape=1, rotation=math.pi / 4)
+    assert torch.allclose(rotated, rotated.T, atol=1e-6), "symmetric about the diagonal at 45 degrees"
+    assert rotated.diagonal().sum() > 1.5 * rotated.flip(1).diagonal().sum(), "right end down"
     triangle = ink_of(shape=2)
     assert triangle[:32].sum() < triangle[32:].sum(), "upright"
 
 
-def test_no_shape_looks_the_same_at_two_rotations() -> None:
+def test_every_rotation_looks_different() -> None:
     for shape in range(len(SHAPES)):
         for rotation in torch.linspace(*ROTATIONS, 7)[1:-1].tolist():
             others = [ink_of(shape=shape, rotation=other) for other in (rotation - 0.2, rotation + 0.2)]

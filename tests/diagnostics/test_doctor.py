@@ -24,7 +24,7 @@ from infogan_dist.diagnostics import preflight
 from infogan_dist.diagnostics.doctor import doctor
 from infogan_dist.diagnostics.memory import StepMemory, kept_for_backward
 from infogan_dist.diagnostics.preflight import OutOfMemory
-from infogan_dist.distributed.agreement import in_words
+from infogan_dist.distributed.agreement import format_ranks
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
 from infogan_dist.networks import Networks
@@ -85,10 +85,10 @@ def test_a_sound_config_is_all_ok_with_known_counts_and_nothing_is_left(
 
 
 def test_ranks_have_names() -> None:
-    assert in_words([0], of=1) == "this process"
-    assert in_words([0, 1, 2], of=3) == "all 3 ranks"
-    assert in_words([2], of=3) == "rank 2"
-    assert in_words([0, 1, 4, 5, 6, 9], of=10) == "ranks 0, 1, 4 to 6, 9"
+    assert format_ranks([0], processes=1) == "this process"
+    assert format_ranks([0, 1, 2], processes=3) == "all 3 ranks"
+    assert format_ranks([2], processes=3) == "rank 2"
+    assert format_ranks([0, 1, 4, 5, 6, 9], processes=10) == "ranks 0, 1, 4 to 6, 9"
 
 
 def test_memory_is_what_the_tensors_hold() -> None:

@@ -9,7 +9,7 @@ from infogan_dist.distributed.agreement import checksums, first_difference
 
 
 @given(st.integers(0, 11), st.integers(0, 63))
-def test_any_changed_bit_changes_the_checksum_of_its_tensor_alone(place: int, bit: int) -> None:
+def test_changed_bit_changes_the_checksum_of_its_tensor_only(place: int, bit: int) -> None:
     tensors = {"a": torch.randn(12, dtype=torch.float64), "b": torch.randn(3)}
     changed = {name: tensor.clone() for name, tensor in tensors.items()}
     changed["a"].view(torch.int64)[place] ^= 1 << bit if bit < 63 else -(2**63)
@@ -17,7 +17,7 @@ def test_any_changed_bit_changes_the_checksum_of_its_tensor_alone(place: int, bi
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool])
-def test_every_kind_of_tensor_has_a_checksum_of_its_elements_in_order(dtype: torch.dtype) -> None:
+def test_checksum_depends_on_the_elements_order_for_every_dtype(dtype: torch.dtype) -> None:
     tensor = torch.tensor([[0, 1], [1, 0]]).to(dtype)
     swapped = tensor.flip(1).contiguous()
     assert checksums({"a": tensor}).item() != checksums({"a": swapped}).item()
@@ -25,7 +25,7 @@ def test_every_kind_of_tensor_has_a_checksum_of_its_elements_in_order(dtype: tor
     assert checksums({"step": tensor[0, 1]}).shape == (1,)
 
 
-def test_a_nan_agrees_with_itself_and_zeros_of_both_signs_do_not() -> None:
+def test_checksum_compares_bits_of_nan_and_signed_zeros() -> None:
     nan = {"a": torch.tensor([float("nan")])}
     assert checksums(nan).item() == checksums({"a": nan["a"].clone()}).item()
     assert checksums({"a": torch.tensor([0.0])}).item() != checksums({"a": torch.tensor([-0.0])}).item()
@@ -41,5 +41,5 @@ def test_a_nan_agrees_with_itself_and_zeros_of_both_signs_do_not() -> None:
         ([[1, 2], [8, 2], [9, 2]], "ranks 1, 2 of 3 differ from rank 0 in a, the first of 1"),
     ],
 )
-def test_the_ranks_outside_the_largest_group_are_named(by_rank: list[list[int]], expected: str | None) -> None:
+def test_ranks_outside_the_largest_group_are_named(by_rank: list[list[int]], expected: str | None) -> None:
     assert first_difference(["a", "b"], torch.tensor(by_rank)) == expected

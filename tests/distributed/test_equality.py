@@ -16,7 +16,7 @@ from torch import Tensor
 from infogan_dist.checkpoints.store import find
 from infogan_dist.config.reading import load_config
 from infogan_dist.data.sources import open_images
-from infogan_dist.distributed.cluster import Cluster, resolve_precision, shares
+from infogan_dist.distributed.cluster import Cluster, rank_positions, resolve_precision
 from infogan_dist.distributed.trackers import check_trackers
 from infogan_dist.errors import UserError
 from infogan_dist.training.batches import BatchStream
@@ -77,7 +77,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_several_processes_end_where_one_does(left: Left, kind: str, processes: int, name: str) -> None:
+def test_several_processes_train_the_same_networks_as_one(left: Left, kind: str, processes: int, name: str) -> None:
     one = load_file(left(kind, 1, 0, name, ".safetensors"))
     several = load_file(left(kind, processes, 0, name, ".safetensors"))
     assert one.keys() == several.keys()
@@ -92,9 +92,7 @@ def test_all_ranks_are_bit_identical(left: Left, kind: str, processes: int, name
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_each_step_reduces_once_and_exactly_what_its_side_owns(
-    left: Left, kind: str, processes: int, name: str
-) -> None:
+def test_each_update_reduces_once_and_only_owned_parameters(left: Left, kind: str, processes: int, name: str) -> None:
     facts = json.loads(left(kind, processes, 0, name, ".json").read_text())
     for side, owned in facts["owned"].items():
         assert facts["calls"].pop(side) == STEPS[kind]
@@ -104,13 +102,13 @@ def test_each_step_reduces_once_and_exactly_what_its_side_owns(
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_a_resumed_run_has_the_bits_of_one_that_was_not(left: Left, kind: str, processes: int, name: str) -> None:
+def test_resumed_run_has_the_bits_of_an_uninterrupted_one(left: Left, kind: str, processes: int, name: str) -> None:
     assert json.loads(left(kind, processes, 0, name, ".json").read_text())["resumes bitwise"] is True
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_the_first_reduced_gradients_agree_in_lower_precisions(
+def test_first_reduced_gradients_agree_in_lower_precisions(
     left: Left, kind: str, processes: int, name: str, precision: str
 ) -> None:
     one = load_file(left(kind, 1, 0, name, f"-{precision}.safetensors"))
@@ -131,13 +129,13 @@ def joined(gradients: dict[str, Tensor], network: str) -> Tensor:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_the_alarm_names_what_differs_and_where_on_every_rank(left: Left, processes: int) -> None:
+def test_disagreement_is_named_on_every_rank(left: Left, processes: int) -> None:
     said = [left("fast", processes, rank, "alarm", "").read_text() for rank in range(processes)]
     expected = f"rank {processes - 1} of {processes} differs from rank 0 in FE/down.weight, the first of 1;"
     assert all(expected in each for each in said) if processes > 1 else said == [""]
 
 
-def test_a_run_goes_on_with_more_and_with_fewer_processes(infogan: Command, tmp_path: Path) -> None:
+def test_run_continues_with_more_and_with_fewer_processes(infogan: Command, tmp_path: Path) -> None:
     def train(output: str, steps: int, processes: int) -> dict[str, Tensor]:
         overrides = [f"train={{global_batch: 12, steps: {steps}, precision: fp64, threads: 1}}", "networks.width=4"]
         quiet = ["sample.every=0", "checkpoint.every=0", "log.every=1"]
@@ -190,7 +188,7 @@ def scaled_training(scale: float | None, overrides: tuple[str, ...] = ()):  # ty
 
 
 @pytest.mark.parametrize("overrides", [(), ("optimizer={D: {clip_norm: 0.1}, G: {clip_norm: 0.1}}",)])
-def test_a_scaled_loss_trains_the_same_and_the_scale_grows_once_a_step(overrides: tuple[str, ...]) -> None:
+def test_loss_scaling_does_not_change_training_and_grows_once_per_step(overrides: tuple[str, ...]) -> None:
     final = []
     for scale in (None, 1024.0):
         cluster, state, batches = scaled_training(scale, overrides)
@@ -205,9 +203,7 @@ def test_a_scaled_loss_trains_the_same_and_the_scale_grows_once_a_step(overrides
 
 
 @pytest.mark.parametrize("sides", ["D", "G", "DG"])
-def test_an_overflow_halves_the_scale_once_and_skips_only_its_own_update(
-    sides: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overflow_halves_the_scale_once_and_skips_only_its_update(sides: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state, batches = scaled_training(1024.0)
     overflow = Overflow(cluster, monkeypatch)
     optimizers = {"D": state.optimizer_D, "G": state.optimizer_G}
@@ -225,8 +221,8 @@ def test_an_overflow_halves_the_scale_once_and_skips_only_its_own_update(
 
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (3, 2), (4, 3)])
-def test_shares_cover_the_batch_once_micro_batch_first(processes: int, accumulate: int) -> None:
-    by_rank = [shares(48, 24, accumulate, processes, rank) for rank in range(processes)]
+def test_rank_positions_cover_the_batch_once_micro_batch_first(processes: int, accumulate: int) -> None:
+    by_rank = [rank_positions(48, 24, accumulate, processes, rank) for rank in range(processes)]
     positions = [torch.cat(micro) for micro in zip(*by_rank, strict=True)]
     assert torch.cat(positions).tolist() == list(range(48, 72))
     assert {len(part) for parts in by_rank for part in parts} == {24 // processes // accumulate}
@@ -250,7 +246,7 @@ def _tf32_put_back() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_tf32_put_back")
-def test_a_run_with_a_gradient_penalty_uses_no_tf32_and_the_next_one_does() -> None:
+def test_tf32_is_off_only_with_a_gradient_penalty() -> None:
     """The flags are torch's own and need no GPU; the cluster only has to believe that it has one."""
     seen = []
     for penalty in ("r1_gamma: 0", "r1_gamma: 1", "r2_gamma: 1", "r1_gamma: 0"):
@@ -264,7 +260,7 @@ def test_a_run_with_a_gradient_penalty_uses_no_tf32_and_the_next_one_does() -> N
     assert seen == [(True, "high", True), (False, "highest", False), (False, "highest", False), (True, "high", True)]
 
 
-def test_unknown_and_missing_trackers_are_named() -> None:
+def test_unknown_and_missing_trackers_are_refused_by_name() -> None:
     check_trackers(load_config("debug").log.trackers)
     with pytest.raises(UserError, match="there is no tracker tensorbord"):
         check_trackers(("tensorbord",))

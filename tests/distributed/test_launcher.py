@@ -53,12 +53,12 @@ def variables(names: Names, *values: int) -> dict[str, str]:
     return dict(zip(names, map(str, values), strict=True)) | MEET
 
 
-def test_no_launcher_is_one_process() -> None:
+def test_without_a_launcher_there_is_one_process() -> None:
     launch = Launch.from_environment({})
     assert (launch.processes, launch.rank, launch.local_processes, launch.precision) == (1, 0, 1, None)
 
 
-def test_plain_accelerate_launch_asks_for_no_precision() -> None:
+def test_accelerate_launch_without_options_asks_for_no_precision() -> None:
     assert Launch.from_environment({"ACCELERATE_MIXED_PRECISION": "no"}).precision is None
     assert Launch.from_environment({"ACCELERATE_MIXED_PRECISION": "bf16"}).precision == "bf16"
 
@@ -75,7 +75,7 @@ def test_plain_accelerate_launch_asks_for_no_precision() -> None:
         ({"OMPI_COMM_WORLD_SIZE": "1", "MASTER_PORT": "1", **ACCELERATE}, ["started one"]),
     ],
 )
-def test_what_cannot_be_served_is_refused(environment: dict[str, str], words: list[str]) -> None:
+def test_unsupported_launcher_requests_are_refused(environment: dict[str, str], words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         Launch.from_environment(environment)
     assert all(word in str(caught.value) for word in words)
@@ -85,7 +85,7 @@ def test_what_cannot_be_served_is_refused(environment: dict[str, str], words: li
     ("processes", "batch", "accumulate", "remedy"),
     [(8, 100, 1, "use 96 or 104"), (3, 2, 1, "use 3"), (2, 6, 2, "2 processes x 2 micro-batches; use 4 or 8")],
 )
-def test_an_indivisible_batch_names_the_nearest(processes: int, batch: int, accumulate: int, remedy: str) -> None:
+def test_indivisible_batch_names_the_nearest_ones(processes: int, batch: int, accumulate: int, remedy: str) -> None:
     launch = Launch.from_environment(torch_variables(processes, 0))
     with pytest.raises(UserError, match=remedy):
         launch.check_batch(batch, accumulate)
@@ -93,7 +93,7 @@ def test_an_indivisible_batch_names_the_nearest(processes: int, batch: int, accu
 
 
 @pytest.mark.parametrize("names", [TORCH, *OTHERS[:-1]], ids=lambda names: names.local_rank)
-def test_every_launcher_is_understood(names: Names) -> None:
+def test_variables_of_every_launcher_are_read(names: Names) -> None:
     launch = Launch.from_environment(variables(names, 4, 3, 1, 2))
     assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 1, 2)
     assert not prints_messages(variables(names, 4, 3, 1, 2))
@@ -103,7 +103,7 @@ def test_every_launcher_is_understood(names: Names) -> None:
 @pytest.mark.parametrize(
     ("by_node", "node", "local"), [("2(x2)", "1", 2), ("3,1", "0", 3), ("2(x3),4(x2),1", "4", 4), ("2(x3),1", "3", 1)]
 )
-def test_a_slurm_step_is_understood(by_node: str, node: str, local: int) -> None:
+def test_variables_of_a_slurm_step_are_read(by_node: str, node: str, local: int) -> None:
     step = SLURM_STEP | MEET | {"SLURM_STEP_TASKS_PER_NODE": by_node, "SLURM_NODEID": node, "SLURM_LOCALID": "0"}
     launch = Launch.from_environment(step)
     assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 0, local)
@@ -111,25 +111,25 @@ def test_a_slurm_step_is_understood(by_node: str, node: str, local: int) -> None
 
 
 @pytest.mark.parametrize("by_node", ["2(x1)", "two", "2(x2", "²"])
-def test_a_slurm_step_that_makes_no_sense_is_refused(by_node: str) -> None:
+def test_invalid_slurm_step_is_refused(by_node: str) -> None:
     with pytest.raises(UserError, match="SLURM_STEP_TASKS_PER_NODE"):
         Launch.from_environment(SLURM_STEP | MEET | {"SLURM_STEP_TASKS_PER_NODE": by_node})
 
 
-def test_a_batch_script_or_salloc_of_several_tasks_is_one_process() -> None:
+def test_slurm_batch_script_and_salloc_are_one_process() -> None:
     assert Launch.from_environment(SLURM_JOB).processes == 1
     interactive = {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
     assert Launch.from_environment(SLURM_JOB | interactive).processes == 1
 
 
-def test_torchrun_in_a_step_of_srun_or_mpirun_counts() -> None:
+def test_torchrun_overrides_srun_and_mpirun() -> None:
     ours = torch_variables(8, 5) | {"TORCHELASTIC_RUN_ID": "none"}
     for outer in (SLURM_STEP, variables(OTHERS[0], 2, 1, 0, 1), variables(OTHERS[0], 8, 7, 1, 2)):
         launch = Launch.from_environment(outer | ours)
         assert (launch.processes, launch.rank) == (8, 5)
 
 
-def test_mpirun_in_a_slurm_job_counts() -> None:
+def test_mpirun_overrides_slurm() -> None:
     daemons = SLURM_STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0"}
     assert Launch.from_environment(daemons | variables(OTHERS[0], 4, 2, 0, 2)).processes == 4
     pmi2 = {"PMI_SIZE": "4", "PMI_RANK": "3"}  # srun --mpi=pmi2, which says nothing of the node
@@ -137,7 +137,7 @@ def test_mpirun_in_a_slurm_job_counts() -> None:
 
 
 @pytest.mark.parametrize("names", [TORCH, *OTHERS[:3], OTHERS[-1]], ids=lambda names: names.local_rank)
-def test_every_missing_variable_is_named(names: Names) -> None:
+def test_every_missing_launcher_variable_is_named(names: Names) -> None:
     whole = variables(names, 2, 1, 1, 2) | {"SLURM_NODEID": "0"}
     assert Launch.from_environment(whole).processes == 2
     for missing in [*list(names)[1:], *MEET]:
@@ -146,19 +146,19 @@ def test_every_missing_variable_is_named(names: Names) -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_rank_without_a_number_of_processes_is_refused() -> None:
+def test_rank_without_world_size_is_refused() -> None:
     with pytest.raises(UserError, match="RANK is set without WORLD_SIZE"):
         Launch.from_environment({"RANK": "1"})
 
 
 @pytest.mark.parametrize("values", [(2, 2, 0, 2), (2, 1, 2, 2), (2, 1, 1, 4)])
-def test_numbers_that_contradict_each_other_are_refused(values: tuple[int, ...]) -> None:
+def test_contradicting_numbers_are_refused(values: tuple[int, ...]) -> None:
     for names in (TORCH, *OTHERS[:-1]):
         with pytest.raises(UserError, match="contradicts itself"):
             Launch.from_environment(variables(names, *values))
 
 
-def test_launchers_that_contradict_each_other_are_refused() -> None:
+def test_contradicting_launchers_are_refused() -> None:
     mpi = variables(OTHERS[0], 4, 2, 0, 2)
     for ours in (torch_variables(4, 0), torch_variables(2, 0)):  # exported by hand, the same for every process
         with pytest.raises(UserError, match="contradict OMPI_COMM_WORLD_SIZE = 4 and OMPI_COMM_WORLD_RANK = 2"):
@@ -167,13 +167,13 @@ def test_launchers_that_contradict_each_other_are_refused() -> None:
     assert Launch.from_environment(mpi | torch_variables(8, 5)).rank == 5  # a launcher on each of four hosts
 
 
-def test_one_process_may_train_alone_among_others() -> None:
+def test_world_size_1_trains_a_process_alone() -> None:
     assert Launch.from_environment(SLURM_STEP | {"WORLD_SIZE": "1"}).processes == 1
     with pytest.raises(UserError, match="WORLD_SIZE=1 makes each process train alone"):
         Launch.from_environment(SLURM_STEP)
 
 
-def test_torch_and_accelerate_get_this_launch_and_no_other() -> None:
+def test_torch_and_accelerate_see_only_this_launch() -> None:
     environment = variables(OTHERS[0], 4, 3, 1, 2)
     with Launch.from_environment(environment).in_environment(environment):
         pass
@@ -185,7 +185,7 @@ def test_torch_and_accelerate_get_this_launch_and_no_other() -> None:
     assert alone == before
 
 
-def test_a_stray_local_rank_is_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_rank_alone_makes_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -193,7 +193,7 @@ def test_a_stray_local_rank_is_no_process_group(monkeypatch: pytest.MonkeyPatch)
         assert (alone.processes, alone.backend) == (1, "")
 
 
-def test_a_group_of_another_size_is_refused_whatever_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_group_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Launch, "in_environment", Launch(1, 0, 0, 1, cpu=True, precision=None).in_environment)
     for launch in (Launch(2, 0, 0, 2, cpu=True, precision=None), Launch(1, 1, 0, 1, cpu=True, precision=None)):
         PartialState(cpu=True)  # of a program that joined before
@@ -221,9 +221,7 @@ class Joined:
 
 @pytest.mark.parametrize("others", ["another GPU", "the same GPU"])
 @pytest.mark.parametrize("share", [False, True])
-def test_one_visible_gpu_for_each_rank_is_no_shared_gpu(
-    monkeypatch: pytest.MonkeyPatch, others: str, share: bool
-) -> None:
+def test_one_visible_gpu_per_rank_is_accepted(monkeypatch: pytest.MonkeyPatch, others: str, share: bool) -> None:
     store = torch.distributed.HashStore()
     store.set("infogan_dist/gpu/0", others)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -247,7 +245,7 @@ def test_one_visible_gpu_for_each_rank_is_no_shared_gpu(
     joined._cores.free()
 
 
-def test_who_started_this_process() -> None:
+def test_launcher_kind_is_detected() -> None:
     assert has_parent_launcher(ACCELERATE)
     assert has_parent_launcher({"TORCHELASTIC_RUN_ID": "none"})
     assert not has_parent_launcher({"ACCELERATE_MIXED_PRECISION": "bf16"})  # exported by hand

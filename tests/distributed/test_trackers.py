@@ -90,9 +90,7 @@ def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     train(config, ONE_PROCESS)
 
 
-def test_tensorboard_has_every_scalar_once_the_images_and_the_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorboard_has_every_scalar_once_images_and_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     config = tiny(run, "log.trackers=[tensorboard]", "sample.every=2")
     interrupted(config, monkeypatch)
@@ -111,7 +109,7 @@ def test_tensorboard_has_every_scalar_once_the_images_and_the_config(
     assert not [path for path in (run / "tensorboard").iterdir() if path.is_dir()], "one run, not one of each start"
 
 
-def test_the_config_is_flat_and_whole_in_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_has_the_complete_config(tmp_path: Path) -> None:
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     run = tmp_path / "run"
@@ -127,9 +125,7 @@ def test_the_config_is_flat_and_whole_in_tensorboard(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_offline_wandb_keeps_its_id_over_a_resume_and_holds_scalars_and_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_wandb_keeps_its_id_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "digits"
     interrupted(tiny(run, "log.trackers=[wandb]", "sample.every=3"), monkeypatch)
     run_id = (run / "run_id").read_text().strip()
@@ -188,9 +184,7 @@ def leveldb_records(data: bytes) -> list[bytes]:
     return records
 
 
-def test_a_tracker_that_cannot_start_ends_the_run_in_one_line_marked_failed(
-    tmp_path: Path, scalars: type[Scalars]
-) -> None:
+def test_tracker_that_cannot_start_fails_the_run_in_one_line(tmp_path: Path, scalars: type[Scalars]) -> None:
     run = tmp_path / "run"
     config = tiny(run, "log.trackers=[tensorboard,scalars]")
     scalars.fails_in = "start"
@@ -208,7 +202,7 @@ def test_a_tracker_that_cannot_start_ends_the_run_in_one_line_marked_failed(
     assert [event.step for event in tensorboard(run).Scalars("loss/D")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_tracker_that_fails_later_is_left_out_with_a_warning(
+def test_tracker_that_fails_later_is_dropped_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scalars: type[Scalars]
 ) -> None:
     scalars.fails_in = "log 3"
@@ -223,7 +217,7 @@ def test_a_tracker_that_fails_later_is_left_out_with_a_warning(
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 6
 
 
-def test_a_tracker_without_images_is_named_once_and_ended_once(
+def test_tracker_without_images_is_warned_about_once_and_ended_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scalars: type[Scalars]
 ) -> None:
     train(tiny(tmp_path / "run", "log.trackers=[scalars]", "sample.every=1"), ONE_PROCESS)
@@ -232,7 +226,7 @@ def test_a_tracker_without_images_is_named_once_and_ended_once(
     assert scalars.ended == ["finish"]
 
 
-def test_a_run_without_trackers_has_no_run_id_and_a_forged_one_is_made_anew(tmp_path: Path) -> None:
+def test_invalid_run_id_is_replaced_and_run_without_trackers_has_none(tmp_path: Path) -> None:
     train(tiny(tmp_path / "run", "train.steps=1"), ONE_PROCESS)
     assert not (tmp_path / "run" / "run_id").exists()
     for forged in ("", "../../elsewhere", "0123456789abcdef0"):
@@ -245,7 +239,7 @@ def test_a_run_without_trackers_has_no_run_id_and_a_forged_one_is_made_anew(tmp_
             assert folder.run_id() == made
 
 
-def test_ranks_of_one_run_write_one_tracker_and_fail_together(infogan: Command, tmp_path: Path) -> None:
+def test_ranks_share_one_tracker_and_fail_together(infogan: Command, tmp_path: Path) -> None:
     small = ("debug", "networks.width=2", "train={global_batch: 12, steps: 4, threads: 1}", "log.every=1", "output=run")
     command = ("train", *small, "log.trackers=[tensorboard]")
     (tmp_path / "run").mkdir()

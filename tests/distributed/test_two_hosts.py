@@ -123,7 +123,7 @@ def assert_same_to_rounding(run: Path, other: Path) -> None:
             assert (state[name][key] - tensor).abs().max() <= 1e-9, f"{name}.{key}"
 
 
-def test_two_hosts_end_where_one_process_does(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+def test_two_hosts_train_the_same_networks_as_one_process(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     first, second = hosts
     train_together(hosts)
     assert "from the start: 2 processes of 6 images" in first.said()
@@ -133,7 +133,7 @@ def test_two_hosts_end_where_one_process_does(hosts: tuple[Host, Host], tmp_path
     assert_same_to_rounding(first.folder / "run", train_alone(tmp_path / "alone"))
 
 
-def test_two_hosts_continue_a_run_that_the_second_cannot_see(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+def test_two_hosts_continue_a_run_without_a_shared_disk(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     first, second = hosts
     train_alone(first.folder / "run", "train.steps=2")
     train_together(hosts)

@@ -62,15 +62,11 @@ def workers(launcher: subprocess.Popen[str]) -> list[int]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(
-    running: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_hanging_rank_ends_the_run_and_names_rank_and_phase(running: subprocess.Popen[str], tmp_path: Path) -> None:
     os.kill(workers(running)[1], signal.SIGSTOP)
     _, said = running.communicate(timeout=120)
-    (line,) = (line for line in said.splitlines() if "has stood still" in line)
-    started = (
-        f"infogan-dist: rank 0 of 2 on {os.uname().nodename} has stood still for {TIMEOUT} s (processes.timeout) in: "
-    )
+    (line,) = (line for line in said.splitlines() if "has made no progress" in line)
+    started = f"infogan-dist: rank 0 of 2 on {os.uname().nodename} has made no progress for {TIMEOUT} s (processes.timeout) in: "
     assert line.startswith(
         (f"{started}forward", f"{started}asking all ranks", f"{started}averaging", f"{started}waiting")
     )
@@ -78,7 +74,7 @@ def test_a_rank_that_hangs_ends_the_run_in_time_with_rank_and_phase(
     assert line.removeprefix("infogan-dist: ") in (tmp_path / "runs" / "debug" / "FAILED").read_text()
 
 
-def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]) -> None:
+def test_survivors_of_a_dead_rank_log_their_phase(running: subprocess.Popen[str]) -> None:
     os.kill(workers(running)[1], signal.SIGKILL)
     _, said = running.communicate(timeout=120)
     (line,) = (line for line in said.splitlines() if "lost another rank" in line)
@@ -86,7 +82,7 @@ def test_a_rank_that_dies_is_missed_by_the_others(running: subprocess.Popen[str]
     assert said.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
 
 
-def test_gpus_that_accelerate_refuses_end_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_accelerate_refuses_are_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does so for several RTX 40 with an old driver unless `accelerate launch` set what it names."""
 
     def refuse(**settings: object) -> None:
@@ -123,14 +119,14 @@ def left_with(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> L
     return Left(bool(aborted), phase, watched, not watchdog._closed.is_set())
 
 
-def test_the_watchdog_lives_until_the_group_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_runs_until_the_group_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left_with(None, monkeypatch) == Left(False, "leaving", watched=True, watched_after=False)
 
 
 @pytest.mark.parametrize(
     ("error", "alone"), [(UserError("a"), False), (RankLost("a"), True), (ValueError("a"), True), (SystemExit(1), True)]
 )
-def test_a_rank_that_fails_alone_does_not_wait_for_the_others(
+def test_failing_rank_does_not_wait_for_the_others(
     error: BaseException, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = left_with(error, monkeypatch)

@@ -54,7 +54,7 @@ def test_the_factors_are_those_that_the_test_images_were_drawn_from() -> None:
 
 def test_codes_that_are_the_factors_score_full_marks_and_are_named() -> None:
     pytest.importorskip("sklearn")
-    ranges = torch.tensor([sprites.SCALES, sprites.ROTATIONS, sprites.PLACES, sprites.PLACES]).double().T
+    ranges = torch.tensor([sprites.SCALES, sprites.ROTATIONS, sprites.POSITIONS, sprites.POSITIONS]).double().T
     levels = 2 * (truth()[:, 1:] - ranges[0]) / (ranges[1] - ranges[0]) - 1
     metrics = figures_of((truth()[:, 0].long() + 1) % 3, -levels.flip(1))
     assert metrics["factor_scores"]["mig"] > 0.9

@@ -237,7 +237,7 @@ def _draw_nothing(value: str) -> None:
 def _search_slowly(value: str) -> None:
     """`slow-neighbours`: a search in twenty chunks, together longer than any one of them by far; the rest of it is quick."""
     neighbours._CHUNK, neighbours.SIDE = 500, 8
-    _before(neighbours, "straightened")(lambda *_: time.sleep(SLOW_CHUNK))
+    _before(neighbours, "deskewed")(lambda *_: time.sleep(SLOW_CHUNK))
 
 
 ALWAYS: dict[str, Callable[[str], None]] = {

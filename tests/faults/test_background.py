@@ -13,9 +13,7 @@ BESIDE = "checkpoint.background=true"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_is_saved_in_the_background_has_the_same_bytes(
-    bench: Bench, whole: Path, whole_of_two: Path, processes: int
-) -> None:
+def test_background_save_has_the_same_bytes(bench: Bench, whole: Path, whole_of_two: Path, processes: int) -> None:
     for rank in bench.train("run", BESIDE, faults="slow-disk", processes=processes):
         assert rank.ended() == 0, rank.err
     undisturbed = whole if processes == 1 else whole_of_two
@@ -24,7 +22,7 @@ def test_what_is_saved_in_the_background_has_the_same_bytes(
         assert final_bytes(bench.folder / "run", step) == final_bytes(undisturbed, step)
 
 
-def test_killed_while_it_saves_the_run_has_the_checkpoint_before(bench: Bench, whole: Path) -> None:
+def test_kill_during_a_background_save_keeps_the_previous_checkpoint(bench: Bench, whole: Path) -> None:
     (killed,) = bench.train("run", BESIDE, faults="slow-disk,kill@5")
     assert killed.ended() == -9
     found, complaints = newest(bench.folder / "run/checkpoints")
@@ -36,14 +34,14 @@ def test_killed_while_it_saves_the_run_has_the_checkpoint_before(bench: Bench, w
     assert steps_kept(bench.folder / "run") == [2, 4, 6]
 
 
-def test_a_signal_waits_for_what_is_being_saved(bench: Bench) -> None:
+def test_signal_waits_for_the_background_save(bench: Bench) -> None:
     (stopped,) = bench.train("run", BESIDE, faults="slow-disk,SIGTERM@5")
     assert stopped.ended() == 75, stopped.err
     assert steps_kept(bench.folder / "run") == [2, 4, 5]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_save_that_fails_in_the_background_is_told_by_every_rank_once(bench: Bench, processes: int) -> None:
+def test_failed_background_save_is_printed_once_by_every_rank(bench: Bench, processes: int) -> None:
     for rank in bench.train("run", "train.steps=2", processes=processes):
         assert rank.ended() == 0, rank.err
     faults = f"filesize={20 * 1024}"

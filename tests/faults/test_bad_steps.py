@@ -19,7 +19,7 @@ def rows(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_images_that_are_not_finite_on_one_rank_cost_all_ranks_one_update(bench: Bench, processes: int) -> None:
+def test_nonfinite_images_on_one_rank_skip_one_update_on_all_ranks(bench: Bench, processes: int) -> None:
     faults = f"nan-images@3#{processes - 1}"
     ranks = bench.train("run", "log.every=2", faults=faults, processes=processes)
     assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
@@ -31,7 +31,7 @@ def test_images_that_are_not_finite_on_one_rank_cost_all_ranks_one_update(bench:
     assert markers(bench.folder / "run") == ["DONE"]
 
 
-def test_a_skipped_step_that_is_logged_has_nulls_and_the_run_goes_on(bench: Bench) -> None:
+def test_skipped_step_is_logged_with_nulls_and_the_run_continues(bench: Bench) -> None:
     (only,) = bench.train(faults="nan-images@3")
     assert only.ended() == 0, only.err
     third = rows(bench.folder / "run", "train")[2]
@@ -39,12 +39,10 @@ def test_a_skipped_step_that_is_logged_has_nulls_and_the_run_goes_on(bench: Benc
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_networks_that_are_broken_go_back_to_the_checkpoint_and_the_stream_goes_on(
-    bench: Bench, processes: int
-) -> None:
+def test_nonfinite_weights_roll_back_and_the_data_stream_continues(bench: Bench, processes: int) -> None:
     ranks = bench.train("run", *SOON, faults="nan-weights@3", processes=processes)
     assert [rank.ended() for rank in ranks] == [0] * processes, ranks[0].err
-    assert "G.lift.weight is not finite, and no checkpoint is made of it" in ranks[0].out
+    assert "G.lift.weight is not finite, so no checkpoint is saved" in ranks[0].out
     assert "rollback 1 of 1, to the state of step 2" in ranks[0].out
     assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [
         4
@@ -54,7 +52,7 @@ def test_networks_that_are_broken_go_back_to_the_checkpoint_and_the_stream_goes_
     assert manifest["nonfinite"] == {"in_a_row": 0, "skipped": 1, "rollbacks": 1}
 
 
-def test_a_run_that_was_killed_after_it_went_back_ends_the_same(bench: Bench) -> None:
+def test_run_killed_after_a_rollback_ends_with_the_same_bytes(bench: Bench) -> None:
     (whole,) = bench.train("whole", *SOON, faults="nan-weights@3")
     assert whole.ended() == 0, whole.err
     (killed,) = bench.train("run", *SOON, faults="nan-weights@3,kill@5")
@@ -64,7 +62,7 @@ def test_a_run_that_was_killed_after_it_went_back_ends_the_same(bench: Bench) ->
     assert final_bytes(bench.folder / "run") == final_bytes(bench.folder / "whole")
 
 
-def test_many_steps_in_a_row_send_the_run_back(bench: Bench) -> None:
+def test_many_skipped_updates_in_a_row_roll_back(bench: Bench) -> None:
     faults = "nan-images@3,nan-images@4"
     (only,) = bench.train("run", *SOON, faults=faults)
     assert only.ended() == 0, only.err
@@ -76,7 +74,7 @@ def test_many_steps_in_a_row_send_the_run_back(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_may_not_go_back_again_ends_with_a_post_mortem(bench: Bench, processes: int) -> None:
+def test_run_without_rollbacks_left_ends_with_a_post_mortem(bench: Bench, processes: int) -> None:
     faults = ",".join(f"nan-images@{step}" for step in (3, 4, 5, 6, 7, 8))
     ranks = bench.train("run", *SOON, "train.steps=9", faults=faults, processes=processes)
     assert [rank.ended() for rank in ranks] == [3] * processes
@@ -94,14 +92,14 @@ def test_a_run_that_may_not_go_back_again_ends_with_a_post_mortem(bench: Bench, 
     assert steps_kept(bench.folder / "run")[-1] == 4
 
 
-def test_with_no_checkpoint_to_go_back_to_the_run_ends(bench: Bench) -> None:
+def test_rollback_without_a_checkpoint_ends_the_run(bench: Bench) -> None:
     (only,) = bench.train("run", *SOON, faults="nan-images@1,nan-images@2")
     assert only.ended() == 3
     said_once(only.err, "no checkpoint to return to")
     assert [row["step"] for row in rows(bench.folder / "run", "skipped")] == [1, 2]
 
 
-def test_a_sign_of_collapse_is_told_once_and_counted_in_every_row(bench: Bench) -> None:
+def test_collapse_warning_is_printed_once_and_counted_in_every_row(bench: Bench) -> None:
     always = ("collapse.after_images=24", "collapse.rows=2", "collapse.diversity=2")
     (first,) = bench.train("run", *always, "train.steps=4")
     (second,) = bench.train("run", *always)
@@ -113,7 +111,7 @@ def test_a_sign_of_collapse_is_told_once_and_counted_in_every_row(bench: Bench) 
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_sign_of_collapse_may_end_the_run(bench: Bench, processes: int) -> None:
+def test_collapse_warning_can_stop_the_run(bench: Bench, processes: int) -> None:
     stop = ("collapse={after_images: 0, rows: 2, diversity: 2, stop: true}",)
     ranks = bench.train("run", *stop, processes=processes)
     assert [rank.ended() for rank in ranks] == [3] * processes

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from infogan_dist.checkpoints.manifest import sealed
+from infogan_dist.checkpoints.manifest import with_checksum
 from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept, steps_logged
 
 
@@ -38,7 +38,7 @@ def forge(checkpoint: Path, name: str, content: bytes) -> None:
     (checkpoint / name).write_bytes(content)
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (checkpoint / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
 
 
 def reshape(checkpoint: Path) -> None:
@@ -76,11 +76,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a FIFO in the place of the manifest": (
         lambda path: ((path / "manifest.json").unlink(), os.mkfifo(path / "manifest.json")),
-        "it is no regular file",
+        "it is not a regular file",
     ),
     "an endless device in the place of the manifest": (
         lambda path: ((path / "manifest.json").unlink(), (path / "manifest.json").symlink_to("/dev/zero")),
-        "it is no regular file",
+        "it is not a regular file",
     ),
     "a pickle in the place of tensors": (
         lambda path: forge(path, "G.safetensors", pickle.dumps(Payload())),
@@ -103,7 +103,7 @@ def run(bench: Bench, whole: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_used_and_the_file_the_reason_and_what_is_lost_are_told(
+def test_damaged_checkpoint_is_reported_and_the_previous_one_used(
     bench: Bench, run: Path, whole: Path, damage: str
 ) -> None:
     inflict, reason = DAMAGES[damage]
@@ -120,7 +120,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_the_file_the_reason_and
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_all_are_damaged_nothing_starts_afresh(bench: Bench, run: Path, damage: str) -> None:
+def test_run_with_all_checkpoints_damaged_does_not_start_again(bench: Bench, run: Path, damage: str) -> None:
     for path in (run / "checkpoints").iterdir():
         DAMAGES[damage][0](path)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -144,7 +144,7 @@ def test_where_all_are_damaged_nothing_starts_afresh(bench: Bench, run: Path, da
     assert not MARK.exists()
 
 
-def test_a_file_too_many_is_not_read(bench: Bench, run: Path, whole: Path) -> None:
+def test_extra_file_in_a_checkpoint_is_not_read(bench: Bench, run: Path, whole: Path) -> None:
     (run / "checkpoints/step-00000004/extra.safetensors").write_bytes(pickle.dumps(Payload()))
     (run / "checkpoints/step-last").mkdir()
     (resumed,) = bench.train(faults="no-pickle,no-pictures")
@@ -154,7 +154,7 @@ def test_a_file_too_many_is_not_read(bench: Bench, run: Path, whole: Path) -> No
     assert not MARK.exists()
 
 
-def test_sampling_passes_over_a_damaged_checkpoint_and_says_so(bench: Bench, run: Path) -> None:
+def test_sample_skips_a_damaged_checkpoint_with_a_warning(bench: Bench, run: Path) -> None:
     flip(run / "checkpoints/step-00000004/G_ema.safetensors", -1)
     (sample,) = bench.start("sample", "run", "--out", "grid.png", faults="no-pickle")
     assert sample.ended() == 0, sample.err
@@ -162,7 +162,7 @@ def test_sampling_passes_over_a_damaged_checkpoint_and_says_so(bench: Bench, run
     assert (bench.folder / "grid.png").exists()
 
 
-def test_a_pickle_posing_as_an_exported_file(bench: Bench) -> None:
+def test_pickle_named_as_an_exported_file_is_refused(bench: Bench) -> None:
     (bench.folder / "G.safetensors").write_bytes(pickle.dumps(Payload()))
     (sample,) = bench.start("sample", "G.safetensors", "--out", "grid.png", faults="no-pickle")
     assert sample.ended() == 2
@@ -170,7 +170,7 @@ def test_a_pickle_posing_as_an_exported_file(bench: Bench) -> None:
     assert not MARK.exists()
 
 
-def test_the_state_of_another_network_is_refused(bench: Bench, run: Path) -> None:
+def test_state_of_another_network_is_refused(bench: Bench, run: Path) -> None:
     (other,) = bench.train("other", "networks.width=3", "train.steps=4", faults="no-pictures")
     assert other.ended() == 0, other.err
     checkpoint = run / "checkpoints/step-00000004"
@@ -178,7 +178,7 @@ def test_the_state_of_another_network_is_refused(bench: Bench, run: Path) -> Non
     facts = json.loads((theirs / "manifest.json").read_text())["files"]["optimizer_G.safetensors"]
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"]["optimizer_G.safetensors"] = facts
-    (checkpoint / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (checkpoint / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     shutil.copy(theirs / "optimizer_G.safetensors", checkpoint)
     (refused,) = bench.train()
     assert refused.ended() == 4, refused.err

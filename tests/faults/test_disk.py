@@ -28,7 +28,7 @@ def fill(disk: Path, but: int) -> Path:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_full_disk_loses_no_checkpoint_is_told_once_on_every_rank_and_the_same_command_goes_on(
+def test_full_disk_loses_no_checkpoint_and_the_same_command_continues(
     bench: Bench, disk: Path, whole: Path, whole_of_two: Path, processes: int
 ) -> None:
     for first in bench.train("disk/run", "train.steps=4", processes=processes):
@@ -45,7 +45,7 @@ def test_a_full_disk_loses_no_checkpoint_is_told_once_on_every_rank_and_the_same
     assert markers(disk / "run") == ["DONE"]
 
 
-def test_a_row_of_metrics_that_finds_no_room_ends_the_run_in_words(bench: Bench, disk: Path, whole: Path) -> None:
+def test_full_disk_while_writing_metrics_ends_the_run_with_a_message(bench: Bench, disk: Path, whole: Path) -> None:
     (first,) = bench.train("disk/run", faults="kill@5")
     assert first.ended() == -9
     filler = fill(disk, but=4096 * 3)  # for the markers and the lock
@@ -61,7 +61,7 @@ def test_a_row_of_metrics_that_finds_no_room_ends_the_run_in_words(bench: Bench,
     assert steps_logged(disk / "run") == [1, 2, 3, 4, 5, 6]
 
 
-def test_no_inode_left(bench: Bench) -> None:
+def test_disk_without_inodes_loses_no_checkpoint(bench: Bench) -> None:
     for disk in tmpfs(bench.folder / "disk", "size=8m,nr_inodes=40"):
         (first,) = bench.train("disk/run", "train.steps=2")
         assert first.ended() == 0, first.err
@@ -78,7 +78,7 @@ def test_no_inode_left(bench: Bench) -> None:
         assert steps_kept(disk / "run") == [2]
 
 
-def test_a_limit_on_the_size_of_files(bench: Bench) -> None:
+def test_file_size_limit_loses_no_checkpoint(bench: Bench) -> None:
     (first,) = bench.train("run", "train.steps=2")
     assert first.ended() == 0, first.err
     (second,) = bench.train(faults=f"filesize={20 * 1024}")
@@ -88,7 +88,7 @@ def test_a_limit_on_the_size_of_files(bench: Bench) -> None:
     assert markers(bench.folder / "run") == ["FAILED"]
 
 
-def test_a_read_only_output(bench: Bench, disk: Path) -> None:
+def test_read_only_output_is_refused(bench: Bench, disk: Path) -> None:
     (first,) = bench.train("disk/run", "train.steps=2")
     assert first.ended() == 0, first.err
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -99,7 +99,7 @@ def test_a_read_only_output(bench: Bench, disk: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "run/.lock", "run/metrics.jsonl", "run/config.yaml"])
-def test_something_else_in_the_place_of_a_file(bench: Bench, name: str) -> None:
+def test_wrong_kind_of_file_in_the_output_is_refused(bench: Bench, name: str) -> None:
     path = bench.folder / name
     path.parent.mkdir(exist_ok=True)
     if name == "run":

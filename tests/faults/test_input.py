@@ -33,14 +33,14 @@ def bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_typing_error_in_the_config_creates_nothing(bench: Bench, processes: int) -> None:
+def test_config_error_creates_no_files(bench: Bench, processes: int) -> None:
     ranks = bench.train("run", "train.stepz=9", processes=processes)
     assert [rank.ended() for rank in ranks] == [2] * processes
     said_once(ranks[0].err, "unknown config key train.stepz", "did you mean train.steps?")
     assert not (bench.folder / "run").exists()
 
 
-def test_an_empty_set(bench: Bench) -> None:
+def test_empty_image_folder_is_refused(bench: Bench) -> None:
     folder_of(bench, 0)
     (only,) = bench.train("run", "data={name: folder, root: images}")
     assert only.ended() == 2
@@ -49,7 +49,7 @@ def test_an_empty_set(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("images", [1, 5])
-def test_a_set_smaller_than_a_batch(bench: Bench, images: int) -> None:
+def test_data_set_smaller_than_a_batch_trains(bench: Bench, images: int) -> None:
     folder_of(bench, images)
     (only,) = bench.train("run", "data={name: folder, root: images}", "train.steps=2")
     assert only.ended() == 0, only.err
@@ -60,7 +60,7 @@ def test_a_set_smaller_than_a_batch(bench: Bench, images: int) -> None:
     ("name", "words"),
     [("truncated", "truncated"), ("no image", "cannot identify"), ("a bomb", "pixels"), ("a smaller bomb", "pixels")],
 )
-def test_a_file_that_is_no_sound_image_is_named(bench: Bench, name: str, words: str) -> None:
+def test_invalid_image_is_refused_by_name(bench: Bench, name: str, words: str) -> None:
     folder = folder_of(bench, 3)
     sound = (folder / "1.png").read_bytes()
     files = {"truncated": sound[: len(sound) // 2], "no image": b"\x80\x04}.", "a bomb": bomb(60_000)}
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_sound_image_is_named(bench: Bench, name: str, words: 
     assert not (bench.folder / "run").exists()
 
 
-def test_an_image_that_becomes_unreadable_is_named_by_the_rank_whose_share_it_lies_in(bench: Bench) -> None:
+def test_image_that_becomes_unreadable_is_named_by_its_rank(bench: Bench) -> None:
     folder_of(bench, 24)
     faults = "streamed,rot@2"  # read image by image, as a set that fits in no memory
     ranks = bench.train("run", "data={name: folder, root: images}", "sample.every=0", faults=faults, processes=2)
@@ -80,7 +80,7 @@ def test_an_image_that_becomes_unreadable_is_named_by_the_rank_whose_share_it_li
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_goes_on_with_the_images_it_was_trained_on_and_refuses_others(bench: Bench, processes: int) -> None:
+def test_run_resumes_with_the_same_images_and_refuses_others(bench: Bench, processes: int) -> None:
     folder = folder_of(bench, 6)
     of_folder = "data={name: folder, root: images}"
     for rank in bench.train("run", of_folder, "train.steps=2", processes=processes):
@@ -110,7 +110,7 @@ def test_a_run_goes_on_with_the_images_it_was_trained_on_and_refuses_others(benc
     assert steps_kept(bench.folder / "run")[-1] == 4
 
 
-def test_a_run_on_mnist_mini_as_it_was_drawn_by_label_is_refused_and_named(bench: Bench) -> None:
+def test_run_on_the_old_mnist_mini_is_refused(bench: Bench) -> None:
     (first,) = bench.train("run", "train.steps=2")
     assert first.ended() == 0, first.err
     manifest = bench.folder / "run" / "checkpoints" / "step-00000002" / "manifest.json"

@@ -21,9 +21,7 @@ from tests.faults.harness import (
 )
 
 
-def test_a_run_killed_in_the_middle_of_a_step_ends_with_the_bytes_of_one_that_was_not(
-    bench: Bench, whole: Path
-) -> None:
+def test_run_killed_within_a_step_ends_with_the_bytes_of_an_undisturbed_run(bench: Bench, whole: Path) -> None:
     run = bench.folder / "run"
     for step, kept in ((4, [2]), (5, [2, 4])):
         (killed,) = bench.train(faults=f"kill@{step}")
@@ -38,7 +36,7 @@ def test_a_run_killed_in_the_middle_of_a_step_ends_with_the_bytes_of_one_that_wa
     assert markers(run) == ["DONE"]
 
 
-def test_a_rank_that_is_killed_ends_the_others_and_the_same_command_goes_on(bench: Bench, whole_of_two: Path) -> None:
+def test_killed_rank_ends_the_others_and_the_same_command_continues(bench: Bench, whole_of_two: Path) -> None:
     run = bench.folder / "run"
     for killed, left in ((1, 0), (0, 1)):
         ranks = bench.train(faults=f"kill@5#{killed}", processes=2)
@@ -52,7 +50,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_same_command_goes_on(benc
     assert (run / "metrics.jsonl").read_bytes() == (whole_of_two / "metrics.jsonl").read_bytes()
 
 
-def test_torchrun_restarts_a_killed_rank_and_the_run_recovers_by_itself(tmp_path: Path, whole_of_two: Path) -> None:
+def test_torchrun_restarts_a_killed_rank_and_the_run_recovers(tmp_path: Path, whole_of_two: Path) -> None:
     faults = "begun:once:kill@5#1"
     result = run_torchrun(tmp_path, torchrun("train", *TINY, "output=run", faults=faults, restarts=2))
     assert result.returncode == 0, result.stderr
@@ -85,9 +83,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_at_any_file_event_no_sound_checkpoint_is_lost_and_the_run_ends_the_same(
-    bench: Bench, begun: Bench, part: int
-) -> None:
+def test_kill_at_any_file_event_loses_no_valid_checkpoint(bench: Bench, begun: Bench, part: int) -> None:
     events = (begun.folder / "log").read_text().splitlines()  # number, what was done, to what, whether it can be torn
     run, undisturbed = bench.folder / "run", final_bytes(begun.folder / "run", 2)
     assert len(events) > 20  # all that is written but pictures

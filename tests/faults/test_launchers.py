@@ -43,7 +43,9 @@ def of_srun(rank: int, processes: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("variables", [of_mpirun, of_srun])
-def test_processes_of_mpirun_and_srun_train_as_one_does(bench: Bench, whole: Path, variables: Variables) -> None:
+def test_processes_of_mpirun_and_srun_train_the_same_networks_as_one(
+    bench: Bench, whole: Path, variables: Variables
+) -> None:
     for rank in bench.train(processes=2, variables=variables):
         assert rank.ended() == 0, rank.err
     ours, one = find(bench.folder / "run").load(), find(whole).load()
@@ -54,7 +56,7 @@ def test_processes_of_mpirun_and_srun_train_as_one_does(bench: Bench, whole: Pat
 
 
 @pytest.mark.parametrize("variables", [of_mpirun, of_srun])
-def test_a_batch_that_they_cannot_share_is_refused(bench: Bench, variables: Variables) -> None:
+def test_indivisible_batch_is_refused_under_every_launcher(bench: Bench, variables: Variables) -> None:
     ranks = bench.train("run", "train.global_batch=3", processes=2, variables=variables)
     assert [rank.ended() for rank in ranks] == [2, 2]
     said_once(ranks[0].err, "train.global_batch = 3 is not divisible by 2 processes; use 2 or 4")
@@ -76,7 +78,7 @@ def continues_at_once(folder: Path, command: list[str], whole: Path, steps: int)
     assert markers(folder / "run") == ["DONE"]
 
 
-def test_accelerate_launch_gets_sigterm_and_the_same_command_at_once_ends_the_same(tmp_path: Path, whole: Path) -> None:
+def test_sigterm_to_accelerate_launch_and_the_same_command_end_with_the_same_bytes(tmp_path: Path, whole: Path) -> None:
     train = ("train", *TINY, "output=run")
     first = Launched(accelerate_launch(*train, faults="term-launcher@3,hold-save@3"), tmp_path)
     assert first.ended() == -15, first.output  # accelerate launch does not wait for its process
@@ -94,7 +96,7 @@ def twelve_steps_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bench.folder / "run"
 
 
-def test_torchrun_gets_sigterm_and_the_same_command_at_once_ends_the_same(
+def test_sigterm_to_torchrun_and_the_same_command_end_with_the_same_bytes(
     tmp_path: Path, twelve_steps_of_two: Path
 ) -> None:
     train = ("train", *TINY, "output=run", "train.steps=12")
@@ -107,7 +109,7 @@ def test_torchrun_gets_sigterm_and_the_same_command_at_once_ends_the_same(
     assert final_bytes(tmp_path / "run", 12) == final_bytes(twelve_steps_of_two, 12)
 
 
-def test_torchrun_is_killed_and_the_same_command_at_once_ends_the_same(
+def test_kill_of_torchrun_and_the_same_command_end_with_the_same_bytes(
     tmp_path: Path, twelve_steps_of_two: Path
 ) -> None:
     train = ("train", *TINY, "output=run", "train.steps=12")
@@ -117,7 +119,7 @@ def test_torchrun_is_killed_and_the_same_command_at_once_ends_the_same(
     assert "stopped by a signal after step 10 and saved" in first.output
 
 
-def test_a_plain_run_outlives_its_shell(tmp_path: Path) -> None:
+def test_run_without_a_launcher_outlives_its_shell(tmp_path: Path) -> None:
     words = " ".join(f"'{word}'" for word in ("train", *TINY, "output=run"))
     command = f"nohup {sys.executable} -m tests.faults.faults no-pictures {words} &"
     assert Launched(["sh", "-c", command], tmp_path, ACCELERATE_MIXED_PRECISION="no").ended() == 0
@@ -127,9 +129,7 @@ def test_a_plain_run_outlives_its_shell(tmp_path: Path) -> None:
     assert markers(tmp_path / "run") == ["DONE"]
 
 
-def test_a_holder_that_is_stopping_is_waited_for_and_one_that_is_not_is_refused_at_once(
-    bench: Bench, whole: Path
-) -> None:
+def test_second_command_waits_only_for_a_stopping_process(bench: Bench, whole: Path) -> None:
     command = ("train", *TINY, "output=run")
     (first,) = bench.start(*command, faults="hold-save@2")
     first.wait_for(bench.folder / "run" / ".lock")

@@ -52,5 +52,5 @@ def test_no_module_unpickles_or_evaluates(path: Path) -> None:
         *("np.load(path, allow_pickle=True)", "yaml.load(text)", "eval(text)"),
     ],
 )
-def test_the_search_finds_what_it_looks_for(line: str) -> None:
+def test_search_for_pickle_finds_every_form(line: str) -> None:
     assert len(list(dangers(line))) >= 1

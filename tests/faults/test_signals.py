@@ -12,7 +12,7 @@ from tests.faults.harness import TINY, Bench, final_bytes, markers, said_once, s
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_signal_saves_once_and_the_same_command_goes_on(bench: Bench, whole: Path, name: str) -> None:
+def test_signal_saves_once_and_the_same_command_continues(bench: Bench, whole: Path, name: str) -> None:
     (stopped,) = bench.train(faults=f"{name}@3")
     assert stopped.ended() == 75
     first, last = stopped.said()
@@ -27,7 +27,7 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(bench: Bench, whole: P
     assert markers(bench.folder / "run") == ["DONE"]
 
 
-def test_a_signal_during_a_save_leaves_it_whole_and_the_next_step_is_saved_too(bench: Bench, whole: Path) -> None:
+def test_signal_during_a_save_does_not_interrupt_it(bench: Bench, whole: Path) -> None:
     (stopped,) = bench.train(faults="term-in-save@4")
     assert stopped.ended() == 75, stopped.err
     assert steps_kept(bench.folder / "run") == [2, 4, 5]
@@ -36,7 +36,7 @@ def test_a_signal_during_a_save_leaves_it_whole_and_the_next_step_is_saved_too(b
     assert final_bytes(bench.folder / "run") == final_bytes(whole)
 
 
-def test_a_second_signal_during_a_save_leaves_the_checkpoints_before(bench: Bench, whole: Path) -> None:
+def test_second_signal_during_a_save_keeps_earlier_checkpoints(bench: Bench, whole: Path) -> None:
     (stopped,) = bench.train(faults="terms-in-save@4")
     assert stopped.ended() == 75, stopped.err
     found, complaints = newest(bench.folder / "run/checkpoints")
@@ -48,21 +48,21 @@ def test_a_second_signal_during_a_save_leaves_the_checkpoints_before(bench: Benc
     assert final_bytes(bench.folder / "run") == final_bytes(whole)
 
 
-def test_a_signal_while_pictures_are_drawn_waits_for_them(bench: Bench) -> None:
+def test_signal_waits_for_pictures(bench: Bench) -> None:
     (stopped,) = bench.train("run", "sample.every=3", faults="term-in-sampling@3")
     assert stopped.ended() == 75, stopped.err
     assert (bench.folder / "run/samples/step-00000003.png").exists()
     assert steps_kept(bench.folder / "run") == [2, 3]
 
 
-def test_a_signal_during_an_evaluation_waits_for_its_figures(bench: Bench) -> None:
+def test_signal_waits_for_an_evaluation(bench: Bench) -> None:
     (stopped,) = bench.train("run", "evaluate.every=3", faults="term-in-evaluation@3")
     assert stopped.ended() == 75, stopped.err
     assert '"kind": "evaluate"' in (bench.folder / "run/metrics.jsonl").read_text()
     assert steps_kept(bench.folder / "run") == [2, 3]
 
 
-def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(bench: Bench, whole: Path) -> None:
+def test_second_signal_ends_the_process_at_once(bench: Bench, whole: Path) -> None:
     (stopped,) = bench.train(faults="term-twice@5")
     assert stopped.ended() == 75
     said_once(stopped.err, "a second signal stops at once")
@@ -74,21 +74,21 @@ def test_a_second_signal_ends_the_process_at_once_and_loses_what_is_not_saved(be
 
 
 @pytest.mark.parametrize("fault", ["ctrl-c-while-drawing", "sigterm-while-drawing"])
-def test_a_signal_while_sampling_is_no_traceback(bench: Bench, whole: Path, fault: str) -> None:
+def test_signal_during_sample_prints_no_traceback(bench: Bench, whole: Path, fault: str) -> None:
     (stopped,) = bench.start("sample", whole, "--out", "grid.png", faults=fault)
     assert stopped.ended() == 75
     assert stopped.err == "infogan-dist: stopped by a signal\n"
     assert not (bench.folder / "grid.png").exists()
 
 
-def test_a_signal_in_the_last_step_finds_the_run_done(bench: Bench, whole: Path) -> None:
+def test_signal_in_the_last_step_ends_a_done_run(bench: Bench, whole: Path) -> None:
     (only,) = bench.train(faults="SIGTERM@6")
     assert only.ended() == 0, only.err
     assert markers(bench.folder / "run") == ["DONE"]
     assert final_bytes(bench.folder / "run") == final_bytes(whole)
 
 
-def test_a_signal_to_one_rank_stops_all_of_them_at_the_same_step(bench: Bench) -> None:
+def test_signal_to_one_rank_stops_all_ranks_at_the_same_step(bench: Bench) -> None:
     ranks = bench.train("run", "train.steps=12", "checkpoint.every=0", faults="SIGTERM@3#1", processes=2)
     assert [rank.ended() for rank in ranks] == [75, 75]
     said_once(ranks[0].err, "stopped by a signal after step 10")
@@ -96,7 +96,7 @@ def test_a_signal_to_one_rank_stops_all_of_them_at_the_same_step(bench: Bench) -
     assert markers(bench.folder / "run") == ["PREEMPTED"]
 
 
-def test_two_runs_in_one_folder_and_the_lock_of_a_dead_one(bench: Bench) -> None:
+def test_second_run_in_a_folder_is_refused_and_a_dead_lock_is_ignored(bench: Bench) -> None:
     (first,) = bench.start("train", *TINY, "output=run", "train.steps=1000000", "checkpoint.every=0", "log.every=50")
     first.wait_for(bench.folder / "run" / "metrics.jsonl")
     (second,) = bench.train()

@@ -7,7 +7,7 @@ import re
 from tests.conftest import ROOT
 
 
-def test_every_test_that_the_readme_names_is_there() -> None:
+def test_every_test_named_in_the_readme_exists() -> None:
     named = set(re.findall(r"\btest_\w+", (ROOT / "README.md").read_text()))
     files = list((ROOT / "tests").rglob("test_*.py"))
     known = {path.stem for path in files}

@@ -68,11 +68,11 @@ def assert_strictly_valid(valid: Callable[[Any], bool], document: Any, *free: st
 
 
 @kubernetes
-def test_a_kubernetes_job_holds_what_the_published_api_knows_and_nothing_else(path: Path) -> None:
+def test_kubernetes_job_matches_the_published_api(path: Path) -> None:
     assert_strictly_valid(known_to_kubeflow, yaml.safe_load(path.read_text()), "limits")
 
 
-def test_the_skypilot_task_holds_what_its_schema_knows_and_nothing_else() -> None:
+def test_skypilot_task_matches_its_schema() -> None:
     sky = pytest.importorskip("sky", reason="skypilot is not installed: about 100 packages, and it pins some of ours")
 
     def valid(document: Any) -> bool:
@@ -105,7 +105,7 @@ def pods(document: Any) -> list[dict[str, Any]]:
 
 
 @kubernetes
-def test_pods_have_the_time_and_the_room_that_a_run_needs(path: Path) -> None:
+def test_pods_have_enough_time_and_shared_memory(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     for pod in pods(document):
         (container,) = pod["containers"]
@@ -121,7 +121,7 @@ def test_pods_have_the_time_and_the_room_that_a_run_needs(path: Path) -> None:
         assert [str(pod["securityContext"]["fsGroup"])] == instructions("USER")
 
 
-def test_the_processes_share_the_batch_of_their_config() -> None:
+def test_processes_of_launch_files_divide_the_batch() -> None:
     trainjob, pytorchjob, sky = (yaml.safe_load(path.read_text()) for path in (TRAINJOB, PYTORCHJOB, SKYPILOT))
     gpus = [job["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] for job in pods(trainjob) + pods(pytorchjob)]
     gpus += [sky["resources"]["accelerators"].partition(":")[2]] * sky["num_nodes"]
@@ -136,13 +136,13 @@ def shellcheck(text: str) -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True).stdout
 
 
-def test_shellcheck_is_content_with_every_script() -> None:
+def test_shellcheck_accepts_every_script() -> None:
     task, script = yaml.safe_load(SKYPILOT.read_text()), SBATCH.read_text()
     assert [shellcheck(text) for text in (script, task["setup"], task["run"])] == ["", "", ""]
     assert "SC2086" in shellcheck(script.replace('"$output/PREEMPTED"', "$output/PREEMPTED"))
 
 
-def test_slurm_gives_notice_long_enough_to_save() -> None:
+def test_slurm_signals_early_enough_to_save() -> None:
     text = SBATCH.read_text()
     (notice,) = re.findall(r"^#SBATCH --signal=B:USR1@(\d+)$", text, re.M)
     (patience,) = re.findall(r"^export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=(\d+)", text, re.M)
@@ -164,7 +164,7 @@ def test_every_line_of_the_dockerfile_is_a_comment_or_an_instruction() -> None:
     assert instructions("FROM")[0].startswith("pytorch/pytorch:")
 
 
-def test_the_image_runs_our_program_as_a_user_who_is_not_root() -> None:
+def test_docker_image_runs_infogan_dist_as_a_non_root_user() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     (program,) = json.loads(instructions("ENTRYPOINT")[0])
     assert program in scripts
@@ -173,7 +173,7 @@ def test_the_image_runs_our_program_as_a_user_who_is_not_root() -> None:
     assert int(instructions("USER")[0]) > 0
 
 
-def test_the_files_that_the_image_copies_are_enough_to_install_and_to_start(tmp_path: Path) -> None:
+def test_files_of_the_docker_image_are_enough_to_install_and_start(tmp_path: Path) -> None:
     for *sources, target in map(str.split, instructions("COPY")):
         for source in sources:
             if (ROOT / source).is_dir():
@@ -187,7 +187,7 @@ def test_the_files_that_the_image_copies_are_enough_to_install_and_to_start(tmp_
     assert len(list((tmp_path / "wheel").glob("*.whl"))) == 1
 
 
-def test_the_page_names_every_launch_file() -> None:
+def test_launch_readme_names_every_launch_file() -> None:
     page = (LAUNCH / "README.md").read_text()
     files = [str(path.relative_to(ROOT)) for path in LAUNCH.rglob("*") if path.is_file() and path.name != "README.md"]
     assert len(files) >= 9

@@ -181,7 +181,7 @@ def slurm(tmp_path: Path, start: Start) -> Slurm:
     return Slurm(tmp_path, start)
 
 
-def test_a_preempted_slurm_job_saves_goes_back_into_the_queue_and_trains_to_the_end(slurm: Slurm) -> None:
+def test_preempted_slurm_job_saves_is_requeued_and_finishes(slurm: Slurm) -> None:
     first = slurm.submit_endless()
     first.send(signal.SIGUSR1)
     assert first.ended() == 0, first.output
@@ -199,7 +199,7 @@ def test_a_preempted_slurm_job_saves_goes_back_into_the_queue_and_trains_to_the_
     assert rows == list(range(1, reached + 6))
 
 
-def test_a_slurm_job_that_was_requeued_too_often_stays_out_of_the_queue(slurm: Slurm) -> None:
+def test_slurm_job_requeued_too_often_is_not_requeued(slurm: Slurm) -> None:
     job = slurm.submit_endless(nodes=1, SLURM_RESTART_COUNT="2", MAX_REQUEUES="2")
     slurm.terminate_tasks()
     assert job.ended() == 1, job.output
@@ -207,7 +207,7 @@ def test_a_slurm_job_that_was_requeued_too_often_stays_out_of_the_queue(slurm: S
     assert (slurm.markers, slurm.requeued) == (["PREEMPTED"], 0)
 
 
-def test_a_cancelled_slurm_job_stays_out_of_the_queue(slurm: Slurm) -> None:
+def test_cancelled_slurm_job_is_not_requeued(slurm: Slurm) -> None:
     job = slurm.submit_endless(nodes=1)
     job.send(signal.SIGTERM)  # scancel's, to the script as well
     slurm.terminate_tasks()
@@ -215,7 +215,7 @@ def test_a_cancelled_slurm_job_stays_out_of_the_queue(slurm: Slurm) -> None:
     assert (slurm.markers, slurm.requeued) == (["PREEMPTED"], 0)
 
 
-def test_a_slurm_job_with_a_wrong_config_ends_before_anything_starts(slurm: Slurm) -> None:
+def test_slurm_job_with_a_wrong_config_starts_no_processes(slurm: Slurm) -> None:
     job = slurm.submit("train.stepz=6")
     assert job.ended() == 2
     assert job.output.count("\n") == 1
@@ -223,7 +223,7 @@ def test_a_slurm_job_with_a_wrong_config_ends_before_anything_starts(slurm: Slur
     assert not slurm.run.exists()
 
 
-def test_a_slurm_job_that_fails_on_its_gpus_is_not_requeued(slurm: Slurm) -> None:
+def test_failed_slurm_job_is_not_requeued(slurm: Slurm) -> None:
     slurm.run.mkdir()
     (slurm.run / "samples").touch()  # where the folder of pictures should go
     job = slurm.submit("train.steps=2", "sample.every=1", nodes=1, SLURM_GPUS_ON_NODE="2")
@@ -232,7 +232,7 @@ def test_a_slurm_job_that_fails_on_its_gpus_is_not_requeued(slurm: Slurm) -> Non
     assert (slurm.markers, slurm.requeued) == (["FAILED"], 0)
 
 
-def test_a_slurm_job_that_is_refused_is_not_requeued_for_what_an_earlier_one_left(slurm: Slurm) -> None:
+def test_refused_slurm_job_is_not_requeued_for_an_old_marker(slurm: Slurm) -> None:
     slurm.run.mkdir()
     (slurm.run / "PREEMPTED").touch()
     job = slurm.submit("train.global_batch=13")
@@ -253,7 +253,7 @@ def assert_nodes_meet(start: Start, commands: list[list[str]], variables: list[d
 
 
 @pytest.mark.parametrize("path", [TRAINJOB, PYTORCHJOB], ids=lambda path: path.stem)
-def test_the_pods_of_a_kubernetes_job_meet(path: Path, tmp_path: Path, start: Start) -> None:
+def test_pods_of_a_kubernetes_job_connect(path: Path, tmp_path: Path, start: Start) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")  # as in the image
     operator = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "4"}
     operator |= {name.format("ADDR"): "localhost" for name in ("MASTER_{}", "PET_MASTER_{}")}
@@ -268,7 +268,7 @@ def test_the_pods_of_a_kubernetes_job_meet(path: Path, tmp_path: Path, start: St
     assert_nodes_meet(start, commands, variables)
 
 
-def test_the_nodes_of_a_skypilot_task_meet(tmp_path: Path, start: Start) -> None:
+def test_nodes_of_a_skypilot_task_connect(tmp_path: Path, start: Start) -> None:
     task = yaml.safe_load(SKYPILOT.read_text())
     (tmp_path / "configs").symlink_to(ROOT / "configs")  # its workdir is the checkout
     (tmp_path / ".venv").mkdir()

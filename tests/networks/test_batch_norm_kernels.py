@@ -194,7 +194,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     ("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5), (torch.bfloat16, 2**-7)]
 )
 @pytest.mark.usefixtures("emulated")
-def test_our_use_of_the_cuda_kernels_is_the_formula(
+def test_cuda_kernels_match_the_formula(
     dtype: torch.dtype, tolerance: float, channels_last: bool, shape: str, batches: int, parts: int
 ) -> None:
     x, dy, weight, bias = example(shape, dtype)
@@ -206,11 +206,11 @@ def test_our_use_of_the_cuda_kernels_is_the_formula(
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_cpu_kernels_are_the_formula(shape: str, batches: int, parts: int) -> None:
+def test_cpu_kernels_match_the_formula(shape: str, batches: int, parts: int) -> None:
     case = example(shape, torch.float64)
     assert_the_same(by_parts(*case, batches, parts), by_formula(*case, batches), 1e-11)
 
 
-def test_each_device_has_its_kernels() -> None:
+def test_kernels_are_chosen_by_device() -> None:
     assert kernels_for(torch.device("cpu")) is CPUKernels
     assert kernels_for(torch.device("cuda", 0)) is CUDAKernels

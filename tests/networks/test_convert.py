@@ -15,7 +15,7 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks, converted_networks, family_of, initialise
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
 from infogan_dist.networks.convert import Converted, convert, plain_tensors
-from infogan_dist.networks.convolutions import Doubling, FromMap, Halving, ToMap
+from infogan_dist.networks.convolutions import DownConv2d, FromMap, ToMap, UpConv2d
 from tests.conftest import tensors_of, tiny
 
 
@@ -26,7 +26,7 @@ def converted(network: Callable[[], nn.Module], *input_shape: int, local: bool =
 
 @pytest.mark.parametrize("family", ["paper28", "dcgan"])
 @pytest.mark.parametrize("norm", ["batch", "batch_local", "none"])
-def test_a_converted_network_computes_what_its_plain_form_does(family: str, norm: str) -> None:
+def test_converted_network_equals_the_plain_one(family: str, norm: str) -> None:
     size = {"paper28": 28, "dcgan": 32}[family]
     keys = f"networks={{family: {family}, width: 4, norm_G: {norm}, norm_D: {norm}, norm_Q: {norm}}}"
     config = tiny("x", keys, f"data.image_size={size}", "latents={noise: [{dim: 5}], categorical: [3], continuous: 1}")
@@ -51,7 +51,7 @@ def test_a_converted_network_computes_what_its_plain_form_does(family: str, norm
         x = expected.detach().float() if name in ("G", "FE") else x
 
 
-def test_weights_next_to_a_map_are_ordered_channels_last() -> None:
+def test_weights_next_to_a_map_are_in_channels_last_order() -> None:
     maps = {name: each.maps for name, each in converted_networks(load_config("debug", ["networks.width=2"])).items()}
     assert maps["G"]["spread.weight"].dim == 0
     assert maps["G"]["spread.weight"].shape == (4, 7, 7)
@@ -77,12 +77,12 @@ class Residual(nn.Module):
         return out
 
 
-def test_layers_are_replaced_wherever_they_stand() -> None:
+def test_nested_and_top_level_layers_are_replaced() -> None:
     found = converted(Residual, 1, 8, 8)
     kinds = {path: type(layer) for path, layer in found.network.named_modules() if path}
     assert kinds == {
-        **{"down": Halving, "same": nn.Conv2d, "norm": BatchNorm},
-        **{"up": Doubling, "flat": FromMap, "out": nn.Linear},
+        **{"down": DownConv2d, "same": nn.Conv2d, "norm": BatchNorm},
+        **{"up": UpConv2d, "flat": FromMap, "out": nn.Linear},
     }
     assert found.output_shape == (3,)
     assert found.maps["out.weight"].shape == (2, 8, 8)
@@ -99,13 +99,13 @@ def test_layers_are_replaced_wherever_they_stand() -> None:
 
 
 @pytest.mark.parametrize(("local", "kind"), [(False, BatchNorm), (True, LocalBatchNorm)])
-def test_batch_norm_is_global_unless_its_statistics_are_local(local: bool, kind: type[nn.Module]) -> None:
+def test_batch_norm_is_converted_to_global_or_local(local: bool, kind: type[nn.Module]) -> None:
     network = converted(lambda: nn.Sequential(nn.BatchNorm1d(3)), 3, local=local).network
     assert type(network.get_submodule("0")) is kind
     assert type(converted(lambda: nn.BatchNorm1d(3), 3, local=local).network) is kind  # the network may be one layer
 
 
-def test_a_vector_stays_a_vector() -> None:
+def test_layers_between_vectors_are_not_converted() -> None:
     network = converted(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3, 8), nn.Unflatten(1, (2, 4))), 3)
     assert [type(layer) for layer in network.network.children()] == [nn.Flatten, nn.Linear, nn.Unflatten]
     assert network.maps == {}
@@ -127,7 +127,7 @@ def test_a_vector_stays_a_vector() -> None:
         (lambda: nn.RReLU(), "RReLU"),
     ],
 )
-def test_a_layer_with_other_state_is_refused_by_its_path(layer: Callable[[], nn.Module], word: str) -> None:
+def test_layer_with_unknown_state_is_refused_by_its_path(layer: Callable[[], nn.Module], word: str) -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Sequential(layer()))
     with pytest.raises(UserError, match=rf"^FE\.1\.0.*{word}"):
         convert(network.to("meta"), (3,), False, "FE")

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from infogan_dist.networks import convolutions
-from infogan_dist.networks.convolutions import Doubling, Halving
+from infogan_dist.networks.convolutions import DownConv2d, UpConv2d
 
 # channels of the larger and of the smaller map, and pixels a side of the larger: an image, a colour image, a small map, a large one
 SHAPES = [(1, 6, 12), (3, 5, 10), (6, 7, 8), (5, 6, 20)]
@@ -17,7 +17,7 @@ FORMS = {"an image": True, "a colour image": True, "a small map": True, "a large
 
 
 @pytest.mark.parametrize(("shape", "matrix"), list(zip(SHAPES, FORMS.values(), strict=True)), ids=FORMS)
-def test_values_and_derivatives_are_torchs(
+def test_outputs_and_gradients_equal_torchs(
     shape: tuple[int, int, int], matrix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large, small, size = shape
@@ -26,8 +26,8 @@ def test_values_and_derivatives_are_torchs(
     monkeypatch.setattr(convolutions, "_patch_matrix", lambda *given: products.append(given[0]) or real(*given))
     torch.manual_seed(0)
     pairs = [
-        (Halving(large, small), nn.Conv2d(large, small, 4, 2, 1), (2, large, size, size)),
-        (Doubling(small, large), nn.ConvTranspose2d(small, large, 4, 2, 1), (2, small, size // 2, size // 2)),
+        (DownConv2d(large, small), nn.Conv2d(large, small, 4, 2, 1), (2, large, size, size)),
+        (UpConv2d(small, large), nn.ConvTranspose2d(small, large, 4, 2, 1), (2, small, size // 2, size // 2)),
     ]
     for ours, theirs, shape_in in pairs:
         theirs.load_state_dict(ours.state_dict())
@@ -44,10 +44,10 @@ def test_values_and_derivatives_are_torchs(
 
 
 @pytest.mark.parametrize("channels", [1, 6])
-def test_first_and_second_derivatives(channels: int) -> None:
+def test_convolutions_have_first_and_second_derivatives(channels: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, channels, 4, 4, dtype=torch.float64, requires_grad=True)
-    for module in (Halving(channels, 3).double(), Doubling(channels, 3).double(), Doubling(channels, 6).double()):
+    for module in (DownConv2d(channels, 3).double(), UpConv2d(channels, 3).double(), UpConv2d(channels, 6).double()):
         weight = module.weight.detach().requires_grad_()
 
         def apply(x: Tensor, weight: Tensor, module: nn.Module = module) -> Tensor:
@@ -58,20 +58,20 @@ def test_first_and_second_derivatives(channels: int) -> None:
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (8, 8)])
-def test_maps_stay_channels_last(channels: int, size: int) -> None:
+def test_convolutions_keep_channels_last(channels: int, size: int) -> None:
     """On every device: a convolution of one channel would otherwise choose the other layout, and all after it copy."""
     image = torch.randn(2, channels, size, size)
-    assert Halving(channels, 8)(image).is_contiguous(memory_format=torch.channels_last)
+    assert DownConv2d(channels, 8)(image).is_contiguous(memory_format=torch.channels_last)
     small = torch.randn(2, 8, size // 2, size // 2).contiguous(memory_format=torch.channels_last)
-    assert Doubling(8, channels)(small).is_contiguous(memory_format=torch.channels_last)
+    assert UpConv2d(8, channels)(small).is_contiguous(memory_format=torch.channels_last)
     laid_out = convolutions._channels_last(image)
     assert torch.equal(laid_out, image)
     assert laid_out.stride() == (channels * size * size, 1, size * channels, channels)
 
 
-def test_a_matrix_product_follows_autocast() -> None:
+def test_matrix_product_uses_the_autocast_dtype() -> None:
     torch.manual_seed(0)
-    halving, doubling = Halving(1, 6), Doubling(6, 1)
+    halving, doubling = DownConv2d(1, 6), UpConv2d(6, 1)
     image, small = torch.randn(2, 1, 12, 12), torch.randn(2, 6, 6, 6)
     with torch.autocast("cpu", torch.bfloat16):
         y, back = halving(image), doubling(small)

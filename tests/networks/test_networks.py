@@ -28,7 +28,7 @@ def shapes_of(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]
     return seen
 
 
-def test_paper28_is_the_papers_network() -> None:
+def test_paper28_has_the_papers_shapes() -> None:
     networks = build_networks(
         tiny("x", "networks.width=64", "latents={noise: [{dim: 62}], categorical: [10], continuous: 2}")
     )
@@ -41,7 +41,7 @@ def test_paper28_is_the_papers_network() -> None:
     assert [type(layer).__name__ for layer in networks.Q] == ["Linear", "BatchNorm", "LeakyReLU", "Linear"]
 
 
-def test_dcgan_is_the_reports_network() -> None:
+def test_dcgan_has_the_reports_shapes() -> None:
     report = (
         "networks={family: dcgan, width: 64}",
         "data.image_size=64",
@@ -60,7 +60,7 @@ def test_dcgan_is_the_reports_network() -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_dcgan_sizes(size: int, channels: int) -> None:
+def test_dcgan_supports_its_image_sizes(size: int, channels: int) -> None:
     folder = f"data={{name: folder, root: x, image_size: {size}, channels: {channels}}}"
     config = tiny("x", "networks={family: dcgan, width: 2}", folder)
     networks = build_networks(config)
@@ -72,7 +72,7 @@ def test_dcgan_sizes(size: int, channels: int) -> None:
 
 @pytest.mark.parametrize("family", ["paper28", "dcgan"])
 @pytest.mark.parametrize("kind", ["batch", "batch_local", "none"])
-def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, kind: str) -> None:
+def test_batch_of_one_works_and_no_bias_precedes_a_batch_norm(family: str, kind: str) -> None:
     size = {"paper28": 28, "dcgan": 32}[family]
     norms = f"networks={{family: {family}, width: 4, norm_G: {kind}, norm_D: {kind}}}"
     networks = build_networks(tiny("x", norms, f"data.image_size={size}"))
@@ -102,7 +102,7 @@ def test_any_batch_works_and_there_is_no_bias_before_a_batch_norm(family: str, k
         ("family: dcgan, norm_D: none, norm_Q: batch", BatchNorm),
     ],
 )
-def test_Q_has_the_norm_of_its_family_or_the_one_it_is_given(networks: str, kind: type[nn.Module]) -> None:
+def test_Q_has_the_norm_of_its_family_or_of_the_config(networks: str, kind: type[nn.Module]) -> None:
     size = 32 if "dcgan" in networks else 28
     Q = build_networks(tiny("x", f"networks={{{networks}, width: 2}}", f"data.image_size={size}")).Q
     assert isinstance(Q, nn.Sequential)
@@ -111,7 +111,7 @@ def test_Q_has_the_norm_of_its_family_or_the_one_it_is_given(networks: str, kind
     assert (hidden.bias is None) == isinstance(after, BatchNorm)
 
 
-def test_the_seed_alone_decides_the_initial_weights() -> None:
+def test_initial_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(1)
     a = build_networks(tiny("x"))
     torch.manual_seed(2)
@@ -124,7 +124,7 @@ def test_the_seed_alone_decides_the_initial_weights() -> None:
     assert not torch.equal(a.FE.from_image.weight.flatten()[:8], a.FE.down.weight.flatten()[:8])
 
 
-def test_linear_ends_are_the_convolutions_of_the_ports() -> None:
+def test_linear_layers_equal_the_convolutions_of_other_ports() -> None:
     torch.manual_seed(0)
     lift, to_map = nn.Linear(6, 5 * 4 * 4, bias=False), ToMap(5, 4)
     transposed = nn.ConvTranspose2d(6, 5, 4, bias=False)
@@ -138,7 +138,7 @@ def test_linear_ends_are_the_convolutions_of_the_ports() -> None:
     torch.testing.assert_close(gather(FromMap()(x)), covers(x).flatten(1))
 
 
-def test_maps_are_channels_last_without_a_copy() -> None:
+def test_to_map_and_from_map_do_not_copy() -> None:
     vector = torch.randn(2, 5 * 4 * 4)
     maps = ToMap(5, 4)(vector)
     assert maps.is_contiguous(memory_format=torch.channels_last)
@@ -146,7 +146,7 @@ def test_maps_are_channels_last_without_a_copy() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5, 2)])
-def test_batch_norm_by_parts_is_torchs(shape: tuple[int, ...]) -> None:
+def test_global_batch_norm_equals_torchs(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x, weights = torch.randn(shape, dtype=torch.float64) * 3 + 5, torch.randn(shape, dtype=torch.float64)
     theirs = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
@@ -170,7 +170,7 @@ def test_batch_norm_by_parts_is_torchs(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(by_parts(x), theirs(x))
 
 
-def test_batch_norm_of_two_parts_is_that_of_the_whole() -> None:
+def test_batch_norm_of_two_parts_has_the_statistics_of_the_batch() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.arange(1, 9).view(8, 1, 1, 1) + 5
     whole, here = BatchNorm(3).double(), BatchNorm(3).double()
@@ -182,7 +182,7 @@ def test_batch_norm_of_two_parts_is_that_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("by_parts", [False, True])
-def test_two_batches_in_one_pass_are_normalised_as_if_passed_alone(by_parts: bool) -> None:
+def test_two_batches_in_one_pass_have_separate_statistics(by_parts: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.arange(1, 9).view(8, 1, 1, 1) + 5
     alone, together = BatchNorm(3).double(), BatchNorm(3).double()
@@ -203,7 +203,7 @@ def test_two_batches_in_one_pass_are_normalised_as_if_passed_alone(by_parts: boo
     assert not torch.allclose(together(x), results[0][0])  # all eight as one batch are something else
 
 
-def test_two_batches_of_two_parts_take_one_exchange_each_way() -> None:
+def test_two_batches_of_two_parts_need_one_exchange_each_way() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 3, dtype=torch.float64)
     exchanged: list[int] = []
@@ -232,7 +232,7 @@ def test_batch_norm_has_first_and_second_derivatives() -> None:
         assert gradgradcheck(module, (pair,))
 
 
-def test_batch_norm_by_parts_of_bfloat16_keeps_float32_statistics() -> None:
+def test_global_batch_norm_of_bfloat16_has_float32_statistics() -> None:
     torch.manual_seed(0)
     x = (torch.randn(64, 3, 5, 5) + 3).bfloat16().requires_grad_()
     whole, by_parts = BatchNorm(3), BatchNorm(3)
@@ -248,14 +248,14 @@ def test_batch_norm_by_parts_of_bfloat16_keeps_float32_statistics() -> None:
     torch.testing.assert_close(by_parts.running_mean, 0.1 * x.detach().float().mean((0, 2, 3)))
 
 
-def test_batch_norm_of_large_offsets_keeps_its_variance() -> None:
+def test_batch_norm_variance_is_exact_for_large_means() -> None:
     module = BatchNorm(1)
     module.gather_parts = lambda ours: ours[None]
     x = torch.randn(1000, 1) + 10_000
     assert module(x).std().item() == pytest.approx(1, rel=0.01)
 
 
-def test_untouched_networks_compute_the_same_and_keep_still() -> None:
+def test_frozen_networks_compute_the_same_and_do_not_change() -> None:
     network = nn.Sequential(nn.Linear(3, 3), BatchNorm(3))
     x = torch.randn(4, 3, requires_grad=True)
     before = tensors_of(network)
@@ -281,7 +281,7 @@ def largest_singular_value(weight: torch.Tensor) -> float:
     return torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item()
 
 
-def test_a_spectral_norm_brings_the_largest_singular_value_to_one() -> None:
+def test_spectral_norm_scales_the_largest_singular_value_to_one() -> None:
     network, x = spectral_network(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
     for _ in range(200):
         network(x)
@@ -294,7 +294,7 @@ def test_a_spectral_norm_brings_the_largest_singular_value_to_one() -> None:
     )
 
 
-def test_spectral_vectors_come_from_the_seed_and_move_once_a_pass_in_training_only() -> None:
+def test_spectral_vectors_come_from_the_seed_and_change_only_in_training() -> None:
     torch.manual_seed(1)
     one = build_networks(load_config("debug", ["networks.norm_D=spectral"]))
     torch.manual_seed(2)

@@ -43,7 +43,7 @@ def in_stream(config: Config, use: Callable[[BatchStream], None]) -> None:
 
 
 @pytest.mark.usefixtures("few_neighbours")
-def test_partners_come_once_clustering_sets_in_and_its_weight_rises() -> None:
+def test_positives_appear_when_clustering_starts_and_its_weight_rises() -> None:
     def check(stream: BatchStream) -> None:
         weights = [
             batch.positives.weight.item() if batch.positives else None
@@ -56,7 +56,7 @@ def test_partners_come_once_clustering_sets_in_and_its_weight_rises() -> None:
 
 
 @pytest.mark.usefixtures("few_neighbours")
-def test_a_stream_that_starts_later_gives_the_same_batches() -> None:
+def test_stream_that_starts_later_gives_the_same_batches() -> None:
     def tensors(batch: MicroBatch) -> list[Tensor]:
         assert batch.augment_D is not None
         assert batch.augment_G is not None
@@ -83,7 +83,7 @@ def test_a_stream_that_starts_later_gives_the_same_batches() -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_some_partners_are_neighbours_and_the_others_the_image_itself() -> None:
+def test_some_positives_are_neighbours_and_the_others_the_image_itself() -> None:
     stream, neighbours = ImageStream(100, seed=0), (torch.arange(100) + 1)[:, None] % 100
     positions = torch.arange(5000)
     own = stream.at(positions)
@@ -95,7 +95,7 @@ def test_some_partners_are_neighbours_and_the_others_the_image_itself() -> None:
     assert torch.equal(stream.positives_at(positions, 0.0, lambda: pytest.fail("needs none")), own)
 
 
-def test_one_image_alone_is_its_own_partner() -> None:
+def test_single_image_is_its_own_positive() -> None:
     config = tiny("x", *RECIPE)
     with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
         cluster.configure(config)
@@ -117,7 +117,7 @@ class CountingSource(ArraySource):
 
 @pytest.mark.usefixtures("few_neighbours")
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_image_of_a_step_is_read_once(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def batches_of(source: ArraySource) -> list[list[MicroBatch]]:
         """Of three steps, the step before them not counted and what is read ahead for the next one counted."""
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
@@ -153,14 +153,14 @@ def test_a_streamed_image_of_a_step_is_read_once(share: float, monkeypatch: pyte
     assert len(wanted) == 36 if not share else len(wanted) > 36
 
 
-def test_an_odd_share_cannot_paste(infogan: Command, tmp_path: Path) -> None:
+def test_paste_with_an_odd_number_of_images_is_refused(infogan: Command, tmp_path: Path) -> None:
     result = infogan("train", "debug", "output=run", "train.global_batch=15", *RECIPE)
     refused(result, "augmentation.paste = 0.5", "train.global_batch = 15", "gives each process 15 at a time")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("few_neighbours")
-def test_a_run_of_the_whole_recipe_resumes_to_the_same_bits(tmp_path: Path) -> None:
+def test_run_with_every_feature_resumes_bit_for_bit(tmp_path: Path) -> None:
     def weights(output: str, *steps: int) -> dict[str, Tensor]:
         for last in steps:
             train(tiny(tmp_path / output, *RECIPE, f"train.steps={last}"), ONE_PROCESS)
@@ -171,7 +171,7 @@ def test_a_run_of_the_whole_recipe_resumes_to_the_same_bits(tmp_path: Path) -> N
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_what_does_not_go_together_is_refused(infogan: Command) -> None:
+def test_contradicting_objective_keys_are_refused(infogan: Command) -> None:
     heads = infogan("train", "debug", "objective.lambda_clustering=1")
     refused(heads, "objective.lambda_clustering = 1", "needs objective.information_trains = trunk")
     alone = infogan("train", "debug", "objective.neighbour_positives=0.5")

@@ -34,7 +34,7 @@ def with_(**changes: float | None) -> list[dict[str, Any]]:
     return [WELL | changes] * 3
 
 
-def test_a_healthy_run_shows_nothing() -> None:
+def test_healthy_run_gives_no_warning() -> None:
     assert found(with_()) == []
 
 
@@ -66,7 +66,7 @@ def test_every_row_must_meet_the_condition_after_the_first_images() -> None:
         assert found([ill[0] | {"health/diversity": nothing}, *ill[1:]]) == []
 
 
-def test_the_bound_of_a_categorical_code_is_compared_with_its_entropy() -> None:
+def test_bound_of_a_categorical_code_is_compared_with_its_entropy() -> None:
     share = 0.5 * (0.04 + 0.05)
     for width, number in ((3, 0), (2, 1)):
         changes = {f"mi/categorical_{number}": share * math.log(width)}
@@ -74,17 +74,17 @@ def test_the_bound_of_a_categorical_code_is_compared_with_its_entropy() -> None:
         assert found(with_(**{f"mi/categorical_{number}": 0.06 * math.log(width)})) == []
 
 
-def test_a_continuous_code_is_compared_with_one_nat() -> None:
+def test_bound_of_a_continuous_code_is_compared_with_one_nat() -> None:
     (warning,) = found(with_(**{"mi/continuous_0": 0.01}))
     assert "L_I is at most 0.01 nats in the last 3 logged rows" in warning.message
 
 
-def test_an_untrained_code_gives_no_warning() -> None:
+def test_untrained_code_gives_no_warning() -> None:
     untrained = OBJECTIVE.model_copy(update={"lambda_continuous": 0.0})
     assert found(with_(**{"mi/continuous_0": -2.0}), objective=untrained) == []
 
 
-def test_a_warning_is_new_once_while_it_lasts_and_again_when_it_returns() -> None:
+def test_warning_is_new_once_while_it_lasts_and_again_when_it_returns() -> None:
     ill = WELL | {"health/D_accuracy": 1.0}
     new = []
     rows: list[dict[str, Any]] = []

@@ -27,7 +27,7 @@ class Script(Recorder):
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
 
-    def aside(self) -> nullcontext[None]:
+    def side_stream(self) -> nullcontext[None]:
         return nullcontext()
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
@@ -53,7 +53,7 @@ def state_after(
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_graphed_run_is_the_plain_run_bit_for_bit(accumulate: int) -> None:
+def test_cuda_graph_run_equals_the_plain_run_bit_for_bit(accumulate: int) -> None:
     config = tiny("x", f"train.accumulate={accumulate}", "objective.r1_gamma=1")
     script, graphed = Script(), {}
 
@@ -66,7 +66,7 @@ def test_a_graphed_run_is_the_plain_run_bit_for_bit(accumulate: int) -> None:
     assert (script.recorded, script.replayed) == (1, config.train.steps - WARM_UP)
 
 
-def test_it_reads_its_own_tensors_and_leaves_the_callers_alone() -> None:
+def test_cuda_graph_copies_its_inputs() -> None:
     """A recording knows addresses: later batches must be copied to where the first one lay."""
     config = tiny("x")
     seen: list[int] = []
@@ -85,7 +85,7 @@ def test_it_reads_its_own_tensors_and_leaves_the_callers_alone() -> None:
     assert len(set(seen)) == 1
 
 
-def test_a_graph_without_a_gpu_is_refused(tmp_path: Path) -> None:
+def test_cuda_graph_without_a_gpu_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.cuda_graph = true needs one process on a GPU; here 1 on cpu"):
         train(tiny(tmp_path / "run", "train.cuda_graph=true"), ONE_PROCESS)
     assert not (tmp_path / "run").exists()

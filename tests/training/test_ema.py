@@ -9,7 +9,7 @@ from infogan_dist.training.ema import ema_decay, update_average
 from tests.conftest import tiny
 
 
-def test_it_rests_where_the_update_of_G_was_skipped() -> None:
+def test_average_does_not_move_after_a_skipped_update() -> None:
     networks = build_networks(tiny("x"))
     with torch.no_grad():
         networks.G.lift.weight.add_(1)
@@ -20,12 +20,12 @@ def test_it_rests_where_the_update_of_G_was_skipped() -> None:
     assert not torch.equal(networks.G_ema.lift.weight, old)
 
 
-def test_half_is_forgotten_after_the_half_life() -> None:
+def test_average_forgets_half_after_the_half_life() -> None:
     assert ema_decay(1000, 10**9, 100) ** 10 == pytest.approx(0.5)
     assert ema_decay(1000, 10**9, 100) == pytest.approx(ema_decay(1000, 10**9, 50) ** 2)
 
 
-def test_it_ramps_up_and_switches_off() -> None:
+def test_average_ramps_up_and_switches_off() -> None:
     assert ema_decay(10_000, 100, 100) < 1e-5
     assert ema_decay(10_000, 1000, 100) == pytest.approx(0.5 ** (100 / 50))
     assert ema_decay(0, 10**9, 100) == 0

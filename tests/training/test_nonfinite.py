@@ -12,7 +12,7 @@ from infogan_dist.training.nonfinite import Statistics, gradient_norm, poison_no
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_a_loss_that_is_not_finite_tells_of_itself_in_every_gradient(value: float) -> None:
+def test_nonfinite_loss_makes_every_gradient_nan(value: float) -> None:
     weight = torch.ones(3, requires_grad=True)
     poison_nonfinite(weight.sum() * 2).backward()
     assert torch.equal(weight.grad, torch.full((3,), 2.0))  # type: ignore[arg-type]
@@ -23,7 +23,7 @@ def test_a_loss_that_is_not_finite_tells_of_itself_in_every_gradient(value: floa
     assert weight.grad.isnan().all()
 
 
-def test_the_norm_is_that_of_all_gradients_together() -> None:
+def test_gradient_norm_is_the_joint_norm() -> None:
     first, second, unused = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
     assert gradient_norm([first, second, unused]).item() == 5
@@ -32,7 +32,7 @@ def test_the_norm_is_that_of_all_gradients_together() -> None:
 
 
 @pytest.mark.parametrize("skip", [0.0, 1.0])
-def test_a_masked_update_leaves_weights_moments_and_counts(skip: float) -> None:
+def test_masked_update_changes_no_weights_moments_or_counts(skip: float) -> None:
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weight], fused=True)
     weight.grad = torch.ones(3)
@@ -44,14 +44,14 @@ def test_a_masked_update_leaves_weights_moments_and_counts(skip: float) -> None:
     assert [torch.equal(old, new) for old, new in zip(before, after, strict=True)] == [bool(skip)] * 4
 
 
-def test_statistics_go_back_only_where_the_step_was_not_good() -> None:
+def test_statistics_are_restored_only_after_a_nonfinite_step() -> None:
     norm = BatchNorm(2)
     before = Statistics([norm])
     norm(torch.randn(5, 2))
     moved = norm.running_mean.clone()
-    before.put_back_unless(torch.tensor(True))
+    before.restore_unless(torch.tensor(True))
     assert torch.equal(norm.running_mean, moved)
     norm(torch.full((5, 2), math.nan))
-    before.put_back_unless(torch.tensor(False))
+    before.restore_unless(torch.tensor(False))
     assert torch.equal(norm.running_mean, torch.zeros(2))
     assert torch.equal(norm.running_var, torch.ones(2))

@@ -15,7 +15,7 @@ from tests.training.test_step import batch_of, changed, plain_game
 SPEC = LatentSpec((NoiseConfig(dim=2),), (4,), 0)
 
 
-def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
+def test_probe_changes_no_state_and_measures_class_usage() -> None:
     state = plain_game(tiny("x"))
     before = {name: tensors_of(network) for name, network in state.networks.named().items()}
     numbers = {key: value.item() for key, value in Probe(state, seed=0)([batch_of(tiny("x"))]).items()}
@@ -27,7 +27,7 @@ def test_a_probe_moves_nothing_and_says_what_classes_are_used() -> None:
 
 
 @pytest.mark.parametrize(("sees", "varies"), [("noise", True), ("categorical_0", False), ("other codes", True)])
-def test_a_generator_that_draws_each_class_in_one_way_has_no_diversity(sees: str, varies: bool) -> None:
+def test_generator_with_one_image_per_class_has_no_diversity(sees: str, varies: bool) -> None:
     state = plain_game(tiny("x"))
     probe = Probe(state, seed=0)
     classes = slice(state.spec.noise_dim, state.spec.noise_dim + state.spec.categorical[0])
@@ -45,7 +45,7 @@ def test_a_generator_that_draws_each_class_in_one_way_has_no_diversity(sees: str
         assert probe.diversity().item() == pytest.approx(0, abs=1e-6)
 
 
-def test_usage_is_ln_k_of_classes_used_alike_and_less_of_a_class_that_lags() -> None:
+def test_usage_entropy_is_ln_k_for_equal_use_and_less_otherwise() -> None:
     scores = {"score/real": 0.7, "score/fake_before_G": 0.4}
     alike = derived(scores | {f"usage/categorical_0/{k}": 0.25 for k in range(4)}, SPEC)
     assert alike == pytest.approx({"health/score_gap": 0.3, "health/usage_entropy/categorical_0": math.log(4)})

@@ -5,7 +5,7 @@ import math
 import torch
 
 from infogan_dist.config.running import NonfiniteConfig
-from infogan_dist.training.rollback import SkippedStep, SkippedUpdates, in_words
+from infogan_dist.training.rollback import SkippedStep, SkippedUpdates, skip_message
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ def noted(skipped: SkippedUpdates, norms: dict[int, tuple[float, float]]) -> lis
     return skipped.check()
 
 
-def test_a_look_finds_the_steps_and_sides_that_were_skipped() -> None:
+def test_check_finds_the_skipped_steps_and_updates() -> None:
     skipped = SkippedUpdates(NonfiniteConfig(check_every=5), CPU, {})
     assert noted(skipped, {1: (1.0, 2.0), 2: (math.nan, 1.0), 3: (math.inf, math.nan)}) == [
         SkippedStep(2, "D"),
@@ -29,7 +29,7 @@ def test_a_look_finds_the_steps_and_sides_that_were_skipped() -> None:
     assert [step for step, _ in skipped.last] == [1, 2, 3, 4]
 
 
-def test_the_run_goes_back_after_so_many_in_a_row_at_steps_that_do_not_depend_on_when_it_looks() -> None:
+def test_rollback_step_does_not_depend_on_when_updates_are_checked() -> None:
     config = NonfiniteConfig(max_in_a_row=3, check_every=5, max_rollbacks=1)
     once, often = (SkippedUpdates(config, CPU, {}) for _ in range(2))
     steps = {step: (math.nan if step > 2 else 1.0, 1.0) for step in range(1, 6)}
@@ -46,7 +46,7 @@ def test_the_run_goes_back_after_so_many_in_a_row_at_steps_that_do_not_depend_on
     assert not once.may_roll_back()
 
 
-def test_it_goes_on_from_what_a_checkpoint_kept() -> None:
+def test_counts_continue_from_a_checkpoint() -> None:
     config = NonfiniteConfig(max_in_a_row=2, check_every=2)
     skipped = SkippedUpdates(config, CPU, {"in_a_row": 1, "skipped": 7, "rollbacks": 2})
     noted(skipped, {6: (math.nan, 1.0)})
@@ -54,8 +54,10 @@ def test_it_goes_on_from_what_a_checkpoint_kept() -> None:
     assert skipped.state() == {"in_a_row": 2, "skipped": 8, "rollbacks": 2}
 
 
-def test_the_line_names_steps_and_updates() -> None:
-    assert in_words([SkippedStep(3, "G")]).startswith("skipped the update of G in step 3: a loss or gradient was not")
-    assert in_words([SkippedStep(3, "G"), SkippedStep(4, "D")]).startswith(
+def test_skip_message_names_steps_and_updates() -> None:
+    assert skip_message([SkippedStep(3, "G")]).startswith(
+        "skipped the update of G in step 3: a loss or gradient was not"
+    )
+    assert skip_message([SkippedStep(3, "G"), SkippedStep(4, "D")]).startswith(
         "skipped the updates of D and G in steps 3, 4: a loss or gradient"
     )

@@ -18,7 +18,7 @@ def config(*overrides: str) -> Config:
 @pytest.mark.parametrize(
     ("kind", "shares"), [("linear", [1, 1, 0.8, 0.6, 0.2, 0.2]), ("cosine", [1, 1, 0.882843, 0.6, 0.2, 0.2])]
 )
-def test_annealing_holds_then_decays_and_stays(kind: str, shares: list[float]) -> None:
+def test_annealing_is_constant_then_decays_then_is_constant(kind: str, shares: list[float]) -> None:
     decaying = config(f"schedule={{kind: {kind}, anneal_from: 0.1, anneal_until: 0.3, final: 0.2}}")
     left = [annealing(decaying, images) for images in (0, 100, 150, 200, 300, 1000)]
     assert left == pytest.approx(shares, abs=1e-6)
@@ -35,7 +35,7 @@ def test_learning_rates_warm_up_from_above_zero() -> None:
     assert annealing(warming, 0) == 1, "only learning rates warm up"
 
 
-def test_clustering_starts_and_rises() -> None:
+def test_clustering_weight_starts_at_zero_and_rises() -> None:
     rising = config(f"objective={{{TRUNK}, lambda_clustering: 2, clustering_from: 0.1, clustering_in_full: 0.2}}")
     assert [clustering_weight(rising, images) for images in (0, 99, 150, 200, 300)] == pytest.approx([0, 0, 1, 2, 2])
     at_once = config(f"objective={{{TRUNK}, lambda_clustering: 2, clustering_from: 0.1, clustering_in_full: 0.1}}")
@@ -43,7 +43,7 @@ def test_clustering_starts_and_rises() -> None:
     assert clustering_weight(config(), 10**9) == 0
 
 
-def test_fractions_refer_to_the_recorded_images_where_there_are_any() -> None:
+def test_fractions_refer_to_the_recorded_images() -> None:
     longer = config("schedule={kind: linear, images: 1000}", "train.steps=200")
     assert [annealing(longer, images) for images in (500, 1000, 1500)] == pytest.approx([1, 0.02, 0.02])
 
@@ -56,7 +56,7 @@ def test_every_shipped_config_ends_with_its_schedule(name: str) -> None:
     assert length_mismatch(load_config(name)) is None
 
 
-def test_a_run_that_ends_before_or_after_its_schedule_says_so() -> None:
+def test_schedule_of_another_length_than_the_run_is_reported() -> None:
     early = length_mismatch(load_config("quickstart", ["schedule.images=180000", "train.steps=900"]))
     assert early is not None
     assert "warning: the run ends at 86,400 images" in early

@@ -24,7 +24,7 @@ def adopted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return parents
 
 
-def test_a_process_without_a_launcher_has_none_that_could_end(adopted: list[int]) -> None:
+def test_process_without_a_launcher_has_none_that_ends(adopted: list[int]) -> None:
     launcher = Launcher({"ACCELERATE_MIXED_PRECISION": "no"})
     adopted.pop(0)
     assert not launcher
@@ -35,7 +35,7 @@ def test_a_process_without_a_launcher_has_none_that_could_end(adopted: list[int]
 
 
 @pytest.mark.parametrize("environment", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
-def test_a_launcher_that_has_ended_interrupts_a_command(environment: dict[str, str], adopted: list[int]) -> None:
+def test_end_of_the_launcher_interrupts_a_command(environment: dict[str, str], adopted: list[int]) -> None:
     with interruptible(environment):
         os.kill(os.getpid(), LAUNCHER_ENDED)  # the launcher's thread ended, the launcher did not
         time.sleep(0.02)
@@ -45,7 +45,7 @@ def test_a_launcher_that_has_ended_interrupts_a_command(environment: dict[str, s
     assert signal.getsignal(LAUNCHER_ENDED) is signal.SIG_DFL
 
 
-def test_a_launcher_that_ended_before_the_kernel_was_asked_is_noticed(
+def test_end_of_the_launcher_before_the_signal_was_requested_is_detected(
     adopted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interruption, "_send_when_parent_ends", lambda number: adopted.pop(0) if number else None)
@@ -53,7 +53,7 @@ def test_a_launcher_that_ended_before_the_kernel_was_asked_is_noticed(
         pytest.fail("the command began")
 
 
-def test_a_process_that_init_has_adopted_lost_its_launcher_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_adopted_by_init_has_lost_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption, "_command", lambda process: "systemd")
     with pytest.raises(KeyboardInterrupt), interruptible(TORCHRUN):
         pytest.fail("the command began")
@@ -62,7 +62,7 @@ def test_a_process_that_init_has_adopted_lost_its_launcher_before_it_began(monke
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, LAUNCHER_ENDED), (LAUNCHER_ENDED, signal.SIGTERM)])
-def test_the_launchers_end_is_no_second_signal(
+def test_end_of_the_launcher_is_not_a_second_signal(
     numbers: tuple[signal.Signals, ...], adopted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, **ACCELERATE})
@@ -78,9 +78,7 @@ def test_the_launchers_end_is_no_second_signal(
         assert stop.requested
 
 
-def test_the_end_of_the_launcher_is_noticed_without_a_signal(
-    adopted: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_end_of_the_launcher_is_detected_without_a_signal(adopted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, **ACCELERATE})
     with StopRequest() as stop:
         assert not stop.requested
@@ -103,7 +101,7 @@ with StopRequest() as stop:
     ("environment", "pause", "output"),
     [(TORCHRUN, 0.05, "still here True\n"), (TORCHRUN, 2.1, ""), (ACCELERATE, 0.05, ""), ({}, 0.05, "")],
 )
-def test_a_signal_that_torchrun_sends_on_is_not_a_second_one(
+def test_signal_forwarded_by_torchrun_is_not_a_second_one(
     environment: dict[str, str], pause: float, output: str
 ) -> None:
     result = subprocess.run(

@@ -63,7 +63,7 @@ def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
 @pytest.mark.parametrize("kind", ["batch", "none"])
-def test_each_step_trains_what_it_owns_and_nothing_else(learner: str, kind: str) -> None:
+def test_each_update_changes_only_the_networks_it_owns(learner: str, kind: str) -> None:
     config = tiny(
         "x", f"objective.information_trains={learner}", f"networks={{width: 4, norm_G: {kind}, norm_D: {kind}}}"
     )
@@ -78,7 +78,7 @@ def test_each_step_trains_what_it_owns_and_nothing_else(learner: str, kind: str)
             assert moved == (set(before[name]) if name in owners[side] else set()), (side, name)
 
 
-def test_scoring_the_fakes_again_moves_nothing() -> None:
+def test_scoring_the_fakes_again_changes_no_state() -> None:
     config = tiny("x")
     state, batch = plain_game(config), batch_of(config)
     discriminator_step(state, [batch])
@@ -88,7 +88,7 @@ def test_scoring_the_fakes_again_moves_nothing() -> None:
     assert not any(changed(network, before[name]) for name, network in state.networks.named().items())
 
 
-def test_a_gradient_of_the_information_reaches_fe_only_where_the_trunk_learns() -> None:
+def test_information_term_reaches_fe_only_with_trunk() -> None:
     """With Q's information as the only difference, FE's gradients differ for `trunk` alone."""
     gradients = {}
     for learner in ("heads", "trunk"):
@@ -101,7 +101,7 @@ def test_a_gradient_of_the_information_reaches_fe_only_where_the_trunk_learns() 
     assert not torch.equal(gradients["trunk", 0.0], gradients["trunk", 1.0])
 
 
-def test_g_learns_from_both_of_its_terms() -> None:
+def test_g_gets_gradients_from_both_terms() -> None:
     gradients = []
     for weight in (0.0, 1.0):
         config = tiny("x", f"objective.lambda_categorical={weight}", "latents.continuous=0")
@@ -112,7 +112,7 @@ def test_g_learns_from_both_of_its_terms() -> None:
     assert not torch.equal(*gradients)
 
 
-def test_micro_batches_add_up_to_the_whole_without_a_norm() -> None:
+def test_micro_batches_equal_the_batch_without_batch_norm() -> None:
     config = tiny("x", "networks={width: 4, norm_G: none, norm_D: none}")
     whole, batch = plain_game(config), batch_of(config)
     parts = plain_game(config)
@@ -133,7 +133,7 @@ def test_micro_batches_add_up_to_the_whole_without_a_norm() -> None:
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
-def test_images_drawn_once_train_as_images_drawn_twice(learner: str) -> None:
+def test_reusing_fakes_equals_drawing_them_twice(learner: str) -> None:
     """One micro-batch's images serve both updates, several are drawn again in G's: the same numbers, running statistics too."""
     config = tiny("x", f"objective.information_trains={learner}")
     once, twice, batch = plain_game(config), plain_game(config), batch_of(config)
@@ -150,7 +150,7 @@ def test_images_drawn_once_train_as_images_drawn_twice(learner: str) -> None:
         assert not changed(network, tensors_of(twice.networks.named()[name])), name
 
 
-def test_a_penalty_too_small_to_count_changes_nothing() -> None:
+def test_negligible_penalty_does_not_change_training() -> None:
     """Reals and fakes in one pass, or in two because slopes are penalised: the same numbers to rounding."""
     metrics = []
     for gamma in (0.0, 1e-30):
@@ -164,7 +164,7 @@ def test_a_penalty_too_small_to_count_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0, 1])
-def test_compiled_networks_train_as_plain_ones(gamma: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_networks_train_like_eager_ones(gamma: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graphs that torch.compile takes of the networks, run without a code generator, whose C++ would take minutes here."""
     compiled: list[nn.Module] = []
     real = nn.Module.compile
@@ -232,7 +232,7 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
     assert before < after <= 16
 
 
-def test_clipping_bounds_the_joint_gradient() -> None:
+def test_clipping_limits_the_joint_gradient_norm() -> None:
     config = tiny("x", "optimizer.D.clip_norm=1e-3")
     state = plain_game(config)
     discriminator_step(state, [batch_of(config)])
@@ -240,7 +240,7 @@ def test_clipping_bounds_the_joint_gradient() -> None:
     assert torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm() <= 1e-3
 
 
-def test_q_has_its_own_rate_in_the_optimizer_that_owns_it() -> None:
+def test_q_has_its_own_learning_rate_in_its_optimizer() -> None:
     for learner, owner in (("heads", 1), ("trunk", 0)):
         config = tiny("x", f"objective.information_trains={learner}", "optimizer.Q.lr=0.5")
         networks = build_networks(config)
@@ -263,7 +263,7 @@ def losses() -> list[dict[str, float]]:
     return trace
 
 
-def test_the_first_20_losses_are_the_stored_ones() -> None:
+def test_first_20_losses_equal_the_stored_ones() -> None:
     """A refactor leaves the losses as they are; `python -m tests.training.test_step` stores new ones."""
     for ours, stored in zip(losses(), json.loads(TRACE.read_text()), strict=True):
         assert ours == pytest.approx(stored, rel=1e-8)
@@ -281,7 +281,7 @@ def with_augmentation(batch: MicroBatch, **changes: object) -> MicroBatch:
     return replace(batch, augment_D=views[0], augment_G=views[1], **changes)  # type: ignore[arg-type]
 
 
-def test_q_sees_the_views_and_d_the_images() -> None:
+def test_q_sees_augmented_fakes_and_d_the_fakes() -> None:
     config = tiny("x", "objective.information_trains=trunk", "networks={width: 4, norm_G: none, norm_D: none}")
     plain, viewed = plain_game(config), plain_game(config)
     batch = batch_of(config)
@@ -291,7 +291,7 @@ def test_q_sees_the_views_and_d_the_images() -> None:
     assert not torch.equal(first["loss/info"], second["loss/info"])
 
 
-def test_clustering_trains_fe_and_q_by_its_weight() -> None:
+def test_clustering_trains_fe_and_q_in_proportion_to_its_weight() -> None:
     config = tiny("x", "objective={information_trains: trunk, lambda_clustering: 1}")
     gradients = []
     for weight in (0.0, 1.0, 2.0):
@@ -306,7 +306,7 @@ def test_clustering_trains_fe_and_q_by_its_weight() -> None:
     torch.testing.assert_close(gradients[2] - gradients[0], 2 * (gradients[1] - gradients[0]), rtol=1e-6, atol=1e-12)
 
 
-def test_without_information_g_learns_what_it_would_without_codes() -> None:
+def test_information_trains_g_false_removes_the_term_from_g() -> None:
     gradients = []
     for objective in ("information_trains_G: false", "lambda_categorical: 0, lambda_continuous: 0"):
         state = plain_game(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
@@ -319,7 +319,7 @@ def test_without_information_g_learns_what_it_would_without_codes() -> None:
     assert changed(state.networks.Q, before)  # Q learns to read all the same
 
 
-def test_rates_follow_the_schedule_and_q_keeps_its_own() -> None:
+def test_learning_rates_follow_the_schedule() -> None:
     config = tiny("x", "objective.information_trains=trunk", "optimizer={D: {lr: 2e-4}, G: {lr: 1e-3}, Q: {lr: 5e-4}}")
     state = plain_game(config)
     for share in (0.5, 0.5, 1.0):
@@ -328,7 +328,7 @@ def test_rates_follow_the_schedule_and_q_keeps_its_own() -> None:
         assert rates == pytest.approx([2e-4 * share, 2e-4 * share, 5e-4 * share, 1e-3 * share])
 
 
-def test_a_relativistic_step_compares_with_the_reals_in_both_updates() -> None:
+def test_relativistic_loss_uses_reals_in_both_updates() -> None:
     state = plain_game(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
     before = tensors_of(state.networks.FE)
     metrics = train_step(state, [batch_of(tiny("x"))])
@@ -340,9 +340,7 @@ def test_a_relativistic_step_compares_with_the_reals_in_both_updates() -> None:
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
 @pytest.mark.parametrize("norm_D", ["batch", "spectral"])
 @pytest.mark.parametrize("side", ["D", "G"])
-def test_a_step_that_is_not_finite_leaves_every_bit_of_its_side_and_the_next_one_trains(
-    side: str, norm_D: str, learner: str
-) -> None:
+def test_nonfinite_update_changes_no_bit_and_the_next_one_trains(side: str, norm_D: str, learner: str) -> None:
     config = tiny("x", f"objective.information_trains={learner}", f"networks.norm_D={norm_D}")
     state, batch = plain_game(config), batch_of(config)
     train_step(state, [batch])

@@ -32,7 +32,7 @@ def final_bytes(run: Path, step: int = 6) -> dict[str, bytes]:
     return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
 
 
-def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_folder_has_the_documented_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     train(tiny(run, "sample.every=3", "latents={noise: [{dim: 5}], categorical: [10], continuous: 1}"), ONE_PROCESS)
     assert {path.name for path in run.iterdir()} >= {"config.yaml", "metrics.jsonl", "curves.png", "samples", "DONE"}
@@ -58,7 +58,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path: Path, capsys: pytest.Capt
     assert all(word in said for word in ("samples/step-00000006.png", "curves.png", "checkpoints/step-00000006"))
 
 
-def test_evaluation_in_training_is_a_row_a_line_and_no_change(
+def test_evaluation_in_training_logs_a_row_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tiny(tmp_path / "plain"), ONE_PROCESS)
@@ -72,7 +72,7 @@ def test_evaluation_in_training_is_a_row_a_line_and_no_change(
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
-def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
+def test_interrupted_run_ends_with_the_bytes_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
 ) -> None:
     learns = f"objective.information_trains={learner}"
@@ -102,7 +102,9 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
     assert (tmp_path / "broken/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
-def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_request_saves_once_and_the_same_command_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(tiny(tmp_path / "whole"), ONE_PROCESS)
     real_step = trainer.train_step
     calls = []
@@ -122,16 +124,14 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(tmp_path: Path, monkey
     assert final_bytes(tmp_path / "stopped") == final_bytes(tmp_path / "whole")
 
 
-def test_looking_at_a_run_does_not_change_it(tmp_path: Path) -> None:
+def test_logging_and_sampling_do_not_change_training(tmp_path: Path) -> None:
     train(tiny(tmp_path / "watched", "log.every=1", "sample.every=1", "checkpoint.every=1"), ONE_PROCESS)
     train(tiny(tmp_path / "alone", "log.every=0", "sample.every=0", "checkpoint.every=0"), ONE_PROCESS)
     assert final_bytes(tmp_path / "watched") == final_bytes(tmp_path / "alone")
     assert [row["step"] for row in read_metrics(tmp_path / "alone" / "metrics.jsonl")] == [6]
 
 
-def test_a_done_run_is_left_alone_and_more_steps_continue_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_done_run_is_not_changed_and_more_steps_continue_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     train(tiny(run, "train.steps=4"), ONE_PROCESS)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
@@ -143,13 +143,13 @@ def test_a_done_run_is_left_alone_and_more_steps_continue_it(
     assert final_bytes(run) == final_bytes(tmp_path / "whole")
 
 
-def test_a_fork_starts_from_another_runs_checkpoint(tmp_path: Path) -> None:
+def test_fork_starts_from_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     train(tiny(tmp_path / "run", "checkpoint.keep=9"), ONE_PROCESS)
     train(tiny(tmp_path / "fork"), ONE_PROCESS, resume=str(tmp_path / "run/checkpoints/step-00000002"))
     assert final_bytes(tmp_path / "fork") == final_bytes(tmp_path / "run")
 
 
-def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny(tmp_path / "run", "checkpoint.keep=9"), ONE_PROCESS)
     origin, fork = str(tmp_path / "run/checkpoints/step-00000002"), tmp_path / "fork"
     for last, kept in ((3, []), (5, [4])):  # before its first checkpoint, and after it
@@ -167,7 +167,7 @@ def test_the_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.M
     assert str(tmp_path) not in json.dumps(verify(fork / "checkpoints" / "step-00000006").manifest["resumed_from"])
 
 
-def test_a_run_that_ends_before_its_schedule_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schedule_mismatch_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = tiny(tmp_path / "late", "schedule={images: 96, kind: linear}")
     train(late, ONE_PROCESS)
     said = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_a_run_that_ends_before_its_schedule_says_so_once(tmp_path: Path, capsys
     assert "warning" not in capsys.readouterr().out, "a finished run is left alone"
 
 
-def test_a_set_smaller_than_a_batch_wraps(tmp_path: Path) -> None:
+def test_data_set_smaller_than_a_batch_repeats(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("L", (30, 30), 100 * number).save(tmp_path / f"{number}.png")
     train(tiny(tmp_path / "run", f"data={{name: folder, root: '{tmp_path}'}}", "train.steps=2"), ONE_PROCESS)
@@ -193,13 +193,13 @@ def test_two_noise_sources_and_other_precisions_train(tmp_path: Path) -> None:
         )
 
 
-def test_curves_of_a_run_that_has_barely_begun(tmp_path: Path) -> None:
+def test_curves_of_a_run_with_one_row(tmp_path: Path) -> None:
     write_curves([], tmp_path / "empty.png")
     write_curves([{"kind": "train", "step": 1, "loss/D": 1.0, "loss/G": None}], tmp_path / "one.png")
     assert Image.open(tmp_path / "one.png").size == Image.open(tmp_path / "empty.png").size
 
 
-def test_debug_says_what_it_checked_and_leaves_the_run_alone(
+def test_debug_reports_its_checks_and_does_not_change_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):  # an older debug run is replaced
@@ -212,7 +212,7 @@ def test_debug_says_what_it_checked_and_leaves_the_run_alone(
         debug(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=True, precision=None))
 
 
-def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
+def test_debug_continues_without_a_deterministic_kernel_for_augmentation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On CUDA, grid_sample has none; D's first update does without it and is still computed twice."""
@@ -244,7 +244,7 @@ def test_debug_goes_on_where_an_augmentation_has_no_deterministic_derivative(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_detects_an_update_of_a_frozen_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_step = step.discriminator_step
 
     def discriminator_step(state: TrainState, *arguments: Any) -> dict[str, torch.Tensor]:
@@ -263,7 +263,7 @@ def test_debug_finds_an_update_that_touches_what_it_must_not(tmp_path: Path, mon
     assert (folder / "mine.txt").exists()
 
 
-def test_debug_clears_no_run_that_it_did_not_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_deletes_only_folders_of_debug_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tiny(tmp_path / "exp-debug"), ONE_PROCESS)
     before = contents(tmp_path / "exp-debug")
     with pytest.raises(UserError, match="exp-debug exists and is no debug run; move it away"):
@@ -271,7 +271,7 @@ def test_debug_clears_no_run_that_it_did_not_make(tmp_path: Path, capsys: pytest
     assert contents(tmp_path / "exp-debug") == before
 
 
-def test_a_run_that_continues_a_debug_run_is_no_debug_run_any_more(tmp_path: Path) -> None:
+def test_run_that_continues_a_debug_run_loses_its_debug_marker(tmp_path: Path) -> None:
     debug(tiny(tmp_path / "exp"), ONE_PROCESS)
     assert (tmp_path / "exp-debug" / "DEBUG").exists()
     small = debug_config(tiny(tmp_path / "exp"))
@@ -282,7 +282,7 @@ def test_a_run_that_continues_a_debug_run_is_no_debug_run_any_more(tmp_path: Pat
     assert contents(tmp_path / "exp-debug") == before
 
 
-def test_a_debug_run_that_still_runs_is_not_cleared(tmp_path: Path) -> None:
+def test_debug_does_not_delete_a_running_debug_run(tmp_path: Path) -> None:
     debug(tiny(tmp_path / "exp"), ONE_PROCESS)
     with (tmp_path / "exp-debug" / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -292,9 +292,7 @@ def test_a_debug_run_that_still_runs_is_not_cleared(tmp_path: Path) -> None:
         assert contents(tmp_path / "exp-debug") == before
 
 
-def test_a_run_that_the_debug_run_meets_only_under_the_lock_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_keeps_a_run_that_it_finds_only_after_locking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from infogan_dist.diagnostics import debug as debugging
 
     real_check = debugging._check_repeats
@@ -314,7 +312,7 @@ def contents(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
-def test_a_profile_shows_operations_and_leaves_a_trace(infogan: Command, tmp_path: Path) -> None:
+def test_profile_prints_operations_and_writes_a_trace(infogan: Command, tmp_path: Path) -> None:
     settings = (
         "debug",
         "output=run",
