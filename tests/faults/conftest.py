@@ -1,4 +1,4 @@
-"""One undisturbed run for all, and a bench of its own for each test."""
+"""One undisturbed run for all, and a separate workspace for each test."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Bench
+from tests.faults.harness import Workspace
 
-os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # for the server of forks, which starts later
+os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # for the fork server, which starts later
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing disturbed, on one process. Not to be changed."""
-    bench = Bench(tmp_path_factory.mktemp("whole"))
-    (only,) = bench.train()
-    assert only.ended() == 0, only.err
-    return bench.folder / "run"
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run on one process. Tests must not change it."""
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
+    (only,) = workspace.train()
+    assert only.exit_code() == 0, only.err
+    return workspace.folder / "run"
 
 
 @pytest.fixture(scope="session")
-def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same on two processes."""
-    bench = Bench(tmp_path_factory.mktemp("whole-of-two"))
-    for rank in bench.train(processes=2):
-        assert rank.ended() == 0, rank.err
-    return bench.folder / "run"
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed-2"))
+    for rank in workspace.train(processes=2):
+        assert rank.exit_code() == 0, rank.err
+    return workspace.folder / "run"

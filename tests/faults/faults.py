@@ -1,6 +1,6 @@
-"""Faults, each injected into a real process by name: `kill@5` kills the process in the middle of step 5, `kill@5#1` only rank 1.
+"""Injects faults into a real process by name: `kill@5` kills it within step 5, `kill@5#1` only if it is rank 1.
 
-`python -m tests.faults.faults FAULT[,FAULT …] COMMAND …` is `python -m infogan_dist COMMAND …` under them.
+`python -m tests.faults.faults FAULT[,FAULT …] COMMAND …` runs `python -m infogan_dist COMMAND …` with these faults.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from infogan_dist.training import batches, pictures, records
 from infogan_dist.training import step as steps
 from infogan_dist.training.signals import SIGNALS
 
-SLOW = 1.0  # seconds that a slow rank takes over a step
-SLOW_CHUNK = 0.6  # seconds of each of the twenty chunks of a slow search for neighbours
-SLOW_DISK = 0.03  # seconds of each of the some ten waits of a save
+SLOW = 1.0  # seconds that a slow rank loses in a step
+SLOW_CHUNK = 0.6  # seconds for each of the 20 chunks of a slow search for neighbours
+SLOW_DISK = 0.03  # seconds for each of about ten fsyncs of a save
 HANGS = 3600.0
-PATIENCE = 240.0  # seconds that a process waits for another; only a failure takes so long
-SLICE = 0.02  # seconds: a process that waits for its end looks for it this often
+TIMEOUT = 240.0  # seconds that a process waits for another one
+SLICE = 0.02  # seconds between polls
 
-Act = Callable[..., object]  # given the arguments of the function before which it is done
+Act = Callable[..., object]  # called with the arguments of the function that it precedes
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command of the package under some faults; returns its exit code."""
+    """Run a command of the package with faults. Returns its exit code."""
     from infogan_dist.__main__ import main as run_command
 
     wanted, *command = arguments
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _first_time(file: Path) -> bool:
-    """Whether this rank has not yet left its file: `FILE:once:FAULT` leaves a restarted rank alone."""
+    """Whether this rank has not yet made its file: with `FILE:once:FAULT` a restarted rank has no fault."""
     own = file.with_name(f"{file.name}-{os.environ.get('RANK', '0')}")
     first = not own.exists()
     own.touch()
@@ -55,7 +55,7 @@ def _first_time(file: Path) -> bool:
 
 
 def inject(fault: str) -> None:
-    """Arm `name`, `name=value`, `name@step` or `name@step#rank`."""
+    """Inject the fault `name`, `name=value`, `name@step` or `name@step#rank`."""
     fault, _, rank = fault.partition("#")
     if rank and rank != os.environ.get("RANK", "0"):
         return
@@ -67,11 +67,11 @@ def inject(fault: str) -> None:
         ALWAYS[name](value)
 
 
-# Faults of one step: what is done, and where in the step
+# Faults in one step: an act, and the function before which it is called
 
 
 def _at_step(number: int, wrap: Callable[[Act], None], act: Act) -> None:
-    """Have `wrap` call `act` once step `number` has begun, and no more when it is over."""
+    """Have `wrap` call `act` during step `number` only."""
     real = batches.BatchStream.at
     now = [0]
 
@@ -84,7 +84,7 @@ def _at_step(number: int, wrap: Callable[[Act], None], act: Act) -> None:
 
 
 def _before(owner: Any, name: str) -> Callable[[Act], None]:
-    """Call an act before each call of this function."""
+    """Returns a function that makes its argument run before each call of `owner.name`."""
 
     def wrap(act: Act) -> None:
         real = getattr(owner, name)
@@ -112,11 +112,11 @@ def _once(act: Act) -> Act:
 
 
 def _end_launcher(number: signal.Signals) -> Act:
-    """Send a signal to what started this process, and go on when the run has heard of it."""
+    """Send a signal to the launcher, and wait until the run has received the request to stop."""
 
     def act(*_: object) -> None:
         os.kill(os.getppid(), number)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while "stopping" not in Path("run/.lock").read_text() and time.monotonic() < deadline:
             time.sleep(SLICE)
 
@@ -124,8 +124,8 @@ def _end_launcher(number: signal.Signals) -> Act:
 
 
 def _hold(*_: object) -> None:
-    """Stand still until the test leaves a file."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the test makes the file `release`."""
+    deadline = time.monotonic() + TIMEOUT
     while not Path("release").exists() and time.monotonic() < deadline:
         time.sleep(SLICE)
 
@@ -136,7 +136,7 @@ def _rot(*_: object) -> None:
 
 
 def _fill_disk(*_: object) -> None:
-    """Leave no byte where the run is."""
+    """Fill the disk of the run."""
     with suppress(OSError), Path("disk/more").open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 4096)
@@ -148,7 +148,7 @@ def _terminate(*_: object) -> None:
 
 def _terminate_twice(*_: object) -> None:
     _terminate()
-    time.sleep(SLICE)  # the handler of the first runs between two instructions of Python
+    time.sleep(SLICE)  # so that the handler of the first signal runs
     _terminate()
     time.sleep(SLICE)
 
@@ -158,18 +158,18 @@ def _sleep(*_: object) -> None:
 
 
 def _drift(state: Any, *_: object) -> None:
-    """What a faulty memory or an unreduced gradient does: a weight of this rank's own."""
+    """Change a weight on this rank only, as faulty memory or an unreduced gradient would."""
     with torch.no_grad():
         next(state.networks.D.parameters()).view(-1)[0] += 1e-9
 
 
-def _spoil(state: Any, micro_batches: Any, *_: object) -> None:
+def _set_nan(state: Any, micro_batches: Any, *_: object) -> None:
     for batch in micro_batches:
         batch.reals.fill_(float("nan"))
 
 
 def _break_networks(state: Any, *_: object) -> None:
-    next(state.networks.G.parameters()).data.fill_(float("nan"))  # unseen by autograd, as a fault of memory is
+    next(state.networks.G.parameters()).data.fill_(float("nan"))  # invisible to autograd, like a memory fault
 
 
 STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
@@ -189,16 +189,16 @@ STEPWISE: dict[str, tuple[Callable[[Act], None], Act]] = {
     "hang": (_before(steps, "generator_step"), lambda *_: time.sleep(HANGS)),
     "slow": (_before(steps, "generator_step"), _sleep),
     "drift": (_before(steps, "generator_step"), _drift),
-    "nan-images": (_before(steps, "discriminator_step"), _spoil),
+    "nan-images": (_before(steps, "discriminator_step"), _set_nan),
     "nan-weights": (_before(steps, "generator_step"), _break_networks),
 }
 
 
-# Faults of a whole process
+# Faults of the whole process
 
 
 def _crash_at_event(value: str) -> None:
-    """`crash=FOLDER:EVENT:MODE`: end like kill -9 at this file event below the folder, `before` it or with the file `torn`."""
+    """`crash=FOLDER:EVENT:MODE`: end as by kill -9 at this file event in the folder, `before` it or with the file `torn`."""
     from ckpt_chaos.inject import arm
 
     folder, event, mode = value.rsplit(":", 2)
@@ -206,7 +206,7 @@ def _crash_at_event(value: str) -> None:
 
 
 def _list_events(value: str) -> None:
-    """`events=FOLDER:LOG`: write the file events below the folder, one a line."""
+    """`events=FOLDER:LOG`: log the file events in the folder, one per line."""
     from ckpt_chaos.inject import arm
 
     folder, log = value.rsplit(":", 1)
@@ -214,12 +214,12 @@ def _list_events(value: str) -> None:
 
 
 def _limit_file_size(value: str) -> None:
-    """`filesize=BYTES`: no file grows beyond it, as on a full disk or over a quota."""
+    """`filesize=BYTES`: limit the size of files, as a quota does."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(value), int(value)))
 
 
 def _poison_pickle(value: str) -> None:
-    """`no-pickle`: whatever unpickles fails."""
+    """`no-pickle`: unpickling raises an error."""
     import pickle
 
     def refuse(*arguments: Any, **named: Any) -> Any:
@@ -230,12 +230,12 @@ def _poison_pickle(value: str) -> None:
 
 
 def _draw_nothing(value: str) -> None:
-    """`no-pictures`: they take most of the time of a tiny run."""
+    """`no-pictures`: draw none, because they take most of the time of a tiny run."""
     pictures.Pictures.save = lambda self, step: None  # type: ignore[method-assign]
 
 
 def _search_slowly(value: str) -> None:
-    """`slow-neighbours`: a search in twenty chunks, together longer than any one of them by far; the rest of it is quick."""
+    """`slow-neighbours`: a search of 20 slow chunks."""
     neighbours._CHUNK, neighbours.SIDE = 500, 8
     _before(neighbours, "deskewed")(lambda *_: time.sleep(SLOW_CHUNK))
 
@@ -245,7 +245,7 @@ ALWAYS: dict[str, Callable[[str], None]] = {
     "events": _list_events,
     "filesize": _limit_file_size,
     "no-pickle": _poison_pickle,
-    "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no set fits in memory
+    "streamed": lambda value: setattr(stream, "RESIDENT_SHARE", 0),  # no data set fits in memory
     "ctrl-c-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGINT)),
     "sigterm-while-drawing": lambda value: _before(sampling, "write_grid")(_send(signal.SIGTERM)),
     "slow-disk": lambda value: _before(checkpoints, "sync")(lambda *_: time.sleep(SLOW_DISK)),

@@ -1,6 +1,6 @@
-"""What the fault suite shares: commands as real processes, alone or as ranks, and what a run folder holds afterwards.
+"""Shared by the fault tests: runs commands as real processes, one or several ranks, and inspects run folders.
 
-A process comes from a fork of one that has imported everything: it is the same command, three seconds of importing sooner.
+A process is forked from one that has imported everything, which saves three seconds of importing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import pytest
 from infogan_dist.checkpoints.store import folders, verify
 from tests.conftest import ROOT, clean_environment
 
-PATIENCE = 120  # seconds for what takes about two; only a failure waits that long
-LAUNCH_PATIENCE = 300  # the same for launchers, which import torch before their processes do
+TIMEOUT = 120  # seconds; a command takes about two
+LAUNCH_TIMEOUT = 300  # seconds for launchers, which import torch before their processes do
 STEPS = 6
 TINY = (
     *("debug", "networks.width=2", "train.threads=1", "train.precision=fp64", "train.global_batch=12"),
@@ -33,11 +33,11 @@ TINY = (
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["infogan_dist.training.loop", "infogan_dist.sampling.generator", "tests.faults.faults"])
 
-Variables = Callable[[int, int], dict[str, str]]  # of a rank of so many
+Variables = Callable[[int, int], dict[str, str]]  # (rank, processes) -> environment variables
 
 
 def _become(command: list[str], faults: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     os.chdir(folder)
     os.environ.update(environment)
     for number, ending in ((1, "out"), (2, "err")):
@@ -48,8 +48,8 @@ def _become(command: list[str], faults: str, folder: Path, log: Path, environmen
     sys.exit(main([faults, *command]))
 
 
-class Started:
-    """A process, what it has said so far, and how it ends."""
+class CommandProcess:
+    """A command in a separate process, its output and its exit code."""
 
     def __init__(self, command: Sequence[object], faults: str, folder: Path, environment: dict[str, str]):
         self._log = folder / f"{len(list(folder.glob('*.err')))}-{environment.get('RANK', '0')}"
@@ -71,9 +71,9 @@ class Started:
     def pid(self) -> int:
         return self._process.pid or 0
 
-    def said(self) -> list[str]:
-        """Its lines on stderr beside the progress bar; there is no traceback."""
-        return said(self.err)
+    def messages(self) -> list[str]:
+        """Its messages on stderr, without the progress bar. Asserts that there is no traceback."""
+        return messages(self.err)
 
     def alive(self) -> bool:
         return self._process.is_alive()
@@ -81,24 +81,24 @@ class Started:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    def ended(self) -> int:
-        """Its exit code, negative for the signal that killed it; fails with what it said where it does not end."""
-        self._process.join(PATIENCE)
+    def exit_code(self) -> int:
+        """Wait for its exit code, negative for a signal. Fails with its output after a timeout."""
+        self._process.join(TIMEOUT)
         if self._process.exitcode is None:
             self._process.kill()
             pytest.fail(f"still running\n{self.out}\n{self.err}")
         return self._process.exitcode
 
     def wait_for(self, path: Path) -> None:
-        """Until it has written a file; fails with what it said where that does not happen."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until it has written a file. Fails with its output after a timeout."""
+        deadline = time.monotonic() + TIMEOUT
         while not path.exists() or not path.stat().st_size:
             if not self._process.is_alive() or time.monotonic() > deadline:
-                pytest.fail(f"{path} did not come\n{self.out}\n{self.err}")
+                pytest.fail(f"{path} was not written\n{self.out}\n{self.err}")
             time.sleep(0.02)
 
 
-class Bench:
+class Workspace:
     """A folder in which commands run."""
 
     def __init__(self, folder: Path):
@@ -106,13 +106,13 @@ class Bench:
 
     def start(
         self, *command: object, faults: str = "", processes: int = 1, variables: Variables | None = None
-    ) -> list[Started]:
-        """The ranks of a command, in the order of their numbers; `variables` says what their launcher sets, torchrun's if None."""
+    ) -> list[CommandProcess]:
+        """Start the ranks of a command. `variables` are those of their launcher, torchrun's if None."""
         if processes == 1:
-            return [Started(command, faults, self.folder, {})]
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+            return [CommandProcess(command, faults, self.folder, {})]
+        rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
         ranks = [(variables or of_torchrun)(rank, processes) for rank in range(processes)]
-        return [Started(command, faults, self.folder, meet | of_rank) for of_rank in ranks]
+        return [CommandProcess(command, faults, self.folder, rendezvous | of_rank) for of_rank in ranks]
 
     def train(
         self,
@@ -121,12 +121,12 @@ class Bench:
         faults: str = "",
         processes: int = 1,
         variables: Variables | None = None,
-    ) -> list[Started]:
-        """The ended ranks of a tiny run."""
+    ) -> list[CommandProcess]:
+        """Train a tiny run to its end. Returns its ranks."""
         command = ("train", *TINY, f"output={output}", *overrides)
         ranks = self.start(*command, faults=faults, processes=processes, variables=variables)
         for rank in ranks:
-            rank.ended()
+            rank.exit_code()
         return ranks
 
 
@@ -143,7 +143,7 @@ def free_port() -> int:
 
 
 def torchrun(*command: object, faults: str = "", processes: int = 2, restarts: int = 0) -> list[str]:
-    """The same by torchrun, as a user starts it."""
+    """The command line of a command under torchrun."""
     words = ["--nproc-per-node", processes, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
@@ -152,13 +152,13 @@ def torchrun(*command: object, faults: str = "", processes: int = 2, restarts: i
 
 
 def accelerate_launch(*command: object, faults: str = "") -> list[str]:
-    """The same by accelerate launch, as in the README's first command."""
+    """The command line of a command under accelerate launch."""
     words = ["accelerate.commands.launch", "-m", "tests.faults.faults", faults]
     return [sys.executable, "-m", *words, *map(str, command)]
 
 
-class Launched:
-    """A launcher's process, and what it and its children have said."""
+class LauncherProcess:
+    """A launcher's process, its exit code, and its output with that of its children."""
 
     def __init__(self, command: list[str], folder: Path, **variables: str):
         own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
@@ -171,40 +171,40 @@ class Launched:
     def output(self) -> str:
         return self._log.read_text()
 
-    def ended(self) -> int:
-        """Its exit code; fails with what was said where it does not end."""
+    def exit_code(self) -> int:
+        """Wait for its exit code. Fails with its output after a timeout."""
         try:
-            return self._process.wait(LAUNCH_PATIENCE)
+            return self._process.wait(LAUNCH_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             pytest.fail(self.output)
 
     def wait_for(self, words: str) -> None:
-        """Until it has said this; fails with what it said where that does not happen."""
-        deadline = time.monotonic() + LAUNCH_PATIENCE
+        """Wait until it has printed `words`. Fails with its output after a timeout."""
+        deadline = time.monotonic() + LAUNCH_TIMEOUT
         while words not in self.output:
             if self._process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{words!r} was not said\n{self.output}")
+                pytest.fail(f"{words!r} was not printed\n{self.output}")
             time.sleep(0.05)
 
 
 def run_torchrun(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Under torchrun's shared store restarted workers may wait for ever: each incarnation gets a store of its own."""
+    """Run torchrun without a shared store, with which restarted workers may wait forever."""
     own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     environment = clean_environment(PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="", **own_store)
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
 
 
 def final_bytes(run: Path, step: int = STEPS) -> dict[str, bytes]:
-    """Every tensor file of a checkpoint that verifies."""
+    """The content of every file of a checkpoint, after verifying it."""
     checkpoint = verify(run / "checkpoints" / f"step-{step:08d}")
     return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
 
 
 def steps_kept(run: Path) -> list[int]:
-    """The steps of the checkpoints, oldest first; each must verify, and nothing else may lie beside them."""
+    """The steps of the checkpoints, oldest first. Asserts that each one verifies and that the folder has nothing else."""
     found = folders(run / "checkpoints")
     assert {path.name for path in (run / "checkpoints").iterdir()} == {path.name for path in found}
     return [verify(path).step for path in reversed(found)]
@@ -218,28 +218,28 @@ def markers(run: Path) -> list[str]:
     return [name for name in ("DONE", "PREEMPTED", "FAILED") if (run / name).exists()]
 
 
-def said(text: str) -> list[str]:
-    """The lines of ours on stderr; there is no traceback."""
+def messages(text: str) -> list[str]:
+    """The lines of infogan-dist in `text`. Asserts that there is no traceback."""
     assert "Traceback" not in text, text
     return [line for line in text.replace("\r", "\n").splitlines() if line.startswith("infogan-dist: ")]
 
 
-def said_once(text: str, *words: str) -> str:
-    """The only line of ours on stderr; it holds every word, and there is no traceback."""
-    lines = said(text)
+def only_message(text: str, *words: str) -> str:
+    """The only line of infogan-dist in `text`. Asserts that it contains every word, and that there is no traceback."""
+    lines = messages(text)
     assert len(lines) == 1, text
     assert all(word in lines[0] for word in words), lines[0]
     return lines[0]
 
 
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
-    """A small file system mounted at `folder`; skips where this user may mount none."""
+    """A small file system mounted at `folder`. Skips the test if this user may not mount one."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"this user may mount no file system ({mounted.stderr.strip()})")
+        pytest.skip(f"this user may not mount a file system ({mounted.stderr.strip()})")
     try:
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""Saving while training goes on: the same bytes, and the same care, as when it is waited for."""
+"""Background saves are as safe as foreground ones and have the same bytes."""
 
 from __future__ import annotations
 
@@ -7,47 +7,49 @@ from pathlib import Path
 import pytest
 
 from infogan_dist.checkpoints.store import newest
-from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept
+from tests.faults.harness import Workspace, final_bytes, markers, only_message, steps_kept
 
-BESIDE = "checkpoint.background=true"
+BACKGROUND = "checkpoint.background=true"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_background_save_has_the_same_bytes(bench: Bench, whole: Path, whole_of_two: Path, processes: int) -> None:
-    for rank in bench.train("run", BESIDE, faults="slow-disk", processes=processes):
-        assert rank.ended() == 0, rank.err
-    undisturbed = whole if processes == 1 else whole_of_two
-    assert steps_kept(bench.folder / "run") == [2, 4, 6]
+def test_background_save_has_the_same_bytes(
+    workspace: Workspace, undisturbed: Path, undisturbed_of_two: Path, processes: int
+) -> None:
+    for rank in workspace.train("run", BACKGROUND, faults="slow-disk", processes=processes):
+        assert rank.exit_code() == 0, rank.err
+    expected = undisturbed if processes == 1 else undisturbed_of_two
+    assert steps_kept(workspace.folder / "run") == [2, 4, 6]
     for step in (2, 4, 6):
-        assert final_bytes(bench.folder / "run", step) == final_bytes(undisturbed, step)
+        assert final_bytes(workspace.folder / "run", step) == final_bytes(expected, step)
 
 
-def test_kill_during_a_background_save_keeps_the_previous_checkpoint(bench: Bench, whole: Path) -> None:
-    (killed,) = bench.train("run", BESIDE, faults="slow-disk,kill@5")
-    assert killed.ended() == -9
-    found, complaints = newest(bench.folder / "run/checkpoints")
+def test_kill_during_a_background_save_keeps_the_previous_checkpoint(workspace: Workspace, undisturbed: Path) -> None:
+    (killed,) = workspace.train("run", BACKGROUND, faults="slow-disk,kill@5")
+    assert killed.exit_code() == -9
+    found, complaints = newest(workspace.folder / "run/checkpoints")
     assert found is not None
     assert (found.step, complaints) == (2, [])
-    (resumed,) = bench.train("run", BESIDE)
-    assert resumed.ended() == 0, resumed.err
-    assert final_bytes(bench.folder / "run") == final_bytes(whole)
-    assert steps_kept(bench.folder / "run") == [2, 4, 6]
+    (resumed,) = workspace.train("run", BACKGROUND)
+    assert resumed.exit_code() == 0, resumed.err
+    assert final_bytes(workspace.folder / "run") == final_bytes(undisturbed)
+    assert steps_kept(workspace.folder / "run") == [2, 4, 6]
 
 
-def test_signal_waits_for_the_background_save(bench: Bench) -> None:
-    (stopped,) = bench.train("run", BESIDE, faults="slow-disk,SIGTERM@5")
-    assert stopped.ended() == 75, stopped.err
-    assert steps_kept(bench.folder / "run") == [2, 4, 5]
+def test_signal_waits_for_the_background_save(workspace: Workspace) -> None:
+    (stopped,) = workspace.train("run", BACKGROUND, faults="slow-disk,SIGTERM@5")
+    assert stopped.exit_code() == 75, stopped.err
+    assert steps_kept(workspace.folder / "run") == [2, 4, 5]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_failed_background_save_is_printed_once_by_every_rank(bench: Bench, processes: int) -> None:
-    for rank in bench.train("run", "train.steps=2", processes=processes):
-        assert rank.ended() == 0, rank.err
+def test_failed_background_save_is_printed_once_by_every_rank(workspace: Workspace, processes: int) -> None:
+    for rank in workspace.train("run", "train.steps=2", processes=processes):
+        assert rank.exit_code() == 0, rank.err
     faults = f"filesize={20 * 1024}"
-    ranks = bench.train("run", BESIDE, "train.steps=40", "sample.every=0", faults=faults, processes=processes)
+    ranks = workspace.train("run", BACKGROUND, "train.steps=40", "sample.every=0", faults=faults, processes=processes)
     for rank in ranks:
-        assert rank.ended() == 1, rank.err
-        said_once(rank.err, "run cannot be written to", "the checkpoint of step 2 is there")
-    assert steps_kept(bench.folder / "run") == [2]
-    assert markers(bench.folder / "run") == ["FAILED"]
+        assert rank.exit_code() == 1, rank.err
+        only_message(rank.err, "run cannot be written to", "the checkpoint of step 2 is there")
+    assert steps_kept(workspace.folder / "run") == [2]
+    assert markers(workspace.folder / "run") == ["FAILED"]

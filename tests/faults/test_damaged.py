@@ -1,4 +1,4 @@
-"""Files that are not what was written: the newest checkpoint that verifies counts, the others are named; all bad is exit 4."""
+"""Damaged files: the newest checkpoint that verifies is used and the others are named. Without any, the exit code is 4."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from infogan_dist.checkpoints.manifest import with_checksum
-from tests.faults.harness import Bench, final_bytes, markers, said_once, steps_kept, steps_logged
+from tests.faults.harness import Workspace, final_bytes, markers, only_message, steps_kept, steps_logged
 
 
 class Payload:
-    """Unpickled, it leaves a file: nothing may."""
+    """Makes a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return Path.touch, (Path("/tmp/infogan-dist-was-unpickled"),)
@@ -34,7 +34,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def forge(checkpoint: Path, name: str, content: bytes) -> None:
-    """Put another content under a name, and have the manifest agree with it."""
+    """Replace the content of a file and update the manifest to match."""
     (checkpoint / name).write_bytes(content)
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -72,7 +72,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: (path / "manifest.json").write_text(
             (path / "manifest.json").read_text().replace('"lambda_categorical": 1.0', '"lambda_categorical": 2.0')
         ),
-        "manifest.json is corrupt: its sha256 is not that of its content",
+        "manifest.json is corrupt: its sha256 does not match its content",
     ),
     "a FIFO in the place of the manifest": (
         lambda path: ((path / "manifest.json").unlink(), os.mkfifo(path / "manifest.json")),
@@ -94,33 +94,33 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.fixture
-def run(bench: Bench, whole: Path) -> Path:
-    """A run that stopped after step 4, with the checkpoints of steps 2 and 4."""
-    shutil.copytree(whole, bench.folder / "run")
-    shutil.rmtree(bench.folder / "run/checkpoints/step-00000006")
-    (bench.folder / "run/DONE").unlink()
-    return bench.folder / "run"
+def run(workspace: Workspace, undisturbed: Path) -> Path:
+    """A run that was stopped after step 4, with the checkpoints of steps 2 and 4."""
+    shutil.copytree(undisturbed, workspace.folder / "run")
+    shutil.rmtree(workspace.folder / "run/checkpoints/step-00000006")
+    (workspace.folder / "run/DONE").unlink()
+    return workspace.folder / "run"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint_is_reported_and_the_previous_one_used(
-    bench: Bench, run: Path, whole: Path, damage: str
+    workspace: Workspace, run: Path, undisturbed: Path, damage: str
 ) -> None:
     inflict, reason = DAMAGES[damage]
     inflict(run / "checkpoints/step-00000004")
-    (resumed,) = bench.train(faults="no-pickle,no-pictures")
-    assert resumed.ended() == 0, resumed.err
+    (resumed,) = workspace.train(faults="no-pickle,no-pictures")
+    assert resumed.exit_code() == 0, resumed.err
     assert "skipping a damaged checkpoint: run/checkpoints/step-00000004/" in resumed.out
     assert reason in resumed.out
     assert "lost: what came after step 2, up to step 6" in resumed.out
-    assert final_bytes(run) == final_bytes(whole)
-    assert steps_kept(run) == [2, 4, 6]  # step 4 anew: the damaged one is replaced
+    assert final_bytes(run) == final_bytes(undisturbed)
+    assert steps_kept(run) == [2, 4, 6]  # the damaged checkpoint of step 4 is replaced
     assert steps_logged(run) == [1, 2, 3, 4, 5, 6]
     assert not MARK.exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_run_with_all_checkpoints_damaged_does_not_start_again(bench: Bench, run: Path, damage: str) -> None:
+def test_run_with_all_checkpoints_damaged_does_not_start_again(workspace: Workspace, run: Path, damage: str) -> None:
     for path in (run / "checkpoints").iterdir():
         DAMAGES[damage][0](path)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -130,12 +130,14 @@ def test_run_with_all_checkpoints_damaged_does_not_start_again(bench: Bench, run
         ["convert", "run", "--to", "safetensors", "--out", "G.safetensors"],
     ):
         (refused,) = (
-            bench.train(faults="no-pickle") if command == ["train"] else bench.start(*command, faults="no-pickle")
+            workspace.train(faults="no-pickle")
+            if command == ["train"]
+            else workspace.start(*command, faults="no-pickle")
         )
-        assert refused.ended() == 4, refused.err
-        said_once(
+        assert refused.exit_code() == 4, refused.err
+        only_message(
             refused.err,
-            "no checkpoint below run/checkpoints verifies",
+            "no checkpoint in run/checkpoints verifies",
             DAMAGES[damage][1],
             "step-00000002",
             "step-00000004",
@@ -144,43 +146,43 @@ def test_run_with_all_checkpoints_damaged_does_not_start_again(bench: Bench, run
     assert not MARK.exists()
 
 
-def test_extra_file_in_a_checkpoint_is_not_read(bench: Bench, run: Path, whole: Path) -> None:
+def test_extra_file_in_a_checkpoint_is_not_read(workspace: Workspace, run: Path, undisturbed: Path) -> None:
     (run / "checkpoints/step-00000004/extra.safetensors").write_bytes(pickle.dumps(Payload()))
     (run / "checkpoints/step-last").mkdir()
-    (resumed,) = bench.train(faults="no-pickle,no-pictures")
-    assert resumed.ended() == 0, resumed.err
+    (resumed,) = workspace.train(faults="no-pickle,no-pictures")
+    assert resumed.exit_code() == 0, resumed.err
     assert "continuing after step 4" in resumed.out
-    assert final_bytes(run) == final_bytes(whole)
+    assert final_bytes(run) == final_bytes(undisturbed)
     assert not MARK.exists()
 
 
-def test_sample_skips_a_damaged_checkpoint_with_a_warning(bench: Bench, run: Path) -> None:
+def test_sample_skips_a_damaged_checkpoint_with_a_warning(workspace: Workspace, run: Path) -> None:
     flip(run / "checkpoints/step-00000004/G_ema.safetensors", -1)
-    (sample,) = bench.start("sample", "run", "--out", "grid.png", faults="no-pickle")
-    assert sample.ended() == 0, sample.err
-    said_once(sample.err, "skipping a damaged checkpoint", "G_ema.safetensors is corrupt")
-    assert (bench.folder / "grid.png").exists()
+    (sample,) = workspace.start("sample", "run", "--out", "grid.png", faults="no-pickle")
+    assert sample.exit_code() == 0, sample.err
+    only_message(sample.err, "skipping a damaged checkpoint", "G_ema.safetensors is corrupt")
+    assert (workspace.folder / "grid.png").exists()
 
 
-def test_pickle_named_as_an_exported_file_is_refused(bench: Bench) -> None:
-    (bench.folder / "G.safetensors").write_bytes(pickle.dumps(Payload()))
-    (sample,) = bench.start("sample", "G.safetensors", "--out", "grid.png", faults="no-pickle")
-    assert sample.ended() == 2
-    said_once(sample.err, "G.safetensors is not a safetensors file")
+def test_pickle_named_as_an_exported_file_is_refused(workspace: Workspace) -> None:
+    (workspace.folder / "G.safetensors").write_bytes(pickle.dumps(Payload()))
+    (sample,) = workspace.start("sample", "G.safetensors", "--out", "grid.png", faults="no-pickle")
+    assert sample.exit_code() == 2
+    only_message(sample.err, "G.safetensors is not a safetensors file")
     assert not MARK.exists()
 
 
-def test_state_of_another_network_is_refused(bench: Bench, run: Path) -> None:
-    (other,) = bench.train("other", "networks.width=3", "train.steps=4", faults="no-pictures")
-    assert other.ended() == 0, other.err
+def test_state_of_another_network_is_refused(workspace: Workspace, run: Path) -> None:
+    (other,) = workspace.train("other", "networks.width=3", "train.steps=4", faults="no-pictures")
+    assert other.exit_code() == 0, other.err
     checkpoint = run / "checkpoints/step-00000004"
-    theirs = bench.folder / "other/checkpoints/step-00000004"
+    theirs = workspace.folder / "other/checkpoints/step-00000004"
     facts = json.loads((theirs / "manifest.json").read_text())["files"]["optimizer_G.safetensors"]
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"]["optimizer_G.safetensors"] = facts
     (checkpoint / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     shutil.copy(theirs / "optimizer_G.safetensors", checkpoint)
-    (refused,) = bench.train()
-    assert refused.ended() == 4, refused.err
-    said_once(refused.err, "step-00000004", "of another network", "exp_avg")
+    (refused,) = workspace.train()
+    assert refused.exit_code() == 4, refused.err
+    only_message(refused.err, "step-00000004", "of another network", "exp_avg")
     assert markers(run) == []

@@ -1,4 +1,4 @@
-"""Processes that end without a word: in the middle of a step, at every file event of a run, one rank of several."""
+"""Killed processes: within a step, at every file event of a run, one rank of several."""
 
 from __future__ import annotations
 
@@ -10,52 +10,56 @@ import pytest
 from infogan_dist.checkpoints.store import newest
 from tests.faults.harness import (
     TINY,
-    Bench,
+    Workspace,
     final_bytes,
     markers,
+    only_message,
     run_torchrun,
-    said_once,
     steps_kept,
     steps_logged,
     torchrun,
 )
 
 
-def test_run_killed_within_a_step_ends_with_the_bytes_of_an_undisturbed_run(bench: Bench, whole: Path) -> None:
-    run = bench.folder / "run"
+def test_run_killed_within_a_step_ends_with_the_bytes_of_an_undisturbed_run(
+    workspace: Workspace, undisturbed: Path
+) -> None:
+    run = workspace.folder / "run"
     for step, kept in ((4, [2]), (5, [2, 4])):
-        (killed,) = bench.train(faults=f"kill@{step}")
-        assert killed.ended() == -9
+        (killed,) = workspace.train(faults=f"kill@{step}")
+        assert killed.exit_code() == -9
         assert steps_kept(run) == kept
         assert markers(run) == []
-    (last,) = bench.train()
-    assert last.ended() == 0, last.err
+    (last,) = workspace.train()
+    assert last.exit_code() == 0, last.err
     assert "continuing after step 4" in last.out
-    assert final_bytes(run) == final_bytes(whole)
+    assert final_bytes(run) == final_bytes(undisturbed)
     assert steps_logged(run) == [1, 2, 3, 4, 5, 6]
     assert markers(run) == ["DONE"]
 
 
-def test_killed_rank_ends_the_others_and_the_same_command_continues(bench: Bench, whole_of_two: Path) -> None:
-    run = bench.folder / "run"
+def test_killed_rank_ends_the_others_and_the_same_command_continues(
+    workspace: Workspace, undisturbed_of_two: Path
+) -> None:
+    run = workspace.folder / "run"
     for killed, left in ((1, 0), (0, 1)):
-        ranks = bench.train(faults=f"kill@5#{killed}", processes=2)
-        assert [ranks[killed].ended(), ranks[left].ended()] == [-9, 1]
-        said_once(ranks[left].err, f"rank {left} of 2", "lost another rank in")
+        ranks = workspace.train(faults=f"kill@5#{killed}", processes=2)
+        assert [ranks[killed].exit_code(), ranks[left].exit_code()] == [-9, 1]
+        only_message(ranks[left].err, f"rank {left} of 2", "lost another rank in")
         assert steps_kept(run) == [2, 4]
         assert markers(run) == (["FAILED"] if left == 0 else [])
-    for rank in bench.train(processes=2):
-        assert rank.ended() == 0, rank.err
-    assert final_bytes(run) == final_bytes(whole_of_two)
-    assert (run / "metrics.jsonl").read_bytes() == (whole_of_two / "metrics.jsonl").read_bytes()
+    for rank in workspace.train(processes=2):
+        assert rank.exit_code() == 0, rank.err
+    assert final_bytes(run) == final_bytes(undisturbed_of_two)
+    assert (run / "metrics.jsonl").read_bytes() == (undisturbed_of_two / "metrics.jsonl").read_bytes()
 
 
-def test_torchrun_restarts_a_killed_rank_and_the_run_recovers(tmp_path: Path, whole_of_two: Path) -> None:
+def test_torchrun_restarts_a_killed_rank_and_the_run_recovers(tmp_path: Path, undisturbed_of_two: Path) -> None:
     faults = "begun:once:kill@5#1"
     result = run_torchrun(tmp_path, torchrun("train", *TINY, "output=run", faults=faults, restarts=2))
     assert result.returncode == 0, result.stderr
     assert "continuing after step 4" in result.stdout
-    assert final_bytes(tmp_path / "run") == final_bytes(whole_of_two)
+    assert final_bytes(tmp_path / "run") == final_bytes(undisturbed_of_two)
     assert markers(tmp_path / "run") == ["DONE"]
 
 
@@ -64,42 +68,42 @@ ONE_SAVE = (
     "checkpoint.keep=1",
     "checkpoint.every=0",
     "log.every=0",
-)  # goes on after step 1, and prunes
-PARTS = 3  # of the sweep, so that no test takes half a minute
+)  # continues after step 1, and prunes
+PARTS = 3  # of the sweep, so that no test takes longer than half a minute
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A run of two steps in `run`, a copy of it after its first step in `one`, and the file events of its second in `log`."""
-    bench = Bench(tmp_path_factory.mktemp("begun"))
-    (first,) = bench.train("run", *ONE_SAVE, "train.steps=1")
-    assert first.ended() == 0, first.err
-    shutil.copytree(bench.folder / "run", bench.folder / "one")
-    (second,) = bench.train(
-        "run", *ONE_SAVE, faults=f"no-pictures,events={bench.folder / 'run'}:{bench.folder / 'log'}"
+    workspace = Workspace(tmp_path_factory.mktemp("begun"))
+    (first,) = workspace.train("run", *ONE_SAVE, "train.steps=1")
+    assert first.exit_code() == 0, first.err
+    shutil.copytree(workspace.folder / "run", workspace.folder / "one")
+    (second,) = workspace.train(
+        "run", *ONE_SAVE, faults=f"no-pictures,events={workspace.folder / 'run'}:{workspace.folder / 'log'}"
     )
-    assert second.ended() == 0, second.err
-    return bench
+    assert second.exit_code() == 0, second.err
+    return workspace
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_kill_at_any_file_event_loses_no_valid_checkpoint(bench: Bench, begun: Bench, part: int) -> None:
-    events = (begun.folder / "log").read_text().splitlines()  # number, what was done, to what, whether it can be torn
-    run, undisturbed = bench.folder / "run", final_bytes(begun.folder / "run", 2)
-    assert len(events) > 20  # all that is written but pictures
+def test_kill_at_any_file_event_loses_no_valid_checkpoint(workspace: Workspace, begun: Workspace, part: int) -> None:
+    events = (begun.folder / "log").read_text().splitlines()  # number, operation, path, whether it can be torn
+    run, undisturbed = workspace.folder / "run", final_bytes(begun.folder / "run", 2)
+    assert len(events) > 20  # all writes but pictures
     for number, event in list(enumerate(events, 1))[part::PARTS]:
         _, _, name, torn = event.split("\t")
         for mode in ("before", "torn") if torn == "1" and name != run.name else ("before",):
             shutil.rmtree(run, ignore_errors=True)
             shutil.copytree(begun.folder / "one", run)
-            (killed,) = bench.train("run", *ONE_SAVE, faults=f"no-pictures,crash={run}:{number}:{mode}")
-            assert killed.ended() == 137, (event, killed.err)
+            (killed,) = workspace.train("run", *ONE_SAVE, faults=f"no-pictures,crash={run}:{number}:{mode}")
+            assert killed.exit_code() == 137, (event, killed.err)
             found, complaints = newest(run / "checkpoints")
             assert found is not None
             assert complaints == []
-            (resumed,) = bench.train("run", *ONE_SAVE, faults="no-pictures")
-            assert resumed.ended() == 0, (event, mode, resumed.err)
+            (resumed,) = workspace.train("run", *ONE_SAVE, faults="no-pictures")
+            assert resumed.exit_code() == 0, (event, mode, resumed.err)
             assert steps_kept(run)[-1] == 2, (event, mode)
             assert final_bytes(run, 2) == undisturbed, (event, mode)
-            if (name, mode) != ("metrics.jsonl", "torn"):  # half of the file is gone, which no append does
+            if (name, mode) != ("metrics.jsonl", "torn"):  # an append cannot lose half of the file
                 assert steps_logged(run) == [1, 2]

@@ -1,4 +1,4 @@
-"""Nothing that the package reads can run code: no call that unpickles or evaluates stands in it."""
+"""No file that the package reads can run code: the package has no call that unpickles or evaluates."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ UNSAFE_YAML = {
     "load_all",
     "full_load",
     "unsafe_load",
-}  # of the library itself; our own loader is of plain values
+}  # PyYAML's own; the package's loader reads plain values only
 
 
 def dangers(source: str) -> Iterator[str]:
-    """What in a module could unpickle or evaluate, in words."""
+    """The calls in a module that could unpickle or evaluate, as text."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else [node.module or ""]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.networks.batch_norm import BatchNorm
-from infogan_dist.networks.convolutions import Doubling, FromMap, Halving, ToMap
+from infogan_dist.networks.convolutions import UpConv2d, FromMap, DownConv2d, ToMap
 
 Kind = Literal["linear", "halving", "doubling"]
 TAPS = ((3, 1), (2, 0))  # by parity of an output row: the kernel rows that two input rows, from above, meet it with
@@ -65,7 +65,7 @@ def layers_of(network: nn.Module, name: str) -> list[Layer]:
     for path, module in _leaves(network, name):
         last = layers[-1] if layers else None
         free = last is not None and last.slope == 1 and not last.tanh  # nothing stands between it and this module
-        if isinstance(module, (nn.Linear, Halving, Doubling)):
+        if isinstance(module, (nn.Linear, DownConv2d, UpConv2d)):
             layers.append(_weighted(module))
             is_map = not isinstance(module, nn.Linear)
         elif isinstance(module, BatchNorm) and free:
@@ -96,12 +96,12 @@ def _leaves(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
         yield from _leaves(child, f"{path}.{name}")
 
 
-def _weighted(module: nn.Linear | Halving | Doubling) -> Layer:
+def _weighted(module: nn.Linear | DownConv2d | UpConv2d) -> Layer:
     weight = module.weight.detach().float()  # under a spectral norm: as it computes now
     kind: Kind = "linear"
-    if isinstance(module, Halving):
+    if isinstance(module, DownConv2d):
         kind, weight = "halving", weight.permute(0, 2, 3, 1)
-    elif isinstance(module, Doubling):
+    elif isinstance(module, UpConv2d):
         kind, weight = "doubling", weight.permute(1, 2, 3, 0)
     bias = torch.zeros(len(weight)) if module.bias is None else module.bias.detach().float()
     return Layer(kind, weight, bias)
