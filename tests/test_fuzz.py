@@ -1,4 +1,4 @@
-"""Whatever stands in a file that the package reads, the user meets one printable line, and soon."""
+"""For any content of a file that the package reads, the user gets one printable line, within seconds."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tried(path: Path) -> None:
-    """Read a checkpoint in every way; what goes wrong is said in one line."""
+    """Read a checkpoint in every way. An error must be one line."""
     try:
         checkpoints.verify(path).load()
     except Damaged as damage:
@@ -171,7 +171,7 @@ def test_manifest_with_changed_values(sound: Path, tmp_path: Path, data: st.Data
 
 
 def agree(path: Path, name: str, content: bytes) -> None:
-    """Have the manifest agree with the content of a file."""
+    """Update the manifest to match the content of a file."""
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     (path / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
@@ -205,7 +205,7 @@ def test_config_with_any_integer_in_any_key(tmp_path: Path, key: str, value: int
 
 
 def without(place: dict[str, Any], data: st.DataObject) -> None:
-    """Remove keys from a mapping, or from one within it."""
+    """Remove keys from a mapping or a nested one."""
     for key in data.draw(st.lists(st.sampled_from(sorted(place)), min_size=1, max_size=3)):
         if isinstance(place.get(key), dict) and place[key] and data.draw(st.booleans()):
             without(place[key], data)
@@ -219,8 +219,8 @@ def test_manifest_with_missing_keys(model: Path, tmp_path: Path, data: st.DataOb
     path = copy_of(model, tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     without(manifest, data)
-    kept_seal = data.draw(st.booleans())
-    (path / "manifest.json").write_text(json.dumps(manifest if kept_seal else with_checksum(manifest)))
+    keeps_checksum = data.draw(st.booleans())
+    (path / "manifest.json").write_text(json.dumps(manifest if keeps_checksum else with_checksum(manifest)))
     tried(path)
     used(path)
 
@@ -243,7 +243,7 @@ json_numbers = st.integers(-(2**70), 2**70) | st.floats() | st.just(10**400)
 @example([{**ROW, "loss/D": "high"}])
 @example([{**ROW, "health/diversity": 10**400}])
 def test_metrics_rows_with_missing_keys_and_other_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    """Whatever `read_metrics` lets through, everything that reads rows takes."""
+    """Every reader of rows accepts what `read_metrics` accepts."""
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_metrics(path)
@@ -258,7 +258,7 @@ def test_metrics_rows_with_missing_keys_and_other_values(tmp_path: Path, rows: l
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of a run that has not trained."""
+    """A checkpoint of an untrained run."""
     folder = tmp_path_factory.mktemp("model")
     config = tiny(folder / "run", "train.precision=fp32")
     state = {name: dict(network.state_dict()) for name, network in build_networks(config).named().items()}
@@ -274,7 +274,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def used(path: Path) -> None:
-    """Do with a checkpoint and its run what the commands do; what goes wrong is said in one line."""
+    """Use a checkpoint and its run as the commands do. An error must be one line."""
     run = path.parents[1]
     for use in (
         lambda: Generator.from_pretrained(run).sample(1, seed=0),
@@ -346,7 +346,7 @@ def test_special_file_in_place_of_the_cached_reference_classifier(tmp_path: Path
 
 @contextmanager
 def within(seconds: int) -> Iterator[None]:
-    """Fails where the block takes longer. Where it hangs outside Python, which no handler interrupts, the whole process ends."""
+    """Fails if the block takes longer. If it hangs outside Python, where no handler runs, the process ends."""
 
     def fail(*_: object) -> NoReturn:
         raise AssertionError(f"no end after {seconds} s")
@@ -372,7 +372,7 @@ DTYPES = {
 
 
 def forged(shapes: dict[str, list[int]], dtype: str, metadata: dict[str, str]) -> bytes:
-    """A safetensors file of zeros, as its format says (docs of safetensors), in any dtype."""
+    """A safetensors file of zeros in any dtype, written by the format's specification."""
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, shape in shapes.items():

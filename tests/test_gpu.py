@@ -1,4 +1,4 @@
-"""What only a CUDA device can show. Skipped, visibly, where there is none."""
+"""Tests that need a CUDA device. They are skipped visibly without one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_resumed_run_keeps_loss_scale_and_optimizer_states(tmp_path: Path, preci
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", ["false", "default"])
 def test_cuda_graph_trains_like_the_plain_step(precision: str, compiled: str) -> None:
-    """Ten steps: plain ones, the recording and replays. The same kernels, so the same numbers but for the order of their sums."""
+    """Ten steps: plain ones, the recording and replays. The kernels are the same, so only the order of sums may differ."""
     states = []
     for graph in ("false", "true"):
         config = tiny("x", f"train.precision={precision}", f"train.cuda_graph={graph}", f"train.compile={compiled}")
@@ -112,7 +112,7 @@ def test_cuda_graph_trains_like_the_plain_step(precision: str, compiled: str) ->
 
 
 def test_loop_does_not_wait_for_the_gpu() -> None:
-    """Between logged steps no operation makes the host wait: torch raises where one does."""
+    """Between logged steps no operation makes the host wait: torch raises if one does."""
     config = tiny("x", "train.precision=bf16", "train.steps=9")
     with Cluster(ONE_GPU, 1, config.processes) as cluster:
         cluster.configure(config)
@@ -139,7 +139,7 @@ def test_loop_does_not_wait_for_the_gpu() -> None:
 def test_global_batch_norm_matches_the_formula(
     dtype: torch.dtype, tolerance: float, channels_last: bool, shape: str, batches: int, parts: int
 ) -> None:
-    """Several processes, simulated one after another on one card."""
+    """Several processes, simulated one after another on one GPU."""
     x, dy, weight, bias = example(shape, dtype, "cuda")
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -164,7 +164,7 @@ def test_images_are_prefetched_while_the_step_is_recorded(tmp_path: Path, monkey
 
 
 def test_clustering_in_a_compiled_and_recorded_run(tmp_path: Path) -> None:
-    """Clustering sets in at the fourth step: other shapes, and a recording anew."""
+    """Clustering starts in step 4, which changes shapes and needs a new recording."""
     clustering = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"
     objective = f"objective={{information_trains: trunk, information_from: augmented, {clustering}}}"
     settings = (
@@ -213,7 +213,7 @@ SHARED = ["batch heads plain accumulate-1", "batch trunk penalties accumulate-4"
 
 
 def worker(folder: Path, processes: int) -> None:
-    """Train SHARED on the first visible GPU in so many processes, each with an environment of its own as from two hosts."""
+    """Train SHARED on the first visible GPU in several processes, each with its own environment as on several hosts."""
     folder.mkdir()
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -236,8 +236,8 @@ def worker(folder: Path, processes: int) -> None:
     ]
     try:
         for rank in ranks:
-            _, said = rank.communicate(timeout=600)
-            assert rank.returncode == 0, said
+            _, printed = rank.communicate(timeout=600)
+            assert rank.returncode == 0, printed
     finally:
         for rank in ranks:
             rank.kill()
@@ -258,7 +258,7 @@ def test_two_processes_on_one_gpu_train_the_same_networks_as_one(tmp_path: Path)
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_penalty_is_computed_in_full_precision(precision: str) -> None:
-    """TF32 keeps 10 bits of a factor: the penalty would be off by some 1e-3."""
+    """TF32 keeps 10 bits of a factor: the penalty would have an error of about 1e-3."""
 
     def penalty(launch, precision: str) -> float:  # type: ignore[no-untyped-def]
         config = tiny("x", f"train.precision={precision}", "objective.r1_gamma=1", "networks.width=32")
@@ -271,7 +271,7 @@ def test_penalty_is_computed_in_full_precision(precision: str) -> None:
 
 
 def test_penalty_gradients_are_computed_in_full_precision() -> None:
-    """They come from the second derivative, which runs in the step's one backward."""
+    """They come from the second derivative, which is computed in the step's backward."""
     ours, exact = (
         first_gradients(*each, "objective.r1_gamma=100") for each in (("fp32", ONE_GPU), ("fp64", ONE_PROCESS))
     )
@@ -325,7 +325,7 @@ def test_each_rank_may_see_only_its_own_gpu() -> None:
 
 def test_streamed_images_equal_resident_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     source, order = open_images(tiny("x").data), torch.arange(200)
-    sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some in both
+    sets = (order[:100], torch.cat([order[:50], order[150:]]))  # some images are in both
     device = torch.device("cuda", 0)
     resident = ImageCache(source, device, torch.float32).read_together(*sets)
     monkeypatch.setattr(stream, "RESIDENT_SHARE", 0)

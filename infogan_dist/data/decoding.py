@@ -38,7 +38,7 @@ def decode(path: Path, channels: int, background: str = "white") -> Image.Image:
         reason = str(error)
         if isinstance(error, UnidentifiedImageError):
             reason = f"it is none of {', '.join(FORMATS)}"
-        raise UnreadableImage(f"cannot read the image {path}: {reason}; mend or remove it") from error
+        raise UnreadableImage(f"cannot read the image {path}: {reason}; repair or remove it") from error
 
 
 def to_8_bit(image: Image.Image, mode: str, background: str = "white") -> Image.Image:

@@ -186,7 +186,7 @@ def _forge(path: Path, **changes: object) -> None:
 
 
 def _swap_in(path: Path, content: bytes) -> None:
-    """Another file under the name, the manifest changed to match."""
+    """Replace a file and update the manifest to match."""
     (path / "G.safetensors").write_bytes(content)
     files = json.loads((path / "manifest.json").read_text())["files"]
     files["G.safetensors"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -1,4 +1,4 @@
-"""Model files whose config and weights do not agree: refused in one line, before memory is taken for what the config asks."""
+"""Model files whose config and weights do not match are refused in one line, before memory for the config is allocated."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from infogan_dist.networks.loading import load_network
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, tiny
 
-BELIEVED = 2**20  # bytes of one tensor: the tiny networks have fewer
+LARGEST = 2**20  # bytes of one tensor: the tiny networks have fewer
 HUGE = ("networks.width=1024", "latents={noise: [{dim: 16000}], categorical: [10]}")
 
 
 class NoLargeTensors(TorchDispatchMode):
-    """Fails where an operation makes a tensor of more than BELIEVED bytes anywhere but on meta."""
+    """Fails if an operation makes a tensor of more than LARGEST bytes on another device than meta."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, (list, tuple)) else [result]:
             if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
-                assert tensor.untyped_storage().nbytes() <= BELIEVED, f"{function} allocated {list(tensor.shape)}"
+                assert tensor.untyped_storage().nbytes() <= LARGEST, f"{function} allocated {list(tensor.shape)}"
         return result
 
 
@@ -64,7 +64,7 @@ def change_config(checkpoint: Path, config: Config | None) -> None:
 
 
 def change_tensors(checkpoint: Path, stem: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Other tensors under a name, and a manifest that agrees with them."""
+    """Replace the tensors of a file and update the manifest to match."""
     path = checkpoint / f"{stem}.safetensors"
     tensors = {name: change(tensor) for name, tensor in load_file(path).items()}
     save_file(tensors, path)
@@ -90,7 +90,7 @@ def evaluated(path: Path) -> None:
 
 def test_guard_against_large_tensors_can_fail() -> None:
     with pytest.raises(AssertionError, match="allocated"), NoLargeTensors():
-        torch.empty(BELIEVED)
+        torch.empty(LARGEST)
 
 
 def test_small_file_with_a_config_of_huge_networks_allocates_no_memory(copy: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_resume_compares_shapes_before_it_builds_networks(copy: Path, tmp_path: 
 
 
 def test_config_of_absurd_size_is_refused_from_every_source(copy: Path, tmp_path: Path) -> None:
-    """A header of 2 kB that asks for 655 TB."""
+    """A header of 2 kB that announces 655 TB."""
     asked = tiny("x").model_dump(mode="json")
     asked["latents"]["noise"] = [{"dim": 10**10, "distribution": "uniform"}]
     path = exported(tmp_path / "G.safetensors", {"w": torch.ones(1)}, json.dumps(asked))
@@ -229,7 +229,7 @@ def test_meta_networks_match_real_ones_and_loading_keeps_their_bits(
         assert all(tensor.is_meta for tensor in described.values())
         assert {key: tensor.shape for key, tensor in described.items()} == {key: t.shape for key, t in real.items()}
         loaded = load_network(name, config, real)
-        assert dict(loaded.named_buffers()).keys() <= loaded.state_dict().keys()  # nothing is left that no file fills
+        assert dict(loaded.named_buffers()).keys() <= loaded.state_dict().keys()  # every buffer is loaded from the file
         assert all(torch.equal(tensor, real[key]) for key, tensor in loaded.state_dict().items())
 
 

@@ -110,7 +110,7 @@ def test_continuation_of_a_checkpoint_resumes_and_another_run_is_refused(tmp_pat
     fork = tiny(tmp_path / "fork")
     started = decide_resume(fork, origin, CPU)
     with_checkpoints(fork, 3, resumed_from=started.resumed_from)
-    for command in (origin, str(tmp_path / "run"), "auto"):  # a run folder stands for any of its checkpoints
+    for command in (origin, str(tmp_path / "run"), "auto"):  # a run folder selects its newest checkpoint
         again = decide_resume(fork, command, CPU)
         assert again.checkpoint is not None
         assert again.checkpoint.path == tmp_path / "fork/checkpoints/step-00000003"
@@ -214,7 +214,7 @@ def test_lost_steps_are_reported(tmp_path: Path) -> None:
     (folder.checkpoints / "step-00000004" / "G.safetensors").unlink()
     _, lost = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
     assert "from step 3: the steps up to 4" in lost
-    shutil.rmtree(folder.checkpoints / "step-00000004")  # killed before its save: the metrics still know
+    shutil.rmtree(folder.checkpoints / "step-00000004")  # killed before its save: only the metrics have these steps
     (lost,) = decide_resume(tiny(tmp_path / "run"), "auto", CPU).notices
     assert "from step 3: the steps up to 4" in lost
 

@@ -14,10 +14,10 @@ US = f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def wait(folder: Path, seconds: float = 60, interrupted: bool = False) -> list[str]:
-    """What was announced."""
-    said: list[str] = []
-    wait_while_stopping(folder, seconds, said.append, lambda: interrupted)
-    return said
+    """The announced messages."""
+    announced: list[str] = []
+    wait_while_stopping(folder, seconds, announced.append, lambda: interrupted)
+    return announced
 
 
 def test_lock_file_names_the_holder_and_whether_it_is_stopping(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""One rank of tests/distributed/test_equality.py: trains every combination in one process group and leaves what it got in a folder.
+"""One rank of tests/distributed/test_equality.py: trains every combination in one process group and writes the results to a folder.
 
-Started as `python -m tests.distributed.distributed_worker OUT STEPS COMBINATION ...`, alone or under torchrun.
+Started as `python -m tests.distributed.distributed_worker OUT STEPS COMBINATION ...`, as one process or under torchrun.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from infogan_dist.training.step import discriminator_step, generator_step, train
 from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import tiny
 
-RESUMED = 5  # the last so many steps are done once more, from a copy of the state before them
+RESUMED = 5  # number of last steps that are trained again, from a copy of the state before them
 NORMS = {
     "none": "norm_G: none, norm_D: none",
     "batch": "norm_G: batch, norm_D: batch",
@@ -45,7 +45,7 @@ MATRIX = {
 OTHER_FAMILY = {"dcgan batch heads": ["networks={family: dcgan, width: 4, norm_Q: batch}", "data.image_size=32"]}
 CLUSTERING = "lambda_clustering: 1, clustering_from: 0, clustering_in_full: 0.5, clustering_entropy_weight: 1.5"
 VIEWS = f"information_trains: trunk, information_from: augmented, {CLUSTERING}"
-RECIPES = {  # a relativistic one penalises slopes, as it should
+RECIPES = {  # the relativistic one has gradient penalties, as recommended
     "recipe": [f"objective={{{VIEWS}}}", "latents.balanced=true"],
     "recipe accumulate-4": [f"objective={{{VIEWS}}}", "augmentation.paste=0", "train.accumulate=4"],
     "relativistic": [f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}"],
@@ -54,7 +54,7 @@ COMBINATIONS = MATRIX | OTHER_FAMILY | RECIPES
 
 
 def config_of(name: str, *overrides: str) -> Config:
-    """48 images a step: divided by 1, 2, 3 and 4 processes with 1 and 4 micro-batches."""
+    """48 images per step: divisible by 1, 2, 3 and 4 processes with 1 and 4 micro-batches."""
     return tiny("x", "train.global_batch=48", *COMBINATIONS[name], *overrides)
 
 
@@ -73,7 +73,7 @@ def train(state: TrainState, batches: BatchStream, config: Config, steps: range)
 
 
 def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]:
-    """The reduced gradients of each step taken first: after an update, Adam's sign of a tiny gradient amplifies rounding."""
+    """The reduced gradients of the first step. Later ones differ more, because Adam amplifies rounding of tiny gradients."""
     found = {}
     for step in (discriminator_step, generator_step):
         state, batches = ready(config, cluster)
@@ -86,13 +86,13 @@ def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]
 
 
 def flat(state: TrainState) -> dict[str, torch.Tensor]:
-    """Everything a checkpoint holds, in one mapping."""
+    """Every tensor of a checkpoint, in one mapping."""
     state = state.state_dict()
     return {f"{stem}/{name}": t.clone().contiguous() for stem, tensors in state.items() for name, t in tensors.items()}
 
 
 def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
-    """Train one combination and leave its state, its traffic and whether a resumed run ends with the same bits."""
+    """Train one combination and write its state, its traffic and whether a resumed run ends with the same bits."""
     config = config_of(name)
     state, batches = ready(config, cluster)
     last = range(steps - RESUMED + 1, steps + 1)
@@ -121,7 +121,7 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
 
 
 def agree(cluster: Cluster) -> str:
-    """What the alarm says of a last rank that is off by the last bit of one weight; nothing where it should be silent."""
+    """The error if the last rank differs in the last bit of one weight, after checking that equal ranks raise none."""
     config = config_of("batch heads plain accumulate-1")
     state, _ = ready(config, cluster)
     cluster.check_agreement(flat(state))
@@ -129,24 +129,24 @@ def agree(cluster: Cluster) -> str:
         with torch.no_grad():
             weight = state.networks.FE.down.weight
             weight.view(-1)[7] = torch.nextafter(weight.view(-1)[7], weight.new_tensor(9.0))
-    return said(lambda: cluster.check_agreement(flat(state)))
+    return message_of(lambda: cluster.check_agreement(flat(state)))
 
 
 def main(out: Path, steps: int, names: list[str]) -> None:
     cluster = Cluster(Launch.from_environment(os.environ), 1, ProcessesConfig())
     for name in names:
         learn(name, steps, cluster, str(out / f"{name.replace(' ', '-')}-rank{cluster.rank}"))
-    (out / f"alarm-rank{cluster.rank}").write_text(agree(cluster))
+    (out / f"disagreement-rank{cluster.rank}").write_text(agree(cluster))
     drawn = cluster.map_batches(list(torch.arange(30).split(6)), lambda indexes: indexes[:, None] * 10)
     assert drawn.flatten().tolist() == [10 * index for index in range(30)]
     assert cluster.any(cluster.rank == cluster.processes - 1)
     assert not cluster.any(False)
     assert cluster.mean({"rank": torch.tensor(float(cluster.rank))}) == {"rank": (cluster.processes - 1) / 2}
     assert cluster.on_main(lambda: cluster.rank) == 0
-    assert said(lambda: cluster.on_all(lambda: refuse_on(cluster, cluster.processes - 1))).startswith("no data")
+    assert message_of(lambda: cluster.on_all(lambda: refuse_on(cluster, cluster.processes - 1))).startswith("no data")
     cluster.check_same({"seed": 1, "output": 2})
     if cluster.processes > 1:
-        differs = said(lambda: cluster.check_same({"train.steps": 1, "seed": cluster.rank}))
+        differs = message_of(lambda: cluster.check_same({"train.steps": 1, "seed": cluster.rank}))
         assert differs.startswith("seed is 1 on rank 1 of")
         assert " but 0 on rank 0 of" in differs
     cluster.close()
@@ -157,7 +157,7 @@ def refuse_on(cluster: Cluster, rank: int) -> None:
         raise UserError("no data")
 
 
-def said(action: Callable[[], object]) -> str:
+def message_of(action: Callable[[], object]) -> str:
     try:
         action()
     except InfoganError as error:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="th
 
 @pytest.fixture
 def cores() -> Iterator[set[int]]:
-    """Those of this process, which has them again after the test."""
+    """The cores of this process, restored after the test."""
     before = os.sched_getaffinity(0)
     yield before
     os.sched_setaffinity(0, before)

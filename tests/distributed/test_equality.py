@@ -1,4 +1,4 @@
-"""One and several processes compute the same thing. Equality is shown in float64; in float32 Adam amplifies rounding."""
+"""One and several processes train the same networks. Compared in float64, because in float32 Adam amplifies rounding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
 from tests.distributed.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
 
-FAST = [*list(MATRIX)[::5], *OTHER_FAMILY, *RECIPES]  # each value of each dimension, and the other family of networks
+FAST = [*list(MATRIX)[::5], *OTHER_FAMILY, *RECIPES]  # each value of each dimension, and the other network family
 STEPS = {"fast": 10, "matrix": 50}
 NAMES = {  # what is trained on how many processes
     "fast": {1: FAST, 2: FAST, 3: [*FAST[2:4], "recipe"]},
@@ -38,20 +38,20 @@ CASES = [
     for name in names
     if processes > 1
 ]
-BOUNDS = {  # on the relative error of a network's reduced gradients
+BOUNDS = {  # of the relative error of a network's reduced gradients
     "fp32": 1e-4,
-    # eight bits of mantissa through some twenty layers: at most 0.07, but for FE under batch norms of three images, where bf16
-    # itself is off by 0.3 and process counts differ by 0.14
+    # 8 bits of mantissa through about 20 layers: measured at most 0.07, except for FE with batch norms of three images, where bf16
+    # itself has an error of 0.3 and process counts differ by 0.14
     "bf16": 0.1,
-    "compressed": 0.01,  # one rounding to eight bits on each rank and one of the sum; measured: at most 0.008
+    "compressed": 0.01,  # one rounding to 8 bits on each rank and one of the sum; measured at most 0.008
 }
 
-Left = Callable[[str, int, int, str, str], Path]
+ResultFile = Callable[[str, int, int, str, str], Path]
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
-    """The file that one rank left, training all of a kind's combinations where that has not been done yet."""
+def result_file(tmp_path_factory: pytest.TempPathFactory) -> ResultFile:
+    """The file that one rank wrote. Trains all combinations of its kind first, if that has not been done yet."""
     folders: dict[tuple[str, int], Path] = {}
 
     def trained(kind: str, processes: int) -> Path:
@@ -77,9 +77,11 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_several_processes_train_the_same_networks_as_one(left: Left, kind: str, processes: int, name: str) -> None:
-    one = load_file(left(kind, 1, 0, name, ".safetensors"))
-    several = load_file(left(kind, processes, 0, name, ".safetensors"))
+def test_several_processes_train_the_same_networks_as_one(
+    result_file: ResultFile, kind: str, processes: int, name: str
+) -> None:
+    one = load_file(result_file(kind, 1, 0, name, ".safetensors"))
+    several = load_file(result_file(kind, processes, 0, name, ".safetensors"))
     assert one.keys() == several.keys()
     assert len(one) > 40
     for key in one:
@@ -87,39 +89,45 @@ def test_several_processes_train_the_same_networks_as_one(left: Left, kind: str,
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_all_ranks_are_bit_identical(left: Left, kind: str, processes: int, name: str) -> None:
-    assert len({left(kind, processes, rank, name, ".safetensors").read_bytes() for rank in range(processes)}) == 1
+def test_all_ranks_are_bit_identical(result_file: ResultFile, kind: str, processes: int, name: str) -> None:
+    assert (
+        len({result_file(kind, processes, rank, name, ".safetensors").read_bytes() for rank in range(processes)}) == 1
+    )
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_each_update_reduces_once_and_only_owned_parameters(left: Left, kind: str, processes: int, name: str) -> None:
-    facts = json.loads(left(kind, processes, 0, name, ".json").read_text())
-    for side, owned in facts["owned"].items():
-        assert facts["calls"].pop(side) == STEPS[kind]
-        assert facts["elements"].pop(side) == STEPS[kind] * owned
+def test_each_update_reduces_once_and_only_owned_parameters(
+    result_file: ResultFile, kind: str, processes: int, name: str
+) -> None:
+    facts = json.loads(result_file(kind, processes, 0, name, ".json").read_text())
+    for update, owned in facts["owned"].items():
+        assert facts["calls"].pop(update) == STEPS[kind]
+        assert facts["elements"].pop(update) == STEPS[kind] * owned
     exchanges = set() if name.startswith("none") else {"batch norm"}
     assert set(facts["calls"]) == exchanges | ({"clustering"} if name in RECIPES else set())
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
-def test_resumed_run_has_the_bits_of_an_uninterrupted_one(left: Left, kind: str, processes: int, name: str) -> None:
-    assert json.loads(left(kind, processes, 0, name, ".json").read_text())["resumes bitwise"] is True
+def test_resumed_run_has_the_bits_of_an_uninterrupted_one(
+    result_file: ResultFile, kind: str, processes: int, name: str
+) -> None:
+    assert json.loads(result_file(kind, processes, 0, name, ".json").read_text())["resumes bitwise"] is True
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)
 def test_first_reduced_gradients_agree_in_lower_precisions(
-    left: Left, kind: str, processes: int, name: str, precision: str
+    result_file: ResultFile, kind: str, processes: int, name: str, precision: str
 ) -> None:
-    one = load_file(left(kind, 1, 0, name, f"-{precision}.safetensors"))
-    several = load_file(left(kind, processes, 0, name, f"-{precision}.safetensors"))
+    one = load_file(result_file(kind, 1, 0, name, f"-{precision}.safetensors"))
+    several = load_file(result_file(kind, processes, 0, name, f"-{precision}.safetensors"))
     assert one.keys() == several.keys()
     for network in {key.rpartition("/")[0] for key in one}:
         ours, theirs = (joined(gradients, network) for gradients in (one, several))
         assert ours.norm() > 0
         bound = BOUNDS[precision] * ours.norm()
-        if precision == "bf16":  # process counts may differ by half of what bf16 differs from fp32 on one
-            exact = joined(load_file(left(kind, 1, 0, name, "-fp32.safetensors")), network)
+        if precision == "bf16":  # process counts may differ by half of the error of bf16 on one process
+            exact = joined(load_file(result_file(kind, 1, 0, name, "-fp32.safetensors")), network)
             bound = max(bound, 0.5 * (ours - exact).norm())
         assert (ours - theirs).norm() <= bound, network
 
@@ -129,10 +137,10 @@ def joined(gradients: dict[str, Tensor], network: str) -> Tensor:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_disagreement_is_named_on_every_rank(left: Left, processes: int) -> None:
-    said = [left("fast", processes, rank, "alarm", "").read_text() for rank in range(processes)]
+def test_disagreement_is_named_on_every_rank(result_file: ResultFile, processes: int) -> None:
+    messages = [result_file("fast", processes, rank, "disagreement", "").read_text() for rank in range(processes)]
     expected = f"rank {processes - 1} of {processes} differs from rank 0 in FE/down.weight, the first of 1;"
-    assert all(expected in each for each in said) if processes > 1 else said == [""]
+    assert all(expected in each for each in messages) if processes > 1 else messages == [""]
 
 
 def test_run_continues_with_more_and_with_fewer_processes(infogan: Command, tmp_path: Path) -> None:
@@ -158,11 +166,11 @@ def test_run_continues_with_more_and_with_fewer_processes(infogan: Command, tmp_
         assert ours == pytest.approx(theirs, abs=1e-9)
 
 
-# fp16's loss scaler: torch has one for CPUs, so that everything but the half precision itself runs here
+# fp16's loss scaler: torch has one for CPUs, so everything but half precision itself can be tested here
 
 
 class Overflow:
-    """Lets one optimizer see an infinite gradient in its next update."""
+    """Gives one optimizer an infinite gradient in its next update."""
 
     def __init__(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
         self.optimizers: list[object] = []
@@ -177,7 +185,7 @@ class Overflow:
 
 
 def scaled_training(scale: float | None, overrides: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
-    """A cluster with a loss scaler of this first scale, doubling after three steps, and its state."""
+    """A cluster whose loss scaler starts at this scale and doubles it after three steps, and its train state."""
     config = tiny("x", "train.precision=fp32", *overrides)
     cluster = Cluster(ONE_PROCESS, 1, config.processes)
     cluster.configure(config)
@@ -202,21 +210,23 @@ def test_loss_scaling_does_not_change_training_and_grows_once_per_step(overrides
             torch.testing.assert_close(final[1][stem][name], tensor, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("sides", ["D", "G", "DG"])
-def test_overflow_halves_the_scale_once_and_skips_only_its_update(sides: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("updates", ["D", "G", "DG"])
+def test_overflow_halves_the_scale_once_and_skips_only_its_update(
+    updates: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster, state, batches = scaled_training(1024.0)
     overflow = Overflow(cluster, monkeypatch)
     optimizers = {"D": state.optimizer_D, "G": state.optimizer_G}
     weights = {"D": state.networks.FE.down.weight, "G": state.networks.G.up.weight}
-    overflow.optimizers = [optimizers[side] for side in sides]
-    before = {side: weight.clone() for side, weight in weights.items()}
+    overflow.optimizers = [optimizers[update] for update in updates]
+    before = {update: weight.clone() for update, weight in weights.items()}
     train_step(state, batches.at(1))
     assert cluster.scaler_state()["scale"] == 512
-    assert {side for side in weights if torch.equal(weights[side], before[side])} == set(sides)
+    assert {update for update in weights if torch.equal(weights[update], before[update])} == set(updates)
     overflow.optimizers = []
     train_step(state, batches.at(2))
     assert cluster.scaler_state()["scale"] == 512
-    assert not any(torch.equal(weights[side], before[side]) for side in weights)
+    assert not any(torch.equal(weights[update], before[update]) for update in weights)
     cluster.close()
 
 
@@ -247,14 +257,14 @@ def _tf32_put_back() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_tf32_put_back")
 def test_tf32_is_off_only_with_a_gradient_penalty() -> None:
-    """The flags are torch's own and need no GPU; the cluster only has to believe that it has one."""
+    """Setting torch's flags needs no GPU, only a cluster whose device is `cuda`."""
     seen = []
     for penalty in ("r1_gamma: 0", "r1_gamma: 1", "r2_gamma: 1", "r1_gamma: 0"):
         config = tiny("x", f"objective={{{penalty}}}", "train.precision=fp32")
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
             cluster.device = torch.device("cuda", 0)
             cluster.configure(config)
-            # each of these raises where torch's older and newer settings contradict each other
+            # each of these raises if torch's older and newer settings contradict each other
             matrices = torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()
             seen.append((*matrices, torch.backends.cudnn.allow_tf32))
     assert seen == [(True, "high", True), (False, "highest", False), (False, "highest", False), (True, "high", True)]

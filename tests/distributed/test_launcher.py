@@ -25,7 +25,7 @@ from tests.conftest import ONE_PROCESS
 
 ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no"}
 MEET = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
-SLURM_JOB = {  # of a batch script with --nodes=2 --ntasks=4, which is one process
+SLURM_JOB = {  # in a batch script with --nodes=2 --ntasks=4, which is one process
     "SLURM_JOB_ID": "7",
     "SLURM_NTASKS": "4",
     "SLURM_NTASKS_PER_NODE": "2",
@@ -34,7 +34,7 @@ SLURM_JOB = {  # of a batch script with --nodes=2 --ntasks=4, which is one proce
     "SLURM_LOCALID": "0",
     "SLURM_NODEID": "0",
 }
-SLURM_STEP = SLURM_JOB | {  # of the last task that srun starts there
+SLURM_STEP = SLURM_JOB | {  # in the last task that srun starts there
     "SLURM_STEP_ID": "0",
     "SLURM_STEP_NUM_TASKS": "4",
     "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
@@ -49,7 +49,7 @@ def torch_variables(processes: int, rank: int) -> dict[str, str]:
 
 
 def variables(names: Names, *values: int) -> dict[str, str]:
-    """Four numbers under a launcher's names, and where the processes meet."""
+    """A launcher's four variables, MASTER_ADDR and MASTER_PORT."""
     return dict(zip(names, map(str, values), strict=True)) | MEET
 
 
@@ -132,7 +132,7 @@ def test_torchrun_overrides_srun_and_mpirun() -> None:
 def test_mpirun_overrides_slurm() -> None:
     daemons = SLURM_STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0"}
     assert Launch.from_environment(daemons | variables(OTHERS[0], 4, 2, 0, 2)).processes == 4
-    pmi2 = {"PMI_SIZE": "4", "PMI_RANK": "3"}  # srun --mpi=pmi2, which says nothing of the node
+    pmi2 = {"PMI_SIZE": "4", "PMI_RANK": "3"}  # srun --mpi=pmi2, which sets no variables for the node
     assert Launch.from_environment(SLURM_STEP | MEET | pmi2).local_rank == 1
 
 
@@ -164,7 +164,9 @@ def test_contradicting_launchers_are_refused() -> None:
         with pytest.raises(UserError, match="contradict OMPI_COMM_WORLD_SIZE = 4 and OMPI_COMM_WORLD_RANK = 2"):
             Launch.from_environment(mpi | ours)
     assert Launch.from_environment(mpi | torch_variables(4, 2)).rank == 2
-    assert Launch.from_environment(mpi | torch_variables(8, 5)).rank == 5  # a launcher on each of four hosts
+    assert (
+        Launch.from_environment(mpi | torch_variables(8, 5)).rank == 5
+    )  # mpirun started one launcher on each of four hosts
 
 
 def test_world_size_1_trains_a_process_alone() -> None:
@@ -196,15 +198,15 @@ def test_local_rank_alone_makes_no_process_group(monkeypatch: pytest.MonkeyPatch
 def test_process_group_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Launch, "in_environment", Launch(1, 0, 0, 1, cpu=True, precision=None).in_environment)
     for launch in (Launch(2, 0, 0, 2, cpu=True, precision=None), Launch(1, 1, 0, 1, cpu=True, precision=None)):
-        PartialState(cpu=True)  # of a program that joined before
+        PartialState(cpu=True)  # by a program that joined a group before
         with pytest.raises(UserError, match=r"started rank . of ., but this process is rank 0 of 1"):
             Group(launch, 1, ProcessesConfig())
-    with Group(ONE_PROCESS, 1, ProcessesConfig()) as alone:  # a refused group is left
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as alone:  # the refused group was left
         assert alone.processes == 1
 
 
 class Joined:
-    """Accelerate's state of rank 1 of 2 that sees one GPU."""
+    """Accelerate's state on rank 1 of 2, which sees one GPU."""
 
     num_processes, process_index, is_main_process, local_process_index = 2, 1, False, 1
     device = torch.device("cuda:0")

@@ -1,4 +1,4 @@
-"""Trackers: TensorBoard's and offline W&B's files are read back, also after a resume."""
+"""Trackers: reads the files of TensorBoard and offline W&B back, also after a resume."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.conftest import ONE_PROCESS, Command, fails_after, tiny
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """W&B without a server, its caches and settings in a folder of the test."""
+    """W&B without a server, with caches and settings in a folder of the test."""
     pytest.importorskip("wandb", reason="the extra test-full is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -35,7 +35,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class Scalars(GeneralTracker):
-    """A tracker without images, which fails where its class says."""
+    """A tracker without images that fails in the methods its class names."""
 
     name = "scalars"
     requires_logging_directory = False
@@ -68,7 +68,7 @@ class Scalars(GeneralTracker):
 
 @pytest.fixture
 def scalars(monkeypatch: pytest.MonkeyPatch) -> type[Scalars]:
-    """`scalars` as a tracker that Accelerate has."""
+    """Registers `scalars` as a tracker of Accelerate."""
     kind = type("Fresh", (Scalars,), {"logged": [], "ended": []})
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "scalars", kind)
     monkeypatch.setattr(trackers, "get_available_trackers", lambda: ["scalars", "tensorboard", "wandb"])
@@ -82,7 +82,7 @@ def tensorboard(run: Path) -> Any:
 
 
 def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train to step 5, of which steps after the checkpoint of step 4 are lost, and then to the end."""
+    """Train to step 5, which is lost after the checkpoint of step 4, and then to the end."""
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "update_average", fails_after(5))
         with pytest.raises(RuntimeError, match="broken"):
@@ -143,7 +143,7 @@ def test_offline_wandb_keeps_its_id_after_a_resume(tmp_path: Path, monkeypatch: 
 
 
 def wandb_records(path: Path) -> tuple[list[dict[str, Any]], Any]:
-    """The rows of an offline run's history, and how the run was started. Waits for W&B's own process to write the file's end."""
+    """The history rows and the run record of an offline run. Waits until W&B's process has finished the file."""
     from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
@@ -151,7 +151,7 @@ def wandb_records(path: Path) -> tuple[list[dict[str, Any]], Any]:
     while not any(record.WhichOneof("record_type") == "exit" for record in records):
         assert time.monotonic() < deadline, f"{path} does not end"
         time.sleep(0.1)
-        with suppress(DecodeError):  # half written
+        with suppress(DecodeError):  # an unfinished file
             records = [wandb_internal_pb2.Record.FromString(data) for data in leveldb_records(path.read_bytes())]
     history, started = [], None
     for record in records:
@@ -190,10 +190,10 @@ def test_tracker_that_cannot_start_fails_the_run_in_one_line(tmp_path: Path, sca
     scalars.fails_in = "start"
     with pytest.raises(
         UserError, match=r"^log\.trackers: scalars cannot start: no route to the server; fix it"
-    ) as told:
+    ) as caught:
         train(config, ONE_PROCESS)
-    assert "\n" not in str(told.value)
-    assert (run / "FAILED").read_text() == f"{told.value}\n"
+    assert "\n" not in str(caught.value)
+    assert (run / "FAILED").read_text() == f"{caught.value}\n"
     assert not (run / "DONE").exists()
     scalars.fails_in = ""
     train(config, ONE_PROCESS)  # the lock is free
@@ -208,11 +208,11 @@ def test_tracker_that_fails_later_is_dropped_with_a_warning(
     scalars.fails_in = "log 3"
     train(tiny(tmp_path / "run", "log.trackers=[scalars,tensorboard]"), ONE_PROCESS)
     assert scalars.logged == [1, 2]
-    said = capsys.readouterr().out
-    assert said.count("warning: scalars failed and is left out: no route to the server\n") == said.count(
+    printed = capsys.readouterr().out
+    assert printed.count("warning: scalars failed and is left out: no route to the server\n") == printed.count(
         "scalars failed"
     )
-    assert said.count("scalars failed") == 1
+    assert printed.count("scalars failed") == 1
     assert [event.step for event in tensorboard(tmp_path / "run").Scalars("loss/D")] == [1, 2, 3, 4, 5, 6]
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 6
 
@@ -287,9 +287,9 @@ def test_doctor_says_that_wandb_has_no_key(infogan: Command, tmp_path: Path) -> 
     }
     online |= {f"WANDB_{kind}_DIR": str(tmp_path / "own") for kind in ("CACHE", "CONFIG", "DATA")}
     command = ("debug", "output=run", "log.trackers=[wandb]", "train.steps=1", "networks.width=2")
-    told = infogan("doctor", *command, **online)
-    assert told.returncode == 2, told.stderr
-    assert "problem trackers: log.trackers: wandb has no API key; run `wandb login`" in told.stdout
+    result = infogan("doctor", *command, **online)
+    assert result.returncode == 2, result.stderr
+    assert "problem trackers: log.trackers: wandb has no API key; run `wandb login`" in result.stdout
     trained = infogan("train", *command, **online)
     assert trained.returncode == 2, trained.stderr
     assert "Traceback" not in trained.stderr

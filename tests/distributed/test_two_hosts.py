@@ -1,4 +1,4 @@
-"""Two hosts, each with a network and a folder of its own: network namespaces joined by a veth cable, torchrun in each."""
+"""Two hosts with separate networks and folders: network namespaces connected by a veth pair, with torchrun in each."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from infogan_dist.config.reading import load_config
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, clean_environment
 
-CABLE = "veth0"  # what the interface is called on either host
-PORT = "29500"  # nothing else listens in a namespace of its own
+CABLE = "veth0"  # name of the interface on both hosts
+PORT = "29500"  # free, because the namespaces are new
 TINY = ("networks.width=4", "train={global_batch: 12, steps: 6, precision: fp64, threads: 1}", "sample.every=0")
 TIMEOUT = 300  # seconds; a run takes about 20
 
 
 @dataclass(frozen=True)
 class Host:
-    """A namespace with an address, and the folder its commands run in; what they say lies beside the folder."""
+    """A namespace with an address, and the folder in which its commands run. Their output is next to the folder."""
 
     namespace: str
     address: str
     folder: Path
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start Python with these arguments on this host, on its CPU."""
+        """Start Python with these arguments on this host, without GPUs."""
         command = ["ip", "netns", "exec", self.namespace, sys.executable, *arguments]
         environment = clean_environment(GLOO_SOCKET_IFNAME=CABLE, ACCELERATE_USE_CPU="true")
         with self._log("stdout").open("wb") as stdout, self._log("stderr").open("wb") as stderr:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=stdout, stderr=stderr)
 
-    def said(self, stream: str = "stdout") -> str:
+    def output(self, stream: str = "stdout") -> str:
         return self._log(stream).read_text(errors="replace")
 
     def _log(self, stream: str) -> Path:
@@ -49,7 +49,7 @@ class Host:
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    """Two hosts that reach each other and nothing else; skips where such hosts cannot be made."""
+    """Two hosts that reach only each other. Skips the test if they cannot be made."""
     if shutil.which("ip") is None:
         pytest.skip("two hosts need the command `ip` (iproute2), which is not installed")
     names = [f"infogan-{os.getpid()}-{number}" for number in (1, 2)]
@@ -69,7 +69,7 @@ def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
 
 @contextmanager
 def removed_at_the_end(names: list[str]) -> Iterator[None]:
-    """Kill what still runs in these namespaces and delete them, as far as they exist."""
+    """Kill the processes in these namespaces and delete those that exist."""
     try:
         yield
     finally:
@@ -85,14 +85,14 @@ def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def allowed(*arguments: str) -> None:
-    """Do what takes a privilege and a kernel's help; skips with the reason where it fails."""
+    """Run a command that needs privileges and kernel support. Skips the test with the reason if it fails."""
     result = ip(*arguments)
     if result.returncode:
         pytest.skip(f"two hosts cannot be made here: `ip {' '.join(arguments)}`: {result.stderr.strip()}")
 
 
 def train_together(hosts: tuple[Host, Host]) -> None:
-    """The same training command on both hosts, one process each; they meet at the first."""
+    """Run the same training command on both hosts, one process each. The first host is the master."""
     meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", hosts[0].address, "--master-port", PORT)
     command = ("-m", "infogan_dist", "train", "debug", "output=run", *TINY)
     running = [
@@ -102,17 +102,17 @@ def train_together(hosts: tuple[Host, Host]) -> None:
     for process in running:
         with suppress(subprocess.TimeoutExpired):
             process.wait(TIMEOUT)
-        assert process.returncode == 0, "\n".join(f"{host.folder.name}: {host.said('stderr')}" for host in hosts)
+        assert process.returncode == 0, "\n".join(f"{host.folder.name}: {host.output('stderr')}" for host in hosts)
 
 
 def train_alone(output: Path, *overrides: str) -> Path:
-    """What the two hosts train, in one process; returns the run folder."""
+    """Train the same run in one process. Returns its folder."""
     train(load_config("debug", [f"output={output}", *TINY, *overrides]), ONE_PROCESS)
     return output
 
 
 def assert_same_to_rounding(run: Path, other: Path) -> None:
-    """The newest checkpoints of two runs are of one step and hold the same tensors, of networks and optimizers."""
+    """Assert that the newest checkpoints of two runs have the same step and tensors, of networks and optimizers."""
     ours, theirs = checkpoints.find(run), checkpoints.find(other)
     assert ours.step == theirs.step
     state, expected = ours.load(), theirs.load()
@@ -126,10 +126,10 @@ def assert_same_to_rounding(run: Path, other: Path) -> None:
 def test_two_hosts_train_the_same_networks_as_one_process(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     first, second = hosts
     train_together(hosts)
-    assert "from the start: 2 processes of 6 images" in first.said()
+    assert "from the start: 2 processes of 6 images" in first.output()
     assert (first.folder / "run" / "DONE").exists()
-    assert list(second.folder.iterdir()) == []  # rank zero's host alone writes, and nothing is shared
-    assert second.said() == ""  # what a run says it says once
+    assert list(second.folder.iterdir()) == []  # only rank zero's host writes
+    assert second.output() == ""  # messages are printed on one host only
     assert_same_to_rounding(first.folder / "run", train_alone(tmp_path / "alone"))
 
 
@@ -137,6 +137,6 @@ def test_two_hosts_continue_a_run_without_a_shared_disk(hosts: tuple[Host, Host]
     first, second = hosts
     train_alone(first.folder / "run", "train.steps=2")
     train_together(hosts)
-    assert "continuing after step 2: 2 processes of 6 images" in first.said()
+    assert "continuing after step 2: 2 processes of 6 images" in first.output()
     assert list(second.folder.iterdir()) == []
     assert_same_to_rounding(first.folder / "run", train_alone(tmp_path / "alone"))

@@ -1,4 +1,4 @@
-"""Real processes that hang or die in the middle of a run: the others end in time and say who waited in what."""
+"""Processes that hang or die during a run: the others end in time and print their rank and phase."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start = Callable[[], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Two processes that train for long, in the middle of it."""
+    """Two processes in the middle of a long run."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     train = ["-m", "infogan_dist", "train", "debug", "train.steps=1000000", "networks.width=4", "log.every=1"]
@@ -52,7 +52,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def workers(launcher: subprocess.Popen[str]) -> list[int]:
-    """The processes of the ranks, in their order."""
+    """The process ids of the ranks, in order."""
     listed = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
     children = [int(child) for child in listed.read_text().split()] if listed.exists() else []
     ranks = {}
@@ -64,8 +64,8 @@ def workers(launcher: subprocess.Popen[str]) -> list[int]:
 
 def test_hanging_rank_ends_the_run_and_names_rank_and_phase(running: subprocess.Popen[str], tmp_path: Path) -> None:
     os.kill(workers(running)[1], signal.SIGSTOP)
-    _, said = running.communicate(timeout=120)
-    (line,) = (line for line in said.splitlines() if "has made no progress" in line)
+    _, printed = running.communicate(timeout=120)
+    (line,) = (line for line in printed.splitlines() if "has made no progress" in line)
     started = f"infogan-dist: rank 0 of 2 on {os.uname().nodename} has made no progress for {TIMEOUT} s (processes.timeout) in: "
     assert line.startswith(
         (f"{started}forward", f"{started}asking all ranks", f"{started}averaging", f"{started}waiting")
@@ -76,14 +76,14 @@ def test_hanging_rank_ends_the_run_and_names_rank_and_phase(running: subprocess.
 
 def test_survivors_of_a_dead_rank_log_their_phase(running: subprocess.Popen[str]) -> None:
     os.kill(workers(running)[1], signal.SIGKILL)
-    _, said = running.communicate(timeout=120)
-    (line,) = (line for line in said.splitlines() if "lost another rank" in line)
+    _, printed = running.communicate(timeout=120)
+    (line,) = (line for line in printed.splitlines() if "lost another rank" in line)
     assert line.startswith(f"infogan-dist: rank 0 of 2 on {os.uname().nodename} lost another rank in: ")
-    assert said.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
+    assert printed.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
 
 
 def test_gpus_that_accelerate_refuses_are_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does so for several RTX 40 with an old driver unless `accelerate launch` set what it names."""
+    """Accelerate refuses several RTX 40 with an old driver, unless `accelerate launch` set the variables that it names."""
 
     def refuse(**settings: object) -> None:
         raise NotImplementedError("Using RTX 4000 series doesn't support P2P.\nPlease set NCCL_P2P_DISABLE")
@@ -94,7 +94,7 @@ def test_gpus_that_accelerate_refuses_are_an_error_in_one_line(monkeypatch: pyte
 
 
 class Left(NamedTuple):
-    """What a group did when it was left: whether it aborted first, and what the watchdog would have said meanwhile."""
+    """What a group did when it was left: whether it aborted first, and the phase that the watchdog would have named."""
 
     aborted: bool
     phase: str
@@ -103,7 +103,7 @@ class Left(NamedTuple):
 
 
 def left_with(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> Left:
-    """Leave a group of one process that believes it talks to others over NCCL."""
+    """Leave a group of one process whose backend is set to NCCL."""
     left = Group(ONE_PROCESS, 1, ProcessesConfig())
     watchdog = left._watchdog = Watchdog("rank 0 of 2", 600)
     seen: list[tuple[str, bool]] = []

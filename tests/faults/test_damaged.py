@@ -67,7 +67,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "manifest.json is missing or unr",
     ),
     "another schema": (age, "schema 0; this version reads 1"),
-    "other shapes": (reshape, "G.safetensors holds other tensors or shapes"),
+    "other shapes": (reshape, "G.safetensors has other tensors or shapes"),
     "a manifest that says something else": (
         lambda path: (path / "manifest.json").write_text(
             (path / "manifest.json").read_text().replace('"lambda_categorical": 1.0', '"lambda_categorical": 2.0')
@@ -112,7 +112,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_used(
     assert resumed.exit_code() == 0, resumed.err
     assert "skipping a damaged checkpoint: run/checkpoints/step-00000004/" in resumed.out
     assert reason in resumed.out
-    assert "lost: what came after step 2, up to step 6" in resumed.out
+    assert "training again from step 3: the steps up to 6 were not saved" in resumed.out
     assert final_bytes(run) == final_bytes(undisturbed)
     assert steps_kept(run) == [2, 4, 6]  # the damaged checkpoint of step 4 is replaced
     assert steps_logged(run) == [1, 2, 3, 4, 5, 6]

@@ -1,4 +1,4 @@
-"""The launch files beyond Accelerate's, as far as reading can tell: against published schemas, a linter and each other."""
+"""Static checks of the launch files beyond Accelerate's: against published schemas, a linter and each other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ kubernetes = pytest.mark.parametrize("path", [TRAINJOB, PYTORCHJOB], ids=lambda 
 
 
 def known_to_kubeflow(document: Any) -> bool:
-    """Whether the API's own models keep all of a job: they drop a key they do not know and raise at a wrong type."""
+    """Whether the API's models accept a job completely. They drop unknown keys and raise for a wrong type."""
     try:
         if document["kind"] == "TrainJob":
             models = pytest.importorskip("kubeflow_trainer_api.models", reason=FULL)
@@ -47,7 +47,7 @@ def known_to_kubeflow(document: Any) -> bool:
 
 
 def places(node: Any, *free: str) -> Iterator[tuple[Any, ...]]:
-    """The path of every mapping in a document, but for those under a key in `free`, whose keys are the user's own."""
+    """The path of every mapping in a document, except below a key in `free`, where users choose the keys."""
     if isinstance(node, dict):
         yield ()
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
@@ -55,7 +55,7 @@ def places(node: Any, *free: str) -> Iterator[tuple[Any, ...]]:
 
 
 def assert_strictly_valid(valid: Callable[[Any], bool], document: Any, *free: str) -> None:
-    """The document is valid, and with a wrong key in any one of its mappings it is not."""
+    """Assert that the document is valid, and invalid with a wrong key in any of its mappings."""
     assert valid(document)
     found = list(places(document, *free))
     assert len(found) > 2
@@ -85,11 +85,11 @@ def test_skypilot_task_matches_its_schema() -> None:
     assert_strictly_valid(valid, yaml.safe_load(SKYPILOT.read_text()), "envs", "file_mounts", "job_recovery")
 
 
-# What no schema says
+# Not covered by schemas
 
 
 def pods(document: Any) -> list[dict[str, Any]]:
-    """The spec of every pod of a job, its one container made whole."""
+    """The spec of every pod of a job, with its container completed."""
     spec = document["spec"]
     if document["kind"] == "PyTorchJob":
         replicas = spec["pytorchReplicaSpecs"]
@@ -131,7 +131,7 @@ def test_processes_of_launch_files_divide_the_batch() -> None:
 
 
 def shellcheck(text: str) -> str:
-    """What shellcheck complains about in a text, if anything."""
+    """The complaints of shellcheck about a script."""
     command = [f"{sysconfig.get_path('scripts')}/shellcheck", "--shell=bash", "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True).stdout
 
@@ -149,7 +149,7 @@ def test_slurm_signals_early_enough_to_save() -> None:
     assert 30 < int(patience) < int(notice)
 
 
-# The image
+# The Docker image
 
 
 def instructions(name: str) -> list[str]:

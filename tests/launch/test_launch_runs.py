@@ -1,4 +1,4 @@
-"""The launch files run: their own commands, on hosts that are processes of this one, with stand-ins for SLURM's programs."""
+"""Runs the commands of the launch files, with local processes as hosts and stubs of SLURM's programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import yaml
 from tests.conftest import ROOT, clean_environment
 from tests.launch.test_launch_files import PYTORCHJOB, SBATCH, SKYPILOT, TRAINJOB, pods
 
-PATIENCE = 240  # seconds for what takes about ten; only a failure waits that long
+TIMEOUT = 240  # seconds; a run takes about ten
 TINY = (
     "networks.width=4",
     "train.global_batch=12",
@@ -56,7 +56,7 @@ esac
 
 
 class Started:
-    """A process, what it printed so far, and how it ends."""
+    """A process, its output and its exit code."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]):
         self._log = folder / f"{len(list(folder.glob('*.log')))}.log"
@@ -72,16 +72,16 @@ class Started:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def ended(self) -> int:
-        """Its exit code; fails with its output where it does not end."""
+    def exit_code(self) -> int:
+        """Wait for its exit code. Fails with its output after a timeout."""
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             pytest.fail(self.output)
 
     def wait_for(self, path: Path) -> None:
-        """Until it has written a file; fails with its output where that does not happen."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until it has written a file. Fails with its output after a timeout."""
+        deadline = time.monotonic() + TIMEOUT
         while not path.exists() or not path.stat().st_size:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(self.output)
@@ -93,7 +93,7 @@ Start = Callable[..., Started]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a process in an empty folder, on CPUs; in the end nothing that came from it may be left running."""
+    """Start a process in an empty folder, without GPUs. Afterwards none of its descendants may be running."""
     mark = f"LAUNCH_TEST={tmp_path}"
 
     def left() -> list[int]:
@@ -102,7 +102,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             try:
                 if mark.encode() in environment.read_bytes().split(b"\0"):
                     found.append(int(environment.parent.name))
-            except OSError:  # another user's, or gone
+            except OSError:  # of another user, or ended
                 continue
         return found
 
@@ -128,7 +128,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def free_port() -> int:
-    """A free port among those that the SLURM script takes, which lie below the ephemeral ones."""
+    """A free port in the range of the SLURM script, which is below the ephemeral ports."""
     while True:
         port = random.randrange(20000, 30000)
         with socket.socket() as candidate, suppress(OSError):
@@ -152,19 +152,19 @@ class Slurm:
         return self._start(["bash", str(SBATCH), "debug", f"output={self.run}", *TINY, *overrides], **job)
 
     def submit_endless(self, nodes: int = 2, **variables: str) -> Started:
-        """A job that has more to do than any test waits for; it trains already."""
+        """A job in the middle of a long run."""
         job = self.submit("train.steps=1000000", "checkpoint.every=0", nodes=nodes, **variables)
         job.wait_for(self.run / "metrics.jsonl")
         return job
 
     def terminate_tasks(self) -> None:
-        """What SLURM does to the steps of a job that is preempted with a grace time, or cancelled."""
+        """Signal the steps of a job as SLURM does after a preemption with a grace time or a cancellation."""
         for task in (self._bin / "srun.tasks").read_text().split():
             os.kill(int(task), signal.SIGTERM)
 
     @property
     def requeued(self) -> int:
-        """How many jobs went back into the queue."""
+        """The number of requeued jobs."""
         return len((self._bin / "requeued").read_text().split()) if (self._bin / "requeued").exists() else 0
 
     @property
@@ -184,14 +184,14 @@ def slurm(tmp_path: Path, start: Start) -> Slurm:
 def test_preempted_slurm_job_saves_is_requeued_and_finishes(slurm: Slurm) -> None:
     first = slurm.submit_endless()
     first.send(signal.SIGUSR1)
-    assert first.ended() == 0, first.output
+    assert first.exit_code() == 0, first.output
     assert "2 processes of 6 images a step" in first.output
     assert (slurm.markers, slurm.requeued) == (["PREEMPTED"], 1)
     (checkpoint,) = slurm.checkpoints
     reached = int(checkpoint.removeprefix("step-"))
 
     second = slurm.submit(f"train.steps={reached + 5}", SLURM_RESTART_COUNT="1")
-    assert second.ended() == 0, second.output
+    assert second.exit_code() == 0, second.output
     assert f"continuing after step {reached}: 2 processes" in second.output
     assert (slurm.markers, slurm.requeued) == (["DONE"], 1)
     assert slurm.checkpoints == [checkpoint, f"step-{reached + 5:08d}"]
@@ -202,7 +202,7 @@ def test_preempted_slurm_job_saves_is_requeued_and_finishes(slurm: Slurm) -> Non
 def test_slurm_job_requeued_too_often_is_not_requeued(slurm: Slurm) -> None:
     job = slurm.submit_endless(nodes=1, SLURM_RESTART_COUNT="2", MAX_REQUEUES="2")
     slurm.terminate_tasks()
-    assert job.ended() == 1, job.output
+    assert job.exit_code() == 1, job.output
     assert "MAX_REQUEUES (2) is reached" in job.output
     assert (slurm.markers, slurm.requeued) == (["PREEMPTED"], 0)
 
@@ -211,13 +211,13 @@ def test_cancelled_slurm_job_is_not_requeued(slurm: Slurm) -> None:
     job = slurm.submit_endless(nodes=1)
     job.send(signal.SIGTERM)  # scancel's, to the script as well
     slurm.terminate_tasks()
-    assert job.ended() == 1, job.output
+    assert job.exit_code() == 1, job.output
     assert (slurm.markers, slurm.requeued) == (["PREEMPTED"], 0)
 
 
 def test_slurm_job_with_a_wrong_config_starts_no_processes(slurm: Slurm) -> None:
     job = slurm.submit("train.stepz=6")
-    assert job.ended() == 2
+    assert job.exit_code() == 2
     assert job.output.count("\n") == 1
     assert "did you mean train.steps" in job.output
     assert not slurm.run.exists()
@@ -225,10 +225,10 @@ def test_slurm_job_with_a_wrong_config_starts_no_processes(slurm: Slurm) -> None
 
 def test_failed_slurm_job_is_not_requeued(slurm: Slurm) -> None:
     slurm.run.mkdir()
-    (slurm.run / "samples").touch()  # where the folder of pictures should go
+    (slurm.run / "samples").touch()  # in place of the folder of pictures
     job = slurm.submit("train.steps=2", "sample.every=1", nodes=1, SLURM_GPUS_ON_NODE="2")
-    assert job.ended() == 1, job.output
-    assert "2 processes of 6 images a step" in job.output  # one for each GPU
+    assert job.exit_code() == 1, job.output
+    assert "2 processes of 6 images a step" in job.output  # one per GPU
     assert (slurm.markers, slurm.requeued) == (["FAILED"], 0)
 
 
@@ -236,19 +236,19 @@ def test_refused_slurm_job_is_not_requeued_for_an_old_marker(slurm: Slurm) -> No
     slurm.run.mkdir()
     (slurm.run / "PREEMPTED").touch()
     job = slurm.submit("train.global_batch=13")
-    assert job.ended() == 1, job.output
+    assert job.exit_code() == 1, job.output
     assert "train.global_batch = 13 is not divisible by 2 processes" in job.output
     assert (slurm.markers, slurm.requeued) == ([], 0)
 
 
-# The commands of the other hosts, with the variables that these set: two nodes of four processes meet and read the config
+# The commands of Kubernetes and SkyPilot, with the variables that these set: two nodes of four processes connect and read the config
 
 
 def assert_nodes_meet(start: Start, commands: list[list[str]], variables: list[dict[str, str]]) -> None:
-    """torchrun starts no process before all nodes are there; each process holds its config against their number."""
+    """torchrun starts no process before all nodes have joined. Each process checks its config against their number."""
     nodes = [start(command, **given) for command, given in zip(commands, variables, strict=True)]
     for node in nodes:
-        assert node.ended() == 0, node.output
+        assert node.exit_code() == 0, node.output
         assert yaml.safe_load(node.output[node.output.index("output:") :])["output"] == "/runs/mnist"
 
 

@@ -1,6 +1,6 @@
-"""The CUDA kernels of batch norm, emulated in plain torch by what they compute, so that our calls are tested without a GPU.
+"""Tests the calls of batch norm's CUDA kernels without a GPU, with an emulation in plain torch.
 
-tests/test_gpu.py runs the same comparison on the real ones.
+tests/test_gpu.py runs the same comparison with the real kernels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from infogan_dist.networks.batch_norm import BatchNorm, separate_batch_statistic
 from infogan_dist.networks.batch_norm_kernels import CPUKernels, CUDAKernels, kernels_for
 
 SHAPES = {"vectors": (5,), "maps": (5, 4, 3), "maps of 1 x 1": (5, 1, 1)}
-PASSES = 3  # the statistics are known after the first one, the sums of the derivative after the second
+PASSES = 3  # all parts have the statistics after the first pass, and the sums of the backward after the second
 
 
 class Result(NamedTuple):
-    """y and dx of the whole batch, the gradients of weight and bias over all parts, and the running statistics of part 0."""
+    """y and dx of the global batch, gradients of weight and bias summed over the parts, and running statistics of part 0."""
 
     y: Tensor
     dx: Tensor
@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 
 def example(shape: str, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, dy, weight and bias; eight images whose means and variances differ."""
+    """x, dy, weight and bias of eight images with different means and variances."""
     generator = torch.Generator().manual_seed(0)
     draw = [torch.randn(8, *SHAPES[shape], generator=generator, dtype=torch.float64) for _ in range(2)]
     scale = torch.arange(1, 9).view(8, *[1] * len(SHAPES[shape]))
@@ -64,8 +64,8 @@ def by_formula(x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, batches: int
 
 
 def by_parts(x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, batches: int, parts: int) -> Result:
-    """Each of `parts` processes, simulated one after another, holds its part of every batch. Every part runs PASSES times: what
-    the others send is what they sent in the pass before."""
+    """Simulate `parts` processes one after another, each with its part of every batch. Each runs PASSES times and receives what the
+    others sent in the previous pass."""
     sent: dict[tuple[int, int], Tensor] = {}
     split = [
         torch.cat([batch.chunk(parts)[part] for batch in tensor.chunk(batches)])
@@ -112,7 +112,7 @@ def assert_the_same(ours: Result, exact: Result, tolerance: float) -> None:
 
 
 class Emulation:
-    """What torch's CUDA kernels compute and what they demand of their arguments (ATen/native/cuda/Normalization.cu)."""
+    """torch's CUDA kernels and their requirements on arguments (ATen/native/cuda/Normalization.cu)."""
 
     @staticmethod
     def batch_norm_stats(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ def _check(x: Tensor, weight: Tensor, *statistics: Tensor) -> None:
 
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BatchNorm uses the kernels of CUDA, which are emulated."""
+    """BatchNorm uses the emulated CUDA kernels."""
     for name in ("stats", "elemt", "backward_reduce", "backward_elemt"):
         monkeypatch.setattr(torch, f"batch_norm_{name}", getattr(Emulation, f"batch_norm_{name}"))
     monkeypatch.setattr(layers, "kernels_for", lambda device: CUDAKernels)

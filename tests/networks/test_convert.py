@@ -1,4 +1,4 @@
-"""The plain networks beside the ones that train: the same function, the same names, and no layer with state that is not known."""
+"""Converted networks compute the same function as plain ones, with the same names. Layers with unknown state are refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_weights_next_to_a_map_are_in_channels_last_order() -> None:
 
 
 class Residual(nn.Module):
-    """A family need not be a Sequential."""
+    """A network that is not a Sequential."""
 
     def __init__(self) -> None:
         super().__init__()

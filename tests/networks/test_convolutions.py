@@ -1,4 +1,4 @@
-"""Whatever form a convolution takes, it is torch's: the same values, derivatives, weights and state."""
+"""The convolutions equal torch's: the same outputs, derivatives, weights and state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from infogan_dist.networks import convolutions
 from infogan_dist.networks.convolutions import DownConv2d, UpConv2d
 
-# channels of the larger and of the smaller map, and pixels a side of the larger: an image, a colour image, a small map, a large one
+# channels of the larger and of the smaller map, and side of the larger: a grey image, a colour image, a small map, a large map
 SHAPES = [(1, 6, 12), (3, 5, 10), (6, 7, 8), (5, 6, 20)]
 FORMS = {"an image": True, "a colour image": True, "a small map": True, "a large map": False}
 
@@ -59,7 +59,7 @@ def test_convolutions_have_first_and_second_derivatives(channels: int) -> None:
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (8, 8)])
 def test_convolutions_keep_channels_last(channels: int, size: int) -> None:
-    """On every device: a convolution of one channel would otherwise choose the other layout, and all after it copy."""
+    """Otherwise a convolution with one channel could return the contiguous layout, and later layers would copy."""
     image = torch.randn(2, channels, size, size)
     assert DownConv2d(channels, 8)(image).is_contiguous(memory_format=torch.channels_last)
     small = torch.randn(2, 8, size // 2, size // 2).contiguous(memory_format=torch.channels_last)

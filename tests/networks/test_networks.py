@@ -200,7 +200,7 @@ def test_two_batches_in_one_pass_have_separate_statistics(by_parts: bool) -> Non
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert together.batches == 1
-    assert not torch.allclose(together(x), results[0][0])  # all eight as one batch are something else
+    assert not torch.allclose(together(x), results[0][0])  # one batch of eight has other statistics
 
 
 def test_two_batches_of_two_parts_need_one_exchange_each_way() -> None:
@@ -216,7 +216,7 @@ def test_two_batches_of_two_parts_need_one_exchange_each_way() -> None:
     module.gather_parts = gather
     with separate_batch_statistics(module, 2):
         module(x).sum().backward()
-    assert exchanged == [2 * 2 * 3, 2 * 2 * 3]  # of two batches, two vectors of three channels
+    assert exchanged == [2 * 2 * 3, 2 * 2 * 3]  # two batches, two vectors, three channels
 
 
 def test_batch_norm_has_first_and_second_derivatives() -> None:

@@ -29,7 +29,7 @@ TRAIN = ("train={global_batch: 12, steps: %d, threads: 1, precision: fp32}", "ev
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the toy plugin's wheel is installed in."""
+    """The folder in which the toy plugin's wheel is installed."""
     folder = tmp_path_factory.mktemp("plugin")
     build = ("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"))
     subprocess.run([sys.executable, *build], cwd=ROOT / "tests" / "toy_plugin", check=True, capture_output=True)
@@ -67,7 +67,7 @@ def test_plugins_of_each_kind_train_resume_and_evaluate(infogan: Command, tmp_pa
     assert 0 <= metrics["code_error"] <= 1
     assert "frechet" not in metrics  # the reference classifier reads digits
 
-    with pytest.raises(UserError, match=r"toy-stripes.*installed plugin"):  # this process does not find it
+    with pytest.raises(UserError, match=r"toy-stripes.*installed plugin"):  # it is not installed in this process
         evaluate(EvaluateOptions((tmp_path / "run",)), ONE_PROCESS)
     refused(infogan("train", *TOY, *TRAIN[1:], TRAIN[0] % 6), 'data.name = "toy-stripes"', "installed plugin")
     refused(infogan("train", *TOY, "data.image_size=28", **path), "data.image_size = 28", "toy-mlp; use 16")
@@ -86,7 +86,7 @@ def test_config_that_names_plugins_is_checked_without_torch(site: Path) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Of data sets, after `distributions` with their entry points, all in one module, were installed."""
+    """The data set registry after installing `distributions` with their entry points, all in one module."""
 
     def made(source: str, **distributions: str) -> Registry[DataSetRecord]:
         (tmp_path / f"{tmp_path.name}.py").write_text(source)

@@ -30,7 +30,7 @@ RECIPE = (
 
 @pytest.fixture
 def few_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next image is everyone's neighbour: the real search is tested by itself."""
+    """Replace the search: the neighbour of each image is the next one."""
     monkeypatch.setattr(
         batches, "nearest_neighbours", lambda source, workers: ((torch.arange(len(source)) + 1) % len(source))[:, None]
     )
@@ -87,11 +87,11 @@ def test_some_positives_are_neighbours_and_the_others_the_image_itself() -> None
     stream, neighbours = ImageStream(100, seed=0), (torch.arange(100) + 1)[:, None] % 100
     positions = torch.arange(5000)
     own = stream.at(positions)
-    partners = stream.positives_at(positions, 0.3, lambda: neighbours)
-    moved = partners != own
-    assert torch.equal(partners[moved], (own[moved] + 1) % 100)
+    positives = stream.positives_at(positions, 0.3, lambda: neighbours)
+    moved = positives != own
+    assert torch.equal(positives[moved], (own[moved] + 1) % 100)
     assert moved.float().mean().item() == pytest.approx(0.3, abs=0.03)
-    assert torch.equal(stream.positives_at(positions[7:], 0.3, lambda: neighbours), partners[7:])
+    assert torch.equal(stream.positives_at(positions[7:], 0.3, lambda: neighbours), positives[7:])
     assert torch.equal(stream.positives_at(positions, 0.0, lambda: pytest.fail("needs none")), own)
 
 
@@ -104,7 +104,7 @@ def test_single_image_is_its_own_positive() -> None:
 
 
 class CountingSource(ArraySource):
-    """Remembers which images were read, in order."""
+    """Records the images that were read, in order."""
 
     def __init__(self, count: int):
         super().__init__(torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28))
@@ -119,7 +119,7 @@ class CountingSource(ArraySource):
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_each_image_of_a_step_is_read_once(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def batches_of(source: ArraySource) -> list[list[MicroBatch]]:
-        """Of three steps, the step before them not counted and what is read ahead for the next one counted."""
+        """The micro-batches of three steps. Counts reads from the first step on, including those prefetched for the next one."""
         with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
             cluster.configure(config)
             stream = BatchStream(config, cluster, source)
@@ -144,18 +144,18 @@ def test_each_image_of_a_step_is_read_once(share: float, monkeypatch: pytest.Mon
             assert theirs.positives is not None
             assert torch.equal(ours.positives.images, theirs.positives.images)
     order = ImageStream(96, config.seed)
-    for step in (7, 8, 9):  # read in the steps before
+    for step in (7, 8, 9):  # prefetched in the previous steps
         for positions in torch.arange(12 * (step - 1), 12 * step).chunk(2):
             annealed = annealing(config, images_before(config, step))
-            partners = order.positives_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
-            wanted += torch.cat([order.at(positions), partners]).unique().tolist()
+            positives = order.positives_at(positions, share * annealed, lambda: (torch.arange(1, 97) % 96)[:, None])
+            wanted += torch.cat([order.at(positions), positives]).unique().tolist()
     assert source.indexes == wanted
     assert len(wanted) == 36 if not share else len(wanted) > 36
 
 
 def test_paste_with_an_odd_number_of_images_is_refused(infogan: Command, tmp_path: Path) -> None:
     result = infogan("train", "debug", "output=run", "train.global_batch=15", *RECIPE)
-    refused(result, "augmentation.paste = 0.5", "train.global_batch = 15", "gives each process 15 at a time")
+    refused(result, "augmentation.paste = 0.5", "train.global_batch = 15", "gives each process 15 per micro-batch")
     assert not (tmp_path / "run").exists()
 
 

@@ -46,7 +46,7 @@ def test_healthy_run_gives_no_warning() -> None:
         ({"mi/categorical_0": 0.01}, "categorical_0 ignored", ["0.01 nats of 1.10", "lambda_categorical = 1"]),
         ({"mi/continuous_0": -0.3}, "continuous_0 ignored", ["-0.30 nats", "lambda_continuous = 0.1"]),
         ({"health/diversity": 0.001}, "no variety", ["0.0010", "lambda_categorical"]),
-        ({"health/diversity": 0.04}, "no variety", ["0.0400"]),  # of a run that drew each class in one way
+        ({"health/diversity": 0.04}, "no variety", ["0.0400"]),  # of a run with one image per class
         ({"usage/categorical_0/2": 0.001}, "categorical_0 unused", ["class 2 of categorical_0", "latents.balanced"]),
     ],
 )
@@ -62,7 +62,7 @@ def test_every_row_must_meet_the_condition_after_the_first_images() -> None:
     assert found(ill[:2]) == []
     assert found([{**ill[0], "images_seen": 999}, *ill[1:]]) == []
     assert found([WELL, *ill])
-    for nothing in (None, math.nan):  # a skipped step, read again or as it is
+    for nothing in (None, math.nan):  # a skipped step, from the file or from memory
         assert found([ill[0] | {"health/diversity": nothing}, *ill[1:]]) == []
 
 

@@ -22,7 +22,7 @@ from tests.conftest import ONE_PROCESS, tiny
 
 
 class Script(Recorder):
-    """Records on a CPU: what is replayed is the step itself, on the very tensors that it was recorded with."""
+    """A recorder for CPUs: a replay runs the step on the tensors that it was recorded with."""
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
@@ -67,7 +67,7 @@ def test_cuda_graph_run_equals_the_plain_run_bit_for_bit(accumulate: int) -> Non
 
 
 def test_cuda_graph_copies_its_inputs() -> None:
-    """A recording knows addresses: later batches must be copied to where the first one lay."""
+    """A recording has fixed addresses: later batches must be copied to those of the first one."""
     config = tiny("x")
     seen: list[int] = []
 
@@ -92,7 +92,7 @@ def test_cuda_graph_without_a_gpu_is_refused(tmp_path: Path) -> None:
 
 
 def test_recording_lets_other_threads_allocate_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder is read ahead in pinned memory by another thread, which torch's default mode of capture forbids."""
+    """Another thread prefetches images into pinned memory, which torch's default capture mode forbids."""
     modes = []
 
     @contextmanager

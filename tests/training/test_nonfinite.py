@@ -17,7 +17,7 @@ def test_nonfinite_loss_makes_every_gradient_nan(value: float) -> None:
     poison_nonfinite(weight.sum() * 2).backward()
     assert torch.equal(weight.grad, torch.full((3,), 2.0))  # type: ignore[arg-type]
     weight.grad = None
-    loss = weight.sum() * 0 + torch.tensor(value)  # its own gradient is 0: nothing would show
+    loss = weight.sum() * 0 + torch.tensor(value)  # its gradient is 0, not NaN
     poison_nonfinite(loss).backward()
     assert weight.grad is not None
     assert weight.grad.isnan().all()

@@ -10,13 +10,13 @@ from infogan_dist.config.model import NoiseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.training.probe import Probe, derived
 from tests.conftest import tensors_of, tiny
-from tests.training.test_step import batch_of, changed, plain_game
+from tests.training.test_step import batch_of, changed, plain_state
 
 SPEC = LatentSpec((NoiseConfig(dim=2),), (4,), 0)
 
 
 def test_probe_changes_no_state_and_measures_class_usage() -> None:
-    state = plain_game(tiny("x"))
+    state = plain_state(tiny("x"))
     before = {name: tensors_of(network) for name, network in state.networks.named().items()}
     numbers = {key: value.item() for key, value in Probe(state, seed=0)([batch_of(tiny("x"))]).items()}
     assert not any(changed(network, before[name]) for name, network in state.networks.named().items())
@@ -28,7 +28,7 @@ def test_probe_changes_no_state_and_measures_class_usage() -> None:
 
 @pytest.mark.parametrize(("sees", "varies"), [("noise", True), ("categorical_0", False), ("other codes", True)])
 def test_generator_with_one_image_per_class_has_no_diversity(sees: str, varies: bool) -> None:
-    state = plain_game(tiny("x"))
+    state = plain_state(tiny("x"))
     probe = Probe(state, seed=0)
     classes = slice(state.spec.noise_dim, state.spec.noise_dim + state.spec.categorical[0])
     seen = {"noise": slice(classes.start), "categorical_0": classes, "other codes": slice(classes.stop, None)}[sees]

@@ -20,8 +20,8 @@ def config(*overrides: str) -> Config:
 )
 def test_annealing_is_constant_then_decays_then_is_constant(kind: str, shares: list[float]) -> None:
     decaying = config(f"schedule={{kind: {kind}, anneal_from: 0.1, anneal_until: 0.3, final: 0.2}}")
-    left = [annealing(decaying, images) for images in (0, 100, 150, 200, 300, 1000)]
-    assert left == pytest.approx(shares, abs=1e-6)
+    factors = [annealing(decaying, images) for images in (0, 100, 150, 200, 300, 1000)]
+    assert factors == pytest.approx(shares, abs=1e-6)
 
 
 def test_a_constant_schedule_changes_nothing() -> None:

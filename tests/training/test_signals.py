@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from infogan_dist.training import signals as interruption
+from infogan_dist.training import signals
 from infogan_dist.training.signals import LAUNCHER_ENDED, Launcher, StopRequest, interruptible
 from tests.conftest import ROOT, clean_environment
 
@@ -18,7 +18,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none"}
 
 @pytest.fixture
 def adopted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The parents that this process seems to have: the first, and after it was taken out the second."""
+    """The parents that this process seems to have: the first one until it is popped, then the second."""
     parents = [os.getppid(), 1]
     monkeypatch.setattr(os, "getppid", lambda: parents[0])
     return parents
@@ -37,7 +37,7 @@ def test_process_without_a_launcher_has_none_that_ends(adopted: list[int]) -> No
 @pytest.mark.parametrize("environment", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
 def test_end_of_the_launcher_interrupts_a_command(environment: dict[str, str], adopted: list[int]) -> None:
     with interruptible(environment):
-        os.kill(os.getpid(), LAUNCHER_ENDED)  # the launcher's thread ended, the launcher did not
+        os.kill(os.getpid(), LAUNCHER_ENDED)  # the launcher's thread ended, but not the launcher
         time.sleep(0.02)
         adopted.pop(0)
         with pytest.raises(KeyboardInterrupt):
@@ -48,16 +48,16 @@ def test_end_of_the_launcher_interrupts_a_command(environment: dict[str, str], a
 def test_end_of_the_launcher_before_the_signal_was_requested_is_detected(
     adopted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interruption, "_send_when_parent_ends", lambda number: adopted.pop(0) if number else None)
+    monkeypatch.setattr(signals, "_send_when_parent_ends", lambda number: adopted.pop(0) if number else None)
     with pytest.raises(KeyboardInterrupt), interruptible(ACCELERATE):
         pytest.fail("the command began")
 
 
 def test_process_adopted_by_init_has_lost_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption, "_command", lambda process: "systemd")
+    monkeypatch.setattr(signals, "_command", lambda process: "systemd")
     with pytest.raises(KeyboardInterrupt), interruptible(TORCHRUN):
         pytest.fail("the command began")
-    monkeypatch.setattr(interruption, "_command", lambda process: "torchrun")  # in a container it may be process 1
+    monkeypatch.setattr(signals, "_command", lambda process: "torchrun")  # in a container torchrun may be process 1
     assert not Launcher(TORCHRUN).ended
 
 
@@ -74,7 +74,7 @@ def test_end_of_the_launcher_is_not_a_second_signal(
                 adopted.pop(0)
             os.kill(os.getpid(), number)
             time.sleep(0.02)
-            assert heard[:1] == ["stop"]  # by the handler: nobody has asked yet
+            assert heard[:1] == ["stop"]  # from the signal handler, before `requested` is read
         assert stop.requested
 
 

@@ -37,7 +37,7 @@ from tests.conftest import ONE_PROCESS, tensors_of, tiny
 TRACE = Path(__file__).with_name("loss_trace.json")
 
 
-def plain_game(config: Config) -> TrainState:
+def plain_state(config: Config) -> TrainState:
     """A state in plain PyTorch: no Accelerate."""
     networks = build_networks(config).to(torch.device("cpu"), torch.float64)
     owned = owned_networks(networks, config.objective)
@@ -67,20 +67,20 @@ def test_each_update_changes_only_the_networks_it_owns(learner: str, kind: str) 
     config = tiny(
         "x", f"objective.information_trains={learner}", f"networks={{width: 4, norm_G: {kind}, norm_D: {kind}}}"
     )
-    state, batch = plain_game(config), batch_of(config)
+    state, batch = plain_state(config), batch_of(config)
     owners = {"D": {"FE", "D"}, "G": {"G"}}
     owners["D" if learner == "trunk" else "G"].add("Q")
-    for side, step in (("D", discriminator_step), ("G", generator_step)):
+    for update, step in (("D", discriminator_step), ("G", generator_step)):
         before = {name: tensors_of(network) for name, network in state.networks.named().items()}
         step(state, [batch])
         for name, network in state.networks.named().items():
             moved = changed(network, before[name])
-            assert moved == (set(before[name]) if name in owners[side] else set()), (side, name)
+            assert moved == (set(before[name]) if name in owners[update] else set()), (update, name)
 
 
 def test_scoring_the_fakes_again_changes_no_state() -> None:
     config = tiny("x")
-    state, batch = plain_game(config), batch_of(config)
+    state, batch = plain_state(config), batch_of(config)
     discriminator_step(state, [batch])
     generator_step(state, [batch])
     before = {name: tensors_of(network) for name, network in state.networks.named().items()}
@@ -89,12 +89,12 @@ def test_scoring_the_fakes_again_changes_no_state() -> None:
 
 
 def test_information_term_reaches_fe_only_with_trunk() -> None:
-    """With Q's information as the only difference, FE's gradients differ for `trunk` alone."""
+    """If only the information term differs, FE's gradients differ with `trunk` and not with `heads`."""
     gradients = {}
     for learner in ("heads", "trunk"):
         for weight in (0.0, 1.0):
             config = tiny("x", f"objective={{information_trains: {learner}, lambda_categorical: {weight}}}")
-            state = plain_game(config)
+            state = plain_state(config)
             discriminator_step(state, [batch_of(config)])
             gradients[learner, weight] = state.networks.FE.from_image.weight.grad
     assert torch.equal(gradients["heads", 0.0], gradients["heads", 1.0])
@@ -105,7 +105,7 @@ def test_g_gets_gradients_from_both_terms() -> None:
     gradients = []
     for weight in (0.0, 1.0):
         config = tiny("x", f"objective.lambda_categorical={weight}", "latents.continuous=0")
-        state = plain_game(config)
+        state = plain_state(config)
         metrics = generator_step(state, [batch_of(config)])
         assert metrics["loss/G"] > 0.6  # the adversarial term: ln 2 at the start
         gradients.append(state.networks.G.to_image.weight.grad)
@@ -114,8 +114,8 @@ def test_g_gets_gradients_from_both_terms() -> None:
 
 def test_micro_batches_equal_the_batch_without_batch_norm() -> None:
     config = tiny("x", "networks={width: 4, norm_G: none, norm_D: none}")
-    whole, batch = plain_game(config), batch_of(config)
-    parts = plain_game(config)
+    whole, batch = plain_state(config), batch_of(config)
+    parts = plain_state(config)
     halves = [
         MicroBatch(
             batch.reals[half],
@@ -134,9 +134,9 @@ def test_micro_batches_equal_the_batch_without_batch_norm() -> None:
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
 def test_reusing_fakes_equals_drawing_them_twice(learner: str) -> None:
-    """One micro-batch's images serve both updates, several are drawn again in G's: the same numbers, running statistics too."""
+    """Both updates share the images of a single micro-batch, and draw those of several twice: the same numbers and statistics."""
     config = tiny("x", f"objective.information_trains={learner}")
-    once, twice, batch = plain_game(config), plain_game(config), batch_of(config)
+    once, twice, batch = plain_state(config), plain_state(config), batch_of(config)
     drawn: list[Tensor] = []
     once.networks.G.register_forward_hook(lambda module, given, images: drawn.append(images))
     for _ in range(3):
@@ -151,10 +151,10 @@ def test_reusing_fakes_equals_drawing_them_twice(learner: str) -> None:
 
 
 def test_negligible_penalty_does_not_change_training() -> None:
-    """Reals and fakes in one pass, or in two because slopes are penalised: the same numbers to rounding."""
+    """Reals and fakes in one pass, or in two with a gradient penalty: the same numbers up to rounding."""
     metrics = []
     for gamma in (0.0, 1e-30):
-        state = plain_game(tiny("x", f"objective.r1_gamma={gamma}"))
+        state = plain_state(tiny("x", f"objective.r1_gamma={gamma}"))
         metrics.append([train_step(state, [batch_of(tiny("x"))]) for _ in range(3)][-1])
     one_pass, two_passes = metrics
     two_passes.pop("loss/penalty")
@@ -165,7 +165,7 @@ def test_negligible_penalty_does_not_change_training() -> None:
 
 @pytest.mark.parametrize("gamma", [0, 1])
 def test_compiled_networks_train_like_eager_ones(gamma: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graphs that torch.compile takes of the networks, run without a code generator, whose C++ would take minutes here."""
+    """Runs torch.compile's graphs without generating C++, which would take minutes."""
     compiled: list[nn.Module] = []
     real = nn.Module.compile
 
@@ -189,14 +189,14 @@ def test_compiled_networks_train_like_eager_ones(gamma: int, monkeypatch: pytest
     assert results[0] == pytest.approx(results[1], rel=1e-9)
 
 
-LATER = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"  # clustering sets in at the fourth step
+LATER = "lambda_clustering: 1, clustering_from: 0.24, clustering_in_full: 0.36"  # clustering starts in step 4
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
     accumulate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All networks share one code object, of which torch keeps 8 variants unless told otherwise."""
+    """All networks share one code object, of which torch compiles 8 variants by default."""
     real = nn.Module.compile
     monkeypatch.setattr(
         nn.Module, "compile", lambda network, mode, dynamic: real(network, backend="eager", dynamic=False)
@@ -234,7 +234,7 @@ def test_no_network_falls_back_to_eager_and_measuring_compiles_nothing(
 
 def test_clipping_limits_the_joint_gradient_norm() -> None:
     config = tiny("x", "optimizer.D.clip_norm=1e-3")
-    state = plain_game(config)
+    state = plain_state(config)
     discriminator_step(state, [batch_of(config)])
     parameters = [*state.networks.FE.parameters(), *state.networks.D.parameters()]
     assert torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm() <= 1e-3
@@ -264,7 +264,7 @@ def losses() -> list[dict[str, float]]:
 
 
 def test_first_20_losses_equal_the_stored_ones() -> None:
-    """A refactor leaves the losses as they are; `python -m tests.training.test_step` stores new ones."""
+    """A refactor must not change the losses. `python -m tests.training.test_step` stores new ones."""
     for ours, stored in zip(losses(), json.loads(TRACE.read_text()), strict=True):
         assert ours == pytest.approx(stored, rel=1e-8)
 
@@ -274,16 +274,16 @@ if __name__ == "__main__":
 
 
 def with_augmentation(batch: MicroBatch, **changes: object) -> MicroBatch:
-    views = [
+    augmentations = [
         Augmentation(AugmentationConfig(warp=1), draws_at(Stream(0, name), torch.arange(6)), torch.tensor(1.0))
         for name in "DG"
     ]
-    return replace(batch, augment_D=views[0], augment_G=views[1], **changes)  # type: ignore[arg-type]
+    return replace(batch, augment_D=augmentations[0], augment_G=augmentations[1], **changes)  # type: ignore[arg-type]
 
 
 def test_q_sees_augmented_fakes_and_d_the_fakes() -> None:
     config = tiny("x", "objective.information_trains=trunk", "networks={width: 4, norm_G: none, norm_D: none}")
-    plain, viewed = plain_game(config), plain_game(config)
+    plain, viewed = plain_state(config), plain_state(config)
     batch = batch_of(config)
     first = train_step(plain, [batch])
     second = train_step(viewed, [with_augmentation(batch)])
@@ -295,7 +295,7 @@ def test_clustering_trains_fe_and_q_in_proportion_to_its_weight() -> None:
     config = tiny("x", "objective={information_trains: trunk, lambda_clustering: 1}")
     gradients = []
     for weight in (0.0, 1.0, 2.0):
-        state, batch = plain_game(config), batch_of(config)
+        state, batch = plain_state(config), batch_of(config)
         positives = Positives(batch.reals.flip(3), torch.tensor(weight))
         metrics = discriminator_step(state, [with_augmentation(batch, positives=positives)])
         gradients.append(
@@ -309,19 +309,19 @@ def test_clustering_trains_fe_and_q_in_proportion_to_its_weight() -> None:
 def test_information_trains_g_false_removes_the_term_from_g() -> None:
     gradients = []
     for objective in ("information_trains_G: false", "lambda_categorical: 0, lambda_continuous: 0"):
-        state = plain_game(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
+        state = plain_state(tiny("x", f"objective={{information_trains: trunk, {objective}}}"))
         generator_step(state, [batch_of(tiny("x"))])
         gradients.append(torch.cat([p.grad.flatten() for p in state.networks.G.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-15)
-    state = plain_game(tiny("x", "objective={information_trains: trunk, information_trains_G: false}"))
+    state = plain_state(tiny("x", "objective={information_trains: trunk, information_trains_G: false}"))
     before = tensors_of(state.networks.Q)
     discriminator_step(state, [batch_of(tiny("x"))])
-    assert changed(state.networks.Q, before)  # Q learns to read all the same
+    assert changed(state.networks.Q, before)  # Q still learns
 
 
 def test_learning_rates_follow_the_schedule() -> None:
     config = tiny("x", "objective.information_trains=trunk", "optimizer={D: {lr: 2e-4}, G: {lr: 1e-3}, Q: {lr: 5e-4}}")
-    state = plain_game(config)
+    state = plain_state(config)
     for share in (0.5, 0.5, 1.0):
         set_rates((state.optimizer_D, state.optimizer_G), share)
         rates = [group["lr"] for group in (*state.optimizer_D.param_groups, *state.optimizer_G.param_groups)]
@@ -329,36 +329,38 @@ def test_learning_rates_follow_the_schedule() -> None:
 
 
 def test_relativistic_loss_uses_reals_in_both_updates() -> None:
-    state = plain_game(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
+    state = plain_state(tiny("x", "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}"))
     before = tensors_of(state.networks.FE)
     metrics = train_step(state, [batch_of(tiny("x"))])
-    assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start no pair tells
+    assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start D cannot separate pairs
     assert metrics["loss/G"].isfinite()
     assert changed(state.networks.FE, before)
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
 @pytest.mark.parametrize("norm_D", ["batch", "spectral"])
-@pytest.mark.parametrize("side", ["D", "G"])
-def test_nonfinite_update_changes_no_bit_and_the_next_one_trains(side: str, norm_D: str, learner: str) -> None:
+@pytest.mark.parametrize("update", ["D", "G"])
+def test_nonfinite_update_changes_no_bit_and_the_next_one_trains(update: str, norm_D: str, learner: str) -> None:
     config = tiny("x", f"objective.information_trains={learner}", f"networks.norm_D={norm_D}")
-    state, batch = plain_game(config), batch_of(config)
+    state, batch = plain_state(config), batch_of(config)
     train_step(state, [batch])
     before = state.state_dict()
     broken = (
-        replace(batch, reals=batch.reals * math.nan) if side == "D" else replace(batch, latent=batch.latent * math.nan)
+        replace(batch, reals=batch.reals * math.nan)
+        if update == "D"
+        else replace(batch, latent=batch.latent * math.nan)
     )
     kept = {stem: {name: tensor.clone() for name, tensor in tensors.items()} for stem, tensors in before.items()}
     norms = train_step(state, [broken])
-    assert not norms[f"gradient/{side}"].isfinite()
+    assert not norms[f"gradient/{update}"].isfinite()
     of_D, of_G = state.owned_by_D, state.owned_by_G
     skipped = (
-        [*of_D, "optimizer_D"] if side == "D" else [*of_G, "optimizer_G", *of_D, "optimizer_D"]
-    )  # broken fakes break D too
+        [*of_D, "optimizer_D"] if update == "D" else [*of_G, "optimizer_G", *of_D, "optimizer_D"]
+    )  # non-finite fakes also skip D's update
     for stem in skipped:
         for name, tensor in state.state_dict()[stem].items():
             assert torch.equal(tensor, kept[stem][name]), (stem, name)
-    assert norms["gradient/G"].isfinite() == (side == "D")
+    assert norms["gradient/G"].isfinite() == (update == "D")
     good = train_step(state, [batch])
     assert good["gradient/D"].isfinite()
     assert good["gradient/G"].isfinite()

@@ -54,8 +54,8 @@ def test_run_folder_has_the_documented_files(tmp_path: Path, capsys: pytest.Capt
         *(f"usage/categorical_0/{number}" for number in range(10)),
     }
     assert load_config(run / "config.yaml").train.precision == "fp64"
-    said = capsys.readouterr().out
-    assert all(word in said for word in ("samples/step-00000006.png", "curves.png", "checkpoints/step-00000006"))
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("samples/step-00000006.png", "curves.png", "checkpoints/step-00000006"))
 
 
 def test_evaluation_in_training_logs_a_row_and_changes_nothing(
@@ -78,7 +78,7 @@ def test_interrupted_run_ends_with_the_bytes_of_an_uninterrupted_one(
     learns = f"objective.information_trains={learner}"
     train(tiny(tmp_path / "whole", learns), ONE_PROCESS)
     real_step = trainer.train_step
-    for stop_after in (3, 5):  # one step after a checkpoint each: that step is done again
+    for stop_after in (3, 5):  # one step after a checkpoint: that step is trained again
 
         def broken(
             state: TrainState,
@@ -170,9 +170,9 @@ def test_same_command_continues_a_fork(tmp_path: Path, monkeypatch: pytest.Monke
 def test_schedule_mismatch_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = tiny(tmp_path / "late", "schedule={images: 96, kind: linear}")
     train(late, ONE_PROCESS)
-    said = capsys.readouterr().out
-    assert said.count("warning: the run ends at 72 images") == said.count("warning") == 1
-    assert "schedule.images = 96; set train.steps=8" in said
+    printed = capsys.readouterr().out
+    assert printed.count("warning: the run ends at 72 images") == printed.count("warning") == 1
+    assert "schedule.images = 96; set train.steps=8" in printed
     train(late, ONE_PROCESS)
     assert "warning" not in capsys.readouterr().out, "a finished run is left alone"
 
@@ -205,8 +205,8 @@ def test_debug_reports_its_checks_and_does_not_change_the_run(
     for _ in range(2):  # an older debug run is replaced
         debug(tiny(tmp_path / "run", "train.steps=500"), ONE_PROCESS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-debug"]
-    said = capsys.readouterr().out
-    assert all(word in said for word in ("checked:", "finite", "same bits", "frozen", "reads back"))
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("checked:", "finite", "same bits", "frozen", "reads back"))
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(UserError, match="one process, not 2"):
         debug(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=True, precision=None))
@@ -215,7 +215,7 @@ def test_debug_reports_its_checks_and_does_not_change_the_run(
 def test_debug_continues_without_a_deterministic_kernel_for_augmentation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On CUDA, grid_sample has none; D's first update does without it and is still computed twice."""
+    """On CUDA, grid_sample has none. D's first update does not use it and is still checked twice."""
     augmented, images = (
         tiny(tmp_path / "run", f"objective={{information_trains: trunk, information_from: {seen}}}")
         for seen in ("augmented", "images")
@@ -234,7 +234,7 @@ def test_debug_continues_without_a_deterministic_kernel_for_augmentation(
         warns.append(torch.is_deterministic_algorithms_warn_only_enabled())
         metrics = real_step(state, batch)
         with torch.no_grad():
-            state.networks.G.lift.weight.add_(len(warns) * 1e-9)  # not the same bits twice
+            state.networks.G.lift.weight.add_(len(warns) * 1e-9)  # different bits in each step
         return metrics
 
     monkeypatch.setattr(trainer, "train_step", train_step)
