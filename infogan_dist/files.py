@@ -68,10 +68,12 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Within, write into the new folder that this yields: afterwards it takes the place of `path`, which is missing or an empty
-    folder. Where writing fails, `path` is as it was."""
+    """Yield a temporary folder to write to, then rename it to `path`, which must be missing or an empty folder.
+
+    If writing fails, `path` is unchanged.
+    """
     partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a dead process of this number
+    shutil.rmtree(partial, ignore_errors=True)  # left by a dead process with this pid
     partial.mkdir()
     try:
         yield partial
@@ -82,9 +84,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write one safetensors file, the same bytes for the same content. Raises OSError.
+    """Write a safetensors file, with the same bytes for the same content. Raises OSError.
 
-    Its permissions follow the umask, as of every file that `open` makes; the library's own `save_file` lets only the owner read.
+    Its permissions follow the umask. The library's `save_file` makes files that only the owner can read.
     """
     from safetensors.torch import save
 
@@ -94,12 +96,12 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:
-    """The same file with its metadata in order: the library writes them in another one each time."""
+    """The same file with sorted metadata. The library writes them in a different order each time."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8 bytes
     return len(text).to_bytes(8, "little") + text + content[end:]
 
 
@@ -129,7 +131,7 @@ def path_problem(text: str, name_limit: int = NAME_LIMIT) -> str | None:
     if not text:
         return "is empty"
     if "\0" in text:
-        return "holds a NUL character"
+        return "contains a NUL character"
     if len(encoded) > PATH_LIMIT:
         return f"has {len(encoded)} bytes, more than {PATH_LIMIT}"
     longest = max(map(len, encoded.split(b"/")))

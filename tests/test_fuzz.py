@@ -118,8 +118,8 @@ def test_any_overrides(tmp_path: Path, overrides: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sound")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("valid")
     config = tiny(folder / "run").model_dump(mode="json")
     state = {"G": {"w": torch.ones(2, 3)}, "D": {"w": torch.arange(5.0)}}
     return checkpoints.save(folder / "run" / "checkpoints", state, {"step": 2, "config": config, "scaler": {}})
@@ -137,26 +137,26 @@ def tried(path: Path) -> None:
         in_one_line(error)
 
 
-def copy_of(sound: Path, folder: Path) -> Path:
+def copy_of(valid: Path, folder: Path) -> Path:
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(sound.parents[1], run)
-    return run / "checkpoints" / sound.name
+    shutil.copytree(valid.parents[1], run)
+    return run / "checkpoints" / valid.name
 
 
 @SOON
 @given(st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
 @example(b"[" * 10_000)
-def test_manifest_of_any_bytes(sound: Path, tmp_path: Path, content: bytes) -> None:
-    path = copy_of(sound, tmp_path)
+def test_manifest_of_any_bytes(valid: Path, tmp_path: Path, content: bytes) -> None:
+    path = copy_of(valid, tmp_path)
     (path / "manifest.json").write_bytes(content)
     tried(path)
 
 
 @SOON
 @given(st.data())
-def test_manifest_with_changed_values(sound: Path, tmp_path: Path, data: st.DataObject) -> None:
-    path = copy_of(sound, tmp_path)
+def test_manifest_with_changed_values(valid: Path, tmp_path: Path, data: st.DataObject) -> None:
+    path = copy_of(valid, tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     place = manifest
     while data.draw(st.booleans()) and isinstance(place, dict) and place:
@@ -179,8 +179,8 @@ def agree(path: Path, name: str, content: bytes) -> None:
 
 @SOON
 @given(st.integers(0, 150), st.binary(min_size=1, max_size=8))
-def test_tensors_with_changed_bytes_and_a_matching_manifest(sound: Path, tmp_path: Path, at: int, other: bytes) -> None:
-    path = copy_of(sound, tmp_path)
+def test_tensors_with_changed_bytes_and_a_matching_manifest(valid: Path, tmp_path: Path, at: int, other: bytes) -> None:
+    path = copy_of(valid, tmp_path)
     content = (path / "G.safetensors").read_bytes()
     content = content[:at] + other + content[at + len(other) :]
     (path / "G.safetensors").write_bytes(content)

@@ -18,7 +18,7 @@ from infogan_dist.cli.main import parse
 from infogan_dist.config.reading import load_config
 from tests.conftest import ROOT, clean_environment
 
-PAGES = [ROOT / "README.md", ROOT / "launch" / "README.md"]
+PAGES = [ROOT / page for page in ("README.md", "launch/README.md", "infogan_dist/distributed/README.md")]
 
 
 def commands() -> list[str]:

@@ -177,7 +177,7 @@ def find(path: Path) -> Checkpoint:
 
 
 def find_with_networks(path: Path, option: str) -> Checkpoint:
-    """As `find`, for an option that needs all networks. Raises UserError for an exported file, which lacks some."""
+    """`find` for an option that needs all networks. Raises UserError for an exported file, which does not have all."""
     if path.suffix == ".safetensors":
         raise UserError(
             f"{option} {path}: an exported file holds G, and not FE, D and Q to train; give a run folder or a checkpoint folder"

@@ -1,4 +1,4 @@
-"""The keys of the config: listed with defaults and meanings, and looked up by what a user may have meant."""
+"""Lists the keys of the config with defaults and meanings, and suggests keys for an unknown one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NO_KEY = {
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its dotted name, default (None where it is required), and meaning."""
+    """One key: its dotted name, default (None if it is required), and meaning."""
 
     name: str
     default: Any
@@ -56,7 +56,7 @@ class Key:
 
 @cache
 def config_keys() -> tuple[Key, ...]:
-    """Every key that holds a value, in the order of the schema."""
+    """Every key that has a value, in the order of the schema."""
     return tuple(_below(Config, ""))
 
 
@@ -67,7 +67,7 @@ def sections() -> dict[str, str]:
 
 
 def hint(key: str) -> str:
-    """What a user who wrote the unknown `key` may have meant, as the end of a sentence; empty where nothing is near."""
+    """A suggestion for the unknown `key`, as the end of a sentence; empty if no key is similar."""
     if key in version1.RENAMED:
         return f"; it is {version1.RENAMED[key]} since schema version 2"
     word = key.rpartition(".")[2]
@@ -78,7 +78,7 @@ def hint(key: str) -> str:
 
 
 def nearest(key: str) -> list[str]:
-    """The known keys most like `key`: those with its last word, else the nearest by spelling."""
+    """The known keys most similar to `key`: those with its last word, else those with the nearest spelling."""
     names = [*(each.name for each in config_keys()), *sections()]
     section, _, word = key.rpartition(".")
     same_word = [name for name in names if name.rpartition(".")[2] == word]

@@ -66,7 +66,7 @@ def _check_colour(name: str) -> None:
     try:
         ImageColor.getrgb(name)
     except ValueError as error:
-        raise ValueError(f"data.background = {name} is no colour; use a name such as black, or #rrggbb") from error
+        raise ValueError(f"data.background = {name} is not a colour; use a name such as black, or #rrggbb") from error
 
 
 class NoiseConfig(Section):

@@ -82,7 +82,7 @@ class Config(Section):
         return self.schedule.images or self.train.steps * self.train.global_batch
 
     def without_paths(self) -> Config:
-        """The same config with placeholders for `output` and `data.root`, so that it says nothing of the machine it was used on."""
+        """The config with placeholders for `output` and `data.root`, without paths of this machine."""
         root = "images" if DATA_SETS[self.data.name].needs_root else None
         return self.model_copy(update={"output": "exported", "data": self.data.model_copy(update={"root": root})})
 

@@ -10,10 +10,10 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from infogan_dist.errors import UserError
 from infogan_dist.files import open_regular
 
-# Pillow tries every format it knows by a file's content, and for PostScript runs Ghostscript: only these are tried.
+# By default Pillow detects every format that it knows, and runs Ghostscript for PostScript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-MAX_PIXELS = 64 * 2**20  # of one file: a small file may announce terabytes
+MAX_PIXELS = 64 * 2**20  # per file: a small file may announce terabytes
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode by number of channels."""
 
@@ -52,7 +52,7 @@ def to_8_bit(image: Image.Image, mode: str, background: str = "white") -> Image.
         opaque = image.convert("RGBA")
         canvas = Image.new("RGBA", opaque.size, (*ImageColor.getrgb(background)[:3], 255))
         return Image.alpha_composite(canvas, opaque).convert("RGB").convert(mode)
-    if image.mode == "P":  # else the palette's own greys would count
+    if image.mode == "P":  # through RGB, so that greys come from the palette's colours
         return image.convert("RGB").convert(mode)
     return image.convert(mode)
 
@@ -63,5 +63,5 @@ def _scaled(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8
     full = 1.0 if image.mode == "F" else 65535.0
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= full):
-        raise ValueError(f"its values reach from {low:g} to {high:g}, not within 0 to {full:g}")
+        raise ValueError(f"its values are from {low:g} to {high:g}, not within 0 to {full:g}")
     return np.rint(values * (255 / full)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads, in its layout below data.root."""
+"""Data sets that torchvision downloads, in its layout in data.root."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from infogan_dist.errors import UserError
 from infogan_dist.registry.data_sets import DATA_SETS
 
 DEFAULT_ROOT = "data"
-IDX_LIMIT = 2**30  # bytes of one file, which torchvision reads as a whole
-# What torchvision's reader raises
+IDX_LIMIT = 2**30  # bytes of one file, which torchvision reads completely
+# Errors of torchvision's reader
 _BROKEN_IDX = (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupError)
 
 
@@ -30,13 +30,13 @@ def open_mnist_layout(data: DataConfig, split: str) -> ImageSource:
 
 
 def torchvision_class(data: DataConfig) -> type[Any] | None:
-    """The class of torchvision that downloads a data set; None where torchvision does not."""
+    """The torchvision class that downloads a data set; None if there is none."""
     name = DATA_SETS[data.name].torchvision
     return getattr(datasets, name) if name else None
 
 
 def open_torchvision(data: DataConfig, split: str) -> Any:
-    """A torchvision data set below data.root, downloaded first where it is missing, by one process of a host at a time."""
+    """A torchvision data set in data.root. If it is missing, one process per host at a time downloads it."""
     dataset, root = torchvision_class(data), data.root or DEFAULT_ROOT
     assert dataset is not None
     found = load_torchvision(dataset, data, split)
@@ -53,12 +53,12 @@ def open_torchvision(data: DataConfig, split: str) -> Any:
 
 
 def load_torchvision(dataset: type[Any], data: DataConfig, split: str) -> Any:
-    """A torchvision data set below data.root; None where its files are not there. Raises UserError where they cannot be read."""
+    """A torchvision data set in data.root; None if its files are missing. Raises UserError if they cannot be read."""
     raw = Path(data.root or DEFAULT_ROOT) / dataset.__name__ / "raw"
     try:
         for path in raw.glob("*"):
             if not path.is_file() or path.stat().st_size > IDX_LIMIT:
-                raise ValueError(f"{path.name} is no regular file of at most {IDX_LIMIT} bytes")
+                raise ValueError(f"{path.name} is not a regular file of at most {IDX_LIMIT} bytes")
         found = dataset(data.root or DEFAULT_ROOT, train=split == "train")
         if found.data.dim() != 3 or not found.data.numel():
             raise ValueError(f"its images have the shape {list(found.data.shape)}")
@@ -86,7 +86,7 @@ def _one_process_at_a_time(root: str) -> Iterator[None]:
 
 @contextmanager
 def _no_empty_folders(folder: Path) -> Iterator[None]:
-    """On a failure, remove `folder` and those above it again, where they are empty and did not exist before."""
+    """On a failure, remove `folder` and its parents, if they are empty and did not exist before."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         yield

@@ -12,12 +12,11 @@ from infogan_dist.networks.convert import plain_tensors
 
 
 def plain_network(name: str, network: nn.Module, config: Config) -> nn.Module:
-    """The network `name` of a config (G, FE, D or Q) with the weights of a converted `network`, which is in evaluation mode.
+    """The network `name` of a config (G, FE, D or Q) in torch's own layers, with the weights of a converted `network` in evaluation mode.
 
-    It is the same function within rounding, from torch's own layers alone, in float32 on the CPU and in evaluation mode. Spectral
-    norms are computed into the weights.
+    It computes the same function up to rounding, in float32 on the CPU, in evaluation mode. Spectral norms are folded into the weights.
     """
-    assert not network.training, "a spectral norm would iterate"
+    assert not network.training, "a spectral norm would be updated"
     plain = plain_networks(config)[name].to_empty(device="cpu")
     plain.load_state_dict(plain_tensors(_computed(network), converted_networks(config)[name].maps))
     for layer in plain.modules():
@@ -27,7 +26,7 @@ def plain_network(name: str, network: nn.Module, config: Config) -> nn.Module:
 
 
 def _computed(network: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers, with each parametrized weight in the place of what it is computed from."""
+    """Weights and buffers, with the computed weight instead of the tensors of its parametrization."""
     tensors = dict(network.state_dict())
     for path, layer in network.named_modules():
         if parametrize.is_parametrized(layer, "weight"):

@@ -104,7 +104,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (Image.fromarray(np.array([[0.0, 3.0]], dtype=np.float32)), "its values reach from 0 to 3, not within 0 to 1"),
+        (Image.fromarray(np.array([[0.0, 3.0]], dtype=np.float32)), "its values are from 0 to 3, not within 0 to 1"),
         (Image.fromarray(np.array([[0, 70_000]], dtype=np.int32)), "not within 0 to 65535"),
         (Image.fromarray(np.array([[0.0, np.nan]], dtype=np.float32)), "not within"),
     ],

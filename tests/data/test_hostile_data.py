@@ -112,5 +112,5 @@ def test_valid_mnist_files_are_read_and_special_files_are_refused(tmp_path: Path
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         file.unlink()
         make(file)
-        with pytest.raises(UserError, match="no regular file"):
+        with pytest.raises(UserError, match="not a regular file"):
             open_images(data)

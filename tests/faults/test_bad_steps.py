@@ -103,8 +103,8 @@ def test_collapse_warning_is_printed_once_and_counted_in_every_row(workspace: Wo
     (first,) = workspace.train("run", *always, "train.steps=4")
     (second,) = workspace.train("run", *always)
     assert [first.exit_code(), second.exit_code()] == [0, 0], second.err
-    (told,) = [line for line in first.out.splitlines() if line.startswith("warning: G has lost variety")]
-    assert "in the last 2 logged rows" in told
+    (warning,) = [line for line in first.out.splitlines() if line.startswith("warning: G has lost variety")]
+    assert "in the last 2 logged rows" in warning
     assert "warning" not in second.out  # the rows before it was resumed showed it already
     assert [row["collapse/warnings"] for row in rows(workspace.folder / "run", "train")] == [0, 0, 1, 1, 1, 1]
 

@@ -74,19 +74,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "manifest.json is corrupt: its sha256 does not match its content",
     ),
-    "a FIFO in the place of the manifest": (
+    "a FIFO in place of the manifest": (
         lambda path: ((path / "manifest.json").unlink(), os.mkfifo(path / "manifest.json")),
         "it is not a regular file",
     ),
-    "an endless device in the place of the manifest": (
+    "an endless device in place of the manifest": (
         lambda path: ((path / "manifest.json").unlink(), (path / "manifest.json").symlink_to("/dev/zero")),
         "it is not a regular file",
     ),
-    "a pickle in the place of tensors": (
+    "a pickle in place of tensors": (
         lambda path: forge(path, "G.safetensors", pickle.dumps(Payload())),
         "G.safetensors cannot be read",
     ),
-    "a pickle in the place of the manifest": (
+    "a pickle in place of the manifest": (
         lambda path: (path / "manifest.json").write_bytes(pickle.dumps(Payload())),
         "manifest.json is missing or unreadable",
     ),

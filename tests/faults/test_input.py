@@ -62,8 +62,8 @@ def test_data_set_smaller_than_a_batch_trains(workspace: Workspace, images: int)
 )
 def test_invalid_image_is_refused_by_name(workspace: Workspace, name: str, words: str) -> None:
     folder = folder_of(workspace, 3)
-    sound = (folder / "1.png").read_bytes()
-    files = {"truncated": sound[: len(sound) // 2], "no image": b"\x80\x04}.", "a bomb": bomb(60_000)}
+    valid = (folder / "1.png").read_bytes()
+    files = {"truncated": valid[: len(valid) // 2], "no image": b"\x80\x04}.", "a bomb": bomb(60_000)}
     (folder / "1.png").write_bytes((files | {"a smaller bomb": bomb(10_000)})[name])
     (only,) = workspace.train("run", "data={name: folder, root: images}", faults="no-pickle")
     assert only.exit_code() == 2

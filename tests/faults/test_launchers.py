@@ -85,8 +85,8 @@ def test_sigterm_to_accelerate_launch_and_the_same_command_end_with_the_same_byt
     first = LauncherProcess(accelerate_launch(*train, faults="term-launcher@3,hold-save@3"), tmp_path)
     assert first.exit_code() == -15, first.output  # accelerate launch does not wait for its process
     continues_at_once(tmp_path, accelerate_launch(*train), undisturbed, 6)
-    told, last = messages(first.output)
-    assert "the launcher has ended: stopping after this step" in told
+    first_message, last = messages(first.output)
+    assert "the launcher has ended: stopping after this step" in first_message
     assert "stopped by a signal after step 3 and saved" in last
 
 

@@ -100,8 +100,8 @@ def pods(document: Any) -> list[dict[str, Any]]:
         ]
     (job,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pod, trainer = job["template"]["spec"]["template"]["spec"], spec["trainer"]
-    whole = {**trainer, **pod["containers"][0], "resources": trainer["resourcesPerNode"]}
-    return [{**pod, "containers": [whole]}] * trainer["numNodes"]
+    container = {**trainer, **pod["containers"][0], "resources": trainer["resourcesPerNode"]}
+    return [{**pod, "containers": [container]}] * trainer["numNodes"]
 
 
 @kubernetes
@@ -145,8 +145,8 @@ def test_shellcheck_accepts_every_script() -> None:
 def test_slurm_signals_early_enough_to_save() -> None:
     text = SBATCH.read_text()
     (notice,) = re.findall(r"^#SBATCH --signal=B:USR1@(\d+)$", text, re.M)
-    (patience,) = re.findall(r"^export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=(\d+)", text, re.M)
-    assert 30 < int(patience) < int(notice)
+    (shutdown_timeout,) = re.findall(r"^export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=(\d+)", text, re.M)
+    assert 30 < int(shutdown_timeout) < int(notice)
 
 
 # The Docker image

@@ -20,7 +20,7 @@ from infogan_dist.export.importers.imported import Imported
 from infogan_dist.export.importers.pickled import read_pickled, tensors_in
 from infogan_dist.files import check_safetensors_header
 from infogan_dist.networks import networks_on_meta
-from infogan_dist.networks.loading import first_misfit
+from infogan_dist.networks.loading import first_mismatch
 from infogan_dist.sampling.pretrained import Pretrained
 
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin")  # of the models that save_state writes; optimizers are not read
@@ -55,7 +55,7 @@ def read(path: Path, config: Config | None) -> Imported:
     networks = {"G": G, **{name: held[name] for name in ("FE", "Q") if {"FE", "Q"} <= held.keys()}}
     for name, tensors in networks.items():
         like = {key: each.to(next(iter(tensors.values())).dtype) for key, each in expected[name].items()}
-        misfit = first_misfit(tensors, like)
+        misfit = first_mismatch(tensors, like)
         if misfit is not None:
             raise UserError(f"{path} is not of this config: {name} {misfit}")
     missing = {"no average of G, so G itself draws": "G_ema" not in held, "no FE and Q": len(networks) == 1}

@@ -11,7 +11,7 @@ from torch import Tensor
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
-from infogan_dist.networks.loading import first_misfit
+from infogan_dist.networks.loading import first_mismatch
 
 LATENTS, HIDDEN, WIDTH = 74, 1024, 64
 WEIGHTS = {  # by the layer that is ours: the shapes of the ports' transposed convolutions, the first of a map of one pixel
@@ -48,7 +48,7 @@ def paper28_generator(tensors: Mapping[str, Tensor], theirs: Mapping[str, str], 
     shapes: dict[str, tuple[int, ...]] = {f"{theirs[layer]}.weight": shape for layer, shape in WEIGHTS.items()}
     shapes |= {f"{theirs[norm]}.{key}": (size,) for norm, size in NORMS.items() for key in OF_NORM}
     found = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
-    misfit = first_misfit(found, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    misfit = first_mismatch(found, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
     if misfit is not None:
         raise UserError(f"{source} is not the generator of this port: it {misfit}")
     lift, spread, up, to_image = (found[f"{theirs[layer]}.weight"] for layer in WEIGHTS)

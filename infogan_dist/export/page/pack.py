@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.networks.batch_norm import BatchNorm
-from infogan_dist.networks.convolutions import UpConv2d, FromMap, DownConv2d, ToMap
+from infogan_dist.networks.convolutions import DownConv2d, FromMap, ToMap, UpConv2d
 
 Kind = Literal["linear", "halving", "doubling"]
 TAPS = ((3, 1), (2, 0))  # by parity of an output row: the kernel rows that two input rows, from above, meet it with
