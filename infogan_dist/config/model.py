@@ -95,7 +95,7 @@ class LatentsConfig(Section):
         if not self.categorical and not self.continuous:
             raise ValueError(
                 "latents.categorical = [] and latents.continuous = 0 leave no code to learn; set latents.categorical = [10], "
-                "for a plain GAN with objective.lambda_categorical = 0"
+                "and for a plain GAN also objective.lambda_categorical = 0"
             )
         width = sum(source.dim for source in self.noise) + sum(self.categorical) + self.continuous
         if width > LATENT_LIMIT:

@@ -75,9 +75,9 @@ class Saving:
 
 
 def initialise(state: TrainState, checkpoint: Checkpoint, cluster: Cluster) -> None:
-    """Start from the networks G, FE, D and Q of `checkpoint`, with new optimizers. Every rank calls it.
+    """Load the networks G, FE, D and Q of `checkpoint` into `state`, without its optimizers. G_ema starts at G. Every rank calls it.
 
-    Raises UserError where they are of other shapes.
+    Raises UserError if shapes do not match.
     """
     networks = state.networks.named()
     G_ema = networks.pop("G_ema")
@@ -86,7 +86,7 @@ def initialise(state: TrainState, checkpoint: Checkpoint, cluster: Cluster) -> N
         restore_networks(networks, tensors)
     except NoUsableCheckpoint as error:
         raise UserError(
-            f"--init-from {checkpoint.path} does not fit this config: {error}; set latents.*, networks.* and data.* as it has them"
+            f"--init-from {checkpoint.path} does not fit this config: {error}; use its values of latents.*, networks.* and data.*"
         ) from None
     G_ema.load_state_dict(state.networks.G.state_dict())
 

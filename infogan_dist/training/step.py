@@ -114,7 +114,7 @@ def generator_step(
     fakes: Tensor | None = None,
     before: Statistics | None = None,
 ) -> dict[str, Tensor]:
-    """Train G against the updated FE and D. Also train Q if `information_trains` is `heads`. D's optimizer's networks are frozen.
+    """Train G against the updated FE and D. Also train Q if `information_trains` is `heads`. The networks of D's optimizer are frozen.
 
     L_G = -E[log D(G(z, c))] - λ E[log Q(c | T(G(z, c)))], T the augmentation. `fakes` are the images of the only micro-batch, with
     their graph, and `before` are G's statistics before they were drawn. If None, images are drawn here.

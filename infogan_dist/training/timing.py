@@ -9,7 +9,7 @@ from infogan_dist.training.train_state import TrainState
 
 
 class RunClock:
-    """Measures a run from when it is made. `spent` are the seconds that the run took before, up to `images_seen`."""
+    """Measures the time of a run, starting now. `spent`: seconds that the run has taken before, up to `images_seen`."""
 
     def __init__(self, spent: float, images_seen: int, now: Callable[[], float] = time.perf_counter):
         self._now = now

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from infogan_dist.checkpoints.store import folders
 from infogan_dist.config.schema import Config
-from infogan_dist.data.host_memory import _left_in, free_bytes
+from infogan_dist.data.host_memory import _available_in, free_bytes
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.diagnostics import doctor as checks
 from infogan_dist.diagnostics import preflight
@@ -132,12 +132,12 @@ def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    assert _left_in(tmp_path) is None
+    assert _available_in(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.stat").write_text("anon 300\nfile 500\n")
-    assert _left_in(tmp_path) == 700
+    assert _available_in(tmp_path) == 700
     (tmp_path / "memory.max").write_text("max\n")
-    assert _left_in(tmp_path) is None
+    assert _available_in(tmp_path) is None
 
 
 def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], None]) -> None:

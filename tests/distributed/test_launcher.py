@@ -16,7 +16,7 @@ from infogan_dist.distributed.launcher import (
     SHARE_GPUS,
     TORCH,
     Launch,
-    Names,
+    Variables,
     has_parent_launcher,
     prints_messages,
 )
@@ -48,7 +48,7 @@ def torch_variables(processes: int, rank: int) -> dict[str, str]:
     return variables(TORCH, processes, rank, rank % 2, min(2, processes))
 
 
-def variables(names: Names, *values: int) -> dict[str, str]:
+def variables(names: Variables, *values: int) -> dict[str, str]:
     """A launcher's four variables, MASTER_ADDR and MASTER_PORT."""
     return dict(zip(names, map(str, values), strict=True)) | MEET
 
@@ -93,7 +93,7 @@ def test_indivisible_batch_names_the_nearest_ones(processes: int, batch: int, ac
 
 
 @pytest.mark.parametrize("names", [TORCH, *OTHERS[:-1]], ids=lambda names: names.local_rank)
-def test_variables_of_every_launcher_are_read(names: Names) -> None:
+def test_variables_of_every_launcher_are_read(names: Variables) -> None:
     launch = Launch.from_environment(variables(names, 4, 3, 1, 2))
     assert (launch.processes, launch.rank, launch.local_rank, launch.local_processes) == (4, 3, 1, 2)
     assert not prints_messages(variables(names, 4, 3, 1, 2))
@@ -137,7 +137,7 @@ def test_mpirun_overrides_slurm() -> None:
 
 
 @pytest.mark.parametrize("names", [TORCH, *OTHERS[:3], OTHERS[-1]], ids=lambda names: names.local_rank)
-def test_every_missing_launcher_variable_is_named(names: Names) -> None:
+def test_every_missing_launcher_variable_is_named(names: Variables) -> None:
     whole = variables(names, 2, 1, 1, 2) | {"SLURM_NODEID": "0"}
     assert Launch.from_environment(whole).processes == 2
     for missing in [*list(names)[1:], *MEET]:

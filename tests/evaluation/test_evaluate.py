@@ -186,7 +186,7 @@ def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_p
     Generator.from_pretrained(run).save(tmp_path / "G.safetensors")
     refused(infogan("evaluate", "G.safetensors"), "G.safetensors is an exported file", "run folder")
     refused(infogan("evaluate", "nowhere"), "there is no nowhere")
-    refused(infogan("evaluate", tmp_path), "holds no checkpoint")
+    refused(infogan("evaluate", tmp_path), "has no checkpoint")
     refused(infogan("evaluate", run, "--json", "no/where.json"), "--json no/where.json cannot be written")
     refused(infogan("evaluate", run, "--data", "minst"), 'data.name = "minst"')
     assert [path.name for path in tmp_path.iterdir()] == ["G.safetensors"]

@@ -79,7 +79,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
     "a tensor": (lambda: torch.ones(2), "holds no netG"),
     "other data": (lambda: checkpoint(dataset="SVHN"), "was trained on 'SVHN'"),
     "data of another type": (lambda: checkpoint(dataset=[1]), "was trained on '[1]'"),
-    "a tensor too many": (lambda: changed(tconv5__weight=torch.ones(1)), "has no use for tconv5.weight"),
+    "a tensor too many": (lambda: changed(tconv5__weight=torch.ones(1)), "has an unexpected tconv5.weight"),
     "another shape": (lambda: changed(bn3__bias=torch.ones(3)), "bn3.bias of shape [3], not [64]"),
     "a sparse tensor": (lambda: changed(bn3__bias=torch.ones(64).to_sparse()), "_rebuild_sparse_tensor"),
     "complex numbers": (lambda: changed(bn3__bias=torch.ones(64, dtype=torch.complex64)), "ComplexFloatStorage"),
