@@ -101,7 +101,7 @@ def modes_below(folder: Path) -> dict[int, list[str]]:
     return found
 
 
-def test_a_safetensors_file_follows_the_umask(tmp_path: Path, mode: int) -> None:
+def test_safetensors_file_follows_the_umask(tmp_path: Path, mode: int) -> None:
     write_safetensors(tmp_path / "a.safetensors", {"w": torch.ones(2, 3).T}, {"key": "value"})
     with atomic_write(tmp_path / "b.safetensors") as partial:
         write_safetensors(partial, {"w": torch.ones(1)})
@@ -109,7 +109,7 @@ def test_a_safetensors_file_follows_the_umask(tmp_path: Path, mode: int) -> None
     assert torch.equal(load_file(tmp_path / "a.safetensors")["w"], torch.ones(3, 2))
 
 
-def test_a_safetensors_file_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_safetensors_file_has_the_same_bytes_each_time(tmp_path: Path) -> None:
     metadata = {f"key {number}": f'"ü{number}\n"' for number in range(20)}
     written = []
     for number in range(3):
@@ -123,7 +123,7 @@ def test_a_safetensors_file_has_the_same_bytes_each_time(tmp_path: Path) -> None
         assert torch.equal(file.get_tensor("w"), torch.ones(3))
 
 
-def test_every_file_of_a_run_and_of_the_commands_after_it_follows_the_umask(
+def test_every_file_of_a_run_and_of_later_commands_follows_the_umask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -148,7 +148,7 @@ def test_every_file_of_a_run_and_of_the_commands_after_it_follows_the_umask(
     assert {folder.stat().st_mode & 0o777 for folder in tmp_path.rglob("*") if folder.is_dir()} == {0o750}
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_folder_is_written_atomically(tmp_path: Path) -> None:
     def fill(fail: bool) -> None:
         with atomic_folder(tmp_path / "folder") as partial:
             (partial / "a").write_text("a")

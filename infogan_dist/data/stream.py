@@ -77,7 +77,8 @@ class ImageCache:
 def _read_all(source: ImageSource, show_progress: bool) -> Tensor:
     """Every image of a source, uint8 [N, C, H, W]. Shows a progress bar if it takes longer than two seconds."""
     indexes = torch.arange(len(source))
-    images = torch.empty(len(source), *source.read(indexes[:1]).shape[1:], dtype=torch.uint8)
+    first = source.read(indexes[:1])
+    images = first.new_empty(len(source), *first.shape[1:])
     interval = 0.5 if sys.stderr.isatty() else 10
     with tqdm(
         total=len(source), desc="reading images", unit="image", delay=2, mininterval=interval, disable=not show_progress

@@ -41,7 +41,9 @@ OPAQUE = {
 
 @pytest.mark.parametrize(("image", "expected"), OPAQUE.values(), ids=OPAQUE)
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_an_opaque_ramp_stays_a_ramp(tmp_path: Path, image: Image.Image, expected: np.ndarray, ending: str) -> None:
+def test_opaque_ramp_of_any_mode_is_decoded_exactly(
+    tmp_path: Path, image: Image.Image, expected: np.ndarray, ending: str
+) -> None:
     image.save(tmp_path / f"a.{ending}")
     grey, colour = decode(tmp_path / f"a.{ending}", 1), decode(tmp_path / f"a.{ending}", 3)
     assert (grey.mode, colour.mode) == ("L", "RGB")
@@ -49,7 +51,7 @@ def test_an_opaque_ramp_stays_a_ramp(tmp_path: Path, image: Image.Image, expecte
     assert close(colour, np.repeat(expected[:, :, None], 3, axis=2), tolerance=1)
 
 
-def test_cmyk_and_floats(tmp_path: Path) -> None:
+def test_cmyk_and_float_images_are_decoded(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "red.tif")
     assert decode(tmp_path / "red.tif", 3).getpixel((0, 0)) == RED
     Image.new("RGB", (16, 16), RED).convert("CMYK").save(tmp_path / "red.jpg", quality=100)
@@ -68,7 +70,7 @@ TRANSPARENT: dict[str, tuple[str, Callable[[Image.Image], Image.Image]]] = {
 
 @pytest.mark.parametrize(("ending", "convert"), TRANSPARENT.values(), ids=TRANSPARENT)
 @pytest.mark.parametrize(("background", "behind"), [("white", 255), ("black", 0), ("#808080", 128)])
-def test_transparent_pixels_show_the_background_and_nothing_hidden(
+def test_transparent_pixels_show_only_the_background(
     tmp_path: Path, ending: str, convert: Callable[[Image.Image], Image.Image], background: str, behind: int
 ) -> None:
     options = {"lossless": True, "exact": True} if ending == "webp" else {}
@@ -79,7 +81,7 @@ def test_transparent_pixels_show_the_background_and_nothing_hidden(
     assert decode(tmp_path / f"a.{ending}", 1, background).getpixel((6, 1)) == behind
 
 
-def test_grey_with_a_transparent_value(tmp_path: Path) -> None:
+def test_transparent_grey_value_shows_the_background(tmp_path: Path) -> None:
     GREY.save(tmp_path / "a.png", transparency=0)
     assert decode(tmp_path / "a.png", 1).getpixel((0, 0)) == 255
     assert decode(tmp_path / "a.png", 1).getpixel((200, 0)) == 200
@@ -90,7 +92,7 @@ def test_half_transparent_ink_is_blended(tmp_path: Path) -> None:
     assert decode(tmp_path / "a.png", 1, "white").getpixel((0, 0)) == pytest.approx(127, abs=1)
 
 
-def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = Image.new("L", (4, 2), 0)
     image.putpixel((0, 0), 255)
     exif = Image.Exif()

@@ -14,7 +14,7 @@ from tests.conftest import tiny
 @pytest.mark.parametrize(
     ("family", "size", "norm_D"), [("paper28", 28, "batch"), ("paper28", 28, "spectral"), ("dcgan", 32, "spectral")]
 )
-def test_a_plain_network_computes_the_same_from_layers_of_torch_alone(family: str, size: int, norm_D: str) -> None:
+def test_plain_network_equals_the_converted_one_with_torch_layers_only(family: str, size: int, norm_D: str) -> None:
     config = tiny("x", f"networks={{family: {family}, width: 4, norm_D: {norm_D}}}", f"data.image_size={size}")
     networks = build_networks(config).named()
     x = torch.randn(5, LatentSpec.from_config(config.latents).dim, generator=torch.Generator().manual_seed(0))

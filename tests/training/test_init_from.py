@@ -27,7 +27,7 @@ def last(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
-def test_a_new_run_starts_from_the_networks_with_new_optimizers(
+def test_init_from_loads_the_networks_and_not_the_optimizers(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[dict[str, dict[str, torch.Tensor]]] = []
@@ -55,7 +55,7 @@ def test_a_new_run_starts_from_the_networks_with_new_optimizers(
     assert str(tmp_path) not in json.dumps({**manifest, "config": None})
 
 
-def test_the_same_command_resumes_its_own_output(tmp_path: Path, source: Path) -> None:
+def test_init_from_given_again_resumes_its_own_output(tmp_path: Path, source: Path) -> None:
     for output, lengths in {"whole": (6,), "resumed": (4, 6)}.items():
         for steps in lengths:
             train(tiny(tmp_path / output, "seed=5", f"train.steps={steps}"), ONE_PROCESS, init_from=source)
@@ -68,8 +68,8 @@ def test_the_same_command_resumes_its_own_output(tmp_path: Path, source: Path) -
     train(tiny(tmp_path / "resumed", "seed=5"), ONE_PROCESS)  # and without the option
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path, source: Path, infogan: Command) -> None:
-    with pytest.raises(UserError, match=r"does not fit this config: .*set latents"):
+def test_init_from_other_shapes_is_refused(tmp_path: Path, source: Path, infogan: Command) -> None:
+    with pytest.raises(UserError, match=r"does not fit this config: .*use its values of latents"):
         train(tiny(tmp_path / "b", "latents.continuous=1"), ONE_PROCESS, init_from=source)
     assert not (tmp_path / "b").exists()
     other = tiny(tmp_path / "c", "train.steps=2")
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, source: Path, infogan: Com
     refused(infogan("train", "debug", "--init-from", source, "--debug"), "--debug")
 
 
-def test_a_changed_rate_names_it_as_the_remedy_and_fewer_steps_are_refused(tmp_path: Path, source: Path) -> None:
+def test_changed_learning_rate_names_init_from_and_fewer_steps_are_refused(tmp_path: Path, source: Path) -> None:
     with pytest.raises(UserError, match=rf"optimizer\.G\.lr = 0\.001, not 0\.0001.*--init-from {source} output=OTHER"):
         train(tiny(source, "optimizer.G.lr=1e-4"), ONE_PROCESS)
     with pytest.raises(UserError, match=r"step-00000004 is at step 4, after train\.steps = 3; set train\.steps to 4"):
@@ -91,7 +91,7 @@ def test_a_changed_rate_names_it_as_the_remedy_and_fewer_steps_are_refused(tmp_p
     assert not (tmp_path / "b").exists()
 
 
-def test_a_finished_run_says_where_it_is(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_run_prints_its_step(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for steps in (4, 2):
         train(tiny(source, f"train.steps={steps}"), ONE_PROCESS)
         assert f"{source} is done at step 4; set train.steps above 4 to continue it" in capsys.readouterr().out

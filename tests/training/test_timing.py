@@ -12,7 +12,7 @@ from infogan_dist.training.timing import RunClock
 from tests.conftest import ONE_PROCESS, tiny
 
 
-def test_a_clock_counts_the_time_spent_before_and_the_rate_since_the_last_row() -> None:
+def test_clock_adds_earlier_seconds_and_measures_the_rate_since_the_last_row() -> None:
     now = [100.0]
     clock = RunClock(spent=7.0, images_seen=1000, now=lambda: now[0])
     now[0] = 102.0
@@ -25,7 +25,7 @@ def rows(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "timing.jsonl").read_text().splitlines()]
 
 
-def test_timing_has_a_row_for_each_logged_step_and_goes_on_after_a_resume(tmp_path: Path) -> None:
+def test_timing_has_a_row_per_logged_step_and_continues_after_a_resume(tmp_path: Path) -> None:
     decaying = "schedule={kind: linear, images: 72, anneal_from: 0.0, final: 0.0}"
     train(tiny(tmp_path / "run", decaying, "train.steps=4"), ONE_PROCESS)
     first = rows(tmp_path / "run")
@@ -42,7 +42,7 @@ def test_timing_has_a_row_for_each_logged_step_and_goes_on_after_a_resume(tmp_pa
     assert both[3]["lr/Q"] == pytest.approx(1e-3 * 0.5)
 
 
-def test_metrics_hold_no_times(tmp_path: Path) -> None:
+def test_metrics_contain_no_times(tmp_path: Path) -> None:
     train(tiny(tmp_path / "run", "train.steps=2"), ONE_PROCESS)
     assert "seconds" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
@@ -52,7 +52,7 @@ def test_short_names_join_the_codes() -> None:
     assert shortened(metrics) == {"D": "1.00", "I": "2.25/0.50"}
 
 
-def test_without_a_terminal_each_logged_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_each_logged_row_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(0, 10, visible=True)
     progress.advance()
     progress.show(1, {"loss/D": 1.0, "loss/G": 2.0}, images_per_second=1234.0)
