@@ -309,7 +309,7 @@ def test_a_rank_that_cannot_write_is_told_but_does_not_count(tmp_path: Path) -> 
     config, reason = tiny(tmp_path / "run"), "output = run: / cannot be written to"
     cluster = SimpleNamespace(on_main=lambda action: action(), poll=lambda ours: {ours: "rank 0", reason: "rank 1"})
     resume = checks.Resume(config, None, finished=False)
-    run: Any = SimpleNamespace(config=config, asked=config, resume=resume, cluster=cluster)
+    run: Any = SimpleNamespace(config=config, requested=config, resume=resume, cluster=cluster)
     findings = list(checks.check_output(run))
     assert [finding.level for finding in findings] == ["ok", "warning"]
     assert "rank 1, where nothing needs to be written" in findings[1].text

@@ -58,17 +58,17 @@ def test_faint_ink_and_colour_change_nothing_and_no_ink_is_finite() -> None:
 
 
 def test_spearman_is_scipys_and_a_sweep_that_stands_still_has_no_effect() -> None:
-    levels = np.linspace(-1, 1, 9)
+    values = np.linspace(-1, 1, 9)
     sweeps = np.random.default_rng(0).integers(0, 5, (6, 9)).astype(np.float64)  # with ties
-    expected = [stats.spearmanr(levels, sweep).statistic for sweep in sweeps]
-    np.testing.assert_allclose(spearman(levels, sweeps), expected)
-    np.testing.assert_array_equal(spearman(levels, np.ones((2, 9))), [0, 0])
+    expected = [stats.spearmanr(values, sweep).statistic for sweep in sweeps]
+    np.testing.assert_allclose(spearman(values, sweeps), expected)
+    np.testing.assert_array_equal(spearman(values, np.ones((2, 9))), [0, 0])
 
 
 def test_a_code_that_leans_the_bar_moves_slant_alone() -> None:
-    levels = torch.linspace(-1, 1, 9)
-    sweep = torch.cat([bar(4, height=16, lean=0.5 * level) for level in levels.tolist()])
-    found = effects(levels, attributes(torch.cat((sweep, sweep))))
+    values = torch.linspace(-1, 1, 9)
+    sweep = torch.cat([bar(4, height=16, lean=0.5 * value) for value in values.tolist()])
+    found = effects(values, attributes(torch.cat((sweep, sweep))))
     assert (found["slant"].strength, found["slant"].signed) == (1, 1)
     assert found["slant"].change == pytest.approx(2 * math.atan(0.5), abs=0.02)
     assert abs(found["width"].change) < 0.3
@@ -76,10 +76,10 @@ def test_a_code_that_leans_the_bar_moves_slant_alone() -> None:
 
 
 def test_opposite_sweeps_are_strong_and_have_no_sign() -> None:
-    levels = torch.linspace(-1, 1, 5)
+    values = torch.linspace(-1, 1, 5)
     wider = torch.cat([bar(width) for width in (2, 3, 4, 5, 6)])
-    found = effects(levels, attributes(torch.cat((wider, wider.flip(0)))))
+    found = effects(values, attributes(torch.cat((wider, wider.flip(0)))))
     assert found["width"].strength == pytest.approx(1)
     assert found["width"].signed == pytest.approx(0, abs=1e-12)
     assert found["width"].change == pytest.approx(0, abs=1e-9)
-    assert effects(levels, attributes(wider.flip(0)))["thickness"].signed == pytest.approx(-1)
+    assert effects(values, attributes(wider.flip(0)))["thickness"].signed == pytest.approx(-1)

@@ -22,13 +22,13 @@ from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metrics import image_metrics
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
-from infogan_dist.evaluation.metrics.image_metrics import Readings, scores
+from infogan_dist.evaluation.metrics.image_metrics import ClassifierOutputs, scores
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, classifier_file
+from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, ClassifierOutput, classifier_file
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.metrics import METRICS
 from tests.conftest import ONE_PROCESS, tiny
@@ -168,21 +168,21 @@ def test_modes_of_all_digits_alike_of_one_and_of_a_trace() -> None:
     assert reverse_kl(even, only) == math.inf
 
 
-def made_up(name: str, count: int) -> Reading:
+def made_up(name: str, count: int) -> ClassifierOutput:
     digits = Stream(0, name).integers(torch.arange(count), 1, below=DIGITS)[:, 0]
     sureness = 3 + 5 * Stream(0, f"{name} sure").uniform(torch.arange(count), 1)
     logits = torch.nn.functional.one_hot(digits, DIGITS) * sureness
-    return Reading(normal(count, FEATURES, name) + 3 * logits[:, :1], logits)
+    return ClassifierOutput(normal(count, FEATURES, name) + 3 * logits[:, :1], logits)
 
 
 def test_fakes_like_the_reals_score_their_floors_and_broken_ones_do_not() -> None:
     test, train = made_up("test", 400), made_up("train", 400)
-    same = scores(Readings(train, test, train))
+    same = scores(ClassifierOutputs(train, test, train))
     assert (same["frechet"], same["kernel"]) == (same["frechet_floor"], same["kernel_floor"])
     assert same["mode_coverage"] == 1
     assert same["non_digit_rate"] < 0.05
-    unsure = Reading(train.features - 20, train.logits / 10)
-    broken = scores(Readings(unsure, test, train))
+    unsure = ClassifierOutput(train.features - 20, train.logits / 10)
+    broken = scores(ClassifierOutputs(unsure, test, train))
     assert broken["non_digit_rate"] == 1
     assert broken["frechet"] > same["frechet"] + 0.9 * FEATURES * 400
     assert broken["frechet_floor"] == same["frechet_floor"]
@@ -192,8 +192,8 @@ def test_fakes_like_the_reals_score_their_floors_and_broken_ones_do_not() -> Non
 def test_sets_of_different_sizes_are_compared_at_the_smaller_one() -> None:
     """Else the distance would fall with the number of images alone."""
     test, train, fakes = made_up("test", 400), made_up("train", 100), made_up("fakes", 400)
-    found = scores(Readings(fakes, test, train))
-    first = scores(Readings(Reading(fakes.features[:100], fakes.logits), test, train))
+    found = scores(ClassifierOutputs(fakes, test, train))
+    first = scores(ClassifierOutputs(ClassifierOutput(fakes.features[:100], fakes.logits), test, train))
     assert found["frechet"] == first["frechet"]
 
 

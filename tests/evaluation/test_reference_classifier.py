@@ -16,8 +16,8 @@ from infogan_dist.evaluation.reference_classifier import (
     ReferenceClassifier,
     classifier_file,
     classifier_from,
-    reading,
     sha256,
+    split_output,
     train_classifier,
 )
 from infogan_dist.randomness import Stream
@@ -51,7 +51,7 @@ def few(count: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: ReferenceClassifier) -> None:
-    read = reading(trained(scaled(TEST[0])))
+    read = split_output(trained(scaled(TEST[0])))
     assert (read.digits == TEST[1]).double().mean().item() > 0.9
     assert read.features.shape == (len(TEST[0]), FEATURES)
     assert read.logits.shape == (len(TEST[0]), DIGITS)
@@ -61,17 +61,17 @@ def test_a_minute_of_steps_is_not_needed_to_read_most_digits(trained: ReferenceC
 def test_it_does_not_read_labels_that_say_nothing() -> None:
     """The bound above can fail."""
     classifier = train_classifier(TRAIN[0], TRAIN[1].roll(1000) * 0 + torch.arange(len(TRAIN[1])) % DIGITS, steps=STEPS)
-    assert (reading(classifier(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
+    assert (split_output(classifier(scaled(TEST[0]))).digits == TEST[1]).double().mean().item() < 0.3
 
 
 def test_it_is_sure_of_nothing_where_there_is_no_digit(trained: ReferenceClassifier) -> None:
-    least = least_confidence(reading(trained(scaled(TEST[0]))).confidences)
+    least = least_confidence(split_output(trained(scaled(TEST[0]))).confidences)
     rows = torch.arange(100)
     greys = torch.linspace(-1, 1, 100)[:, None, None, None].expand(-1, 1, 28, 28)
     noise = 2 * Stream(5, "noise").uniform(rows, 28 * 28).view(-1, 1, 28, 28) - 1
     stripes = torch.where(torch.arange(28) // 3 % 2 == 0, 1.0, -1.0).expand(1, 1, 28, 28)
     for images in (greys, noise, stripes):
-        assert non_digit_rate(reading(trained(images)).confidences, least) > 0.9
+        assert non_digit_rate(split_output(trained(images)).confidences, least) > 0.9
 
 
 def test_shuffled_patches_are_the_digits_own() -> None:
@@ -93,7 +93,7 @@ def test_digits_of_another_size_are_brought_to_the_judges() -> None:
     images, labels = TRAIN[0][::4], TRAIN[1][::4]
     classifier = train_classifier(images.repeat_interleave(2, 2).repeat_interleave(2, 3), labels, steps=STEPS)
     larger = scaled(TEST[0][::4].repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert (reading(classifier(larger)).digits == TEST[1][::4]).double().mean().item() > 0.85
+    assert (split_output(classifier(larger)).digits == TEST[1][::4]).double().mean().item() > 0.85
 
 
 def test_the_same_digits_make_the_same_judge_whatever_the_ambient_generator(cache: Path) -> None:
