@@ -45,7 +45,7 @@ def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
         action="extend",
         default=[],
         metavar="CODE=VALUE",
-        help="hold a code at a value" + ("; CODE=1,2,3 gives each image in turn the next one" if lists else ""),
+        help="hold a code at a value" + ("; CODE=1,2,3 cycles through values" if lists else ""),
     )
     parser.add_argument(
         "--digit", type=int, metavar="D", help="draw this digit; the codes need names: evaluate --name-codes"
@@ -55,9 +55,9 @@ def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """`--scale` and `--plain`."""
     parser.add_argument(
-        "--scale", type=count, metavar="N", help="each pixel N pixels wide; without it what suits the text"
+        "--scale", type=count, metavar="N", help="draw each pixel as N x N pixels; by default enough for the text"
     )
-    parser.add_argument("--plain", action="store_true", help="bare pixels: no text, no lines, no sorting")
+    parser.add_argument("--plain", action="store_true", help="pixels only, without text, lines and sorting")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,7 @@ def setting(text: str) -> tuple[str, float | list[float]]:
 
 
 def seeds(text: str) -> list[int]:
-    """Seeds and ranges of them, such as 0,1,4-6."""
+    """A list of seeds and ranges of seeds, such as 0,1,4-6."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

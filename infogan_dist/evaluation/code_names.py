@@ -44,11 +44,11 @@ class CodeNames(BaseModel):
         """The label of each of `classes`, int64 [B]; "?" where there is none."""
         return [str(self.labels.get(str(number), "?")) for number in classes.tolist()]
 
-    def in_words(self) -> dict[int, str]:
-        """What each matched class draws: `digit 7` for handwritten digits, else the data set's own name of the class."""
-        return {int(number): self._label_in_words(label) for number, label in self.labels.items()}
+    def descriptions(self) -> dict[int, str]:
+        """A description by matched class: `digit 7` for handwritten digits, else the data set's name of the label."""
+        return {int(number): self._description(label) for number, label in self.labels.items()}
 
-    def _label_in_words(self, label: int) -> str:
+    def _description(self, label: int) -> str:
         with suppress(UserError, IndexError):  # the data set of a plugin that is not installed here
             record = DATA_SETS[self.data]
             return f"digit {label}" if record.handwritten_digits else record.classes[label]
@@ -97,7 +97,7 @@ def names_of(path: str | Path) -> CodeNames | None:
 
 
 def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
-    """The same of a model that is loaded; `path` is what messages call it."""
+    """The code names of a loaded model, as `names_of`; messages name `path`."""
     if known.code_names is None:
         return None
     try:

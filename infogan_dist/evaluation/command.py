@@ -80,7 +80,7 @@ def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConf
         return {"checkpoint": str(path), "failed": str(error)}
     assert model.origin is not None
     reals = _reals(_data_for(model.config, options), group, data)
-    metrics = provenance(model, model.origin, reals) | measure(model, reals, group)
+    metrics = setup(model, model.origin, reals) | measure(model, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:
@@ -98,7 +98,7 @@ def _name(model: EvaluatedModel, metrics: Metrics, group: Group) -> None:
     assert origin.run is not None
     path = origin.run / "samples" / f"step-{origin.step:08d}-named.png"
     captions = grid.titled(f"{origin.run.resolve().name}, step {origin.step:,}, {origin.images_seen:,} images seen")
-    words = names.in_words() if names.code == grid.captions.row_axis else {}
+    words = names.descriptions() if names.code == grid.captions.row_axis else {}
     rows = [words.get(number, name) for number, name in enumerate(captions.rows)]
     group.on_main(lambda: _picture(drawn, grid.columns, path, replace(captions, rows=rows)))
 
@@ -109,8 +109,8 @@ def _picture(images: Tensor, columns: int, path: Path, captions: Captions) -> No
     print(f"named grid: {path}")
 
 
-def provenance(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
-    """The checkpoint, data and library versions that metrics were measured with."""
+def setup(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
+    """The checkpoint, data and library versions of the measurement."""
     return {
         "checkpoint": str(origin.path),
         "seed": model.config.seed,
