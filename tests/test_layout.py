@@ -1,4 +1,4 @@
-"""The layout: an import only goes down the floors, so that no change needs to be followed in circles."""
+"""The layout: imports only go down the layers, and files are short."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import infogan_dist
 
 PACKAGE = Path(infogan_dist.__file__).parent
-FLOORS = (  # from the ground up; the parts of one floor do not import each other
+LAYERS = (  # from the lowest; the parts of one layer do not import each other
     ("errors", "files", "randomness"),
     ("registry",),
     ("config",),
@@ -28,18 +28,18 @@ FLOORS = (  # from the ground up; the parts of one floor do not import each othe
     ("cli",),
     ("__main__",),
 )
-FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 LONGEST = 300  # lines of a file
 
 
 def part_of(path: Path) -> str:
-    """The folder or file directly below the package that a module belongs to."""
+    """The top-level folder or file of the package that a module belongs to."""
     first, *rest = path.relative_to(PACKAGE).parts
     return first if rest else Path(first).stem
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Each part of the package that a module imports, with the line."""
+    """Each part of the package that a module imports, with the line number."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -51,7 +51,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
             continue
         for name in names:
             package, _, rest = name.partition(".")
-            if package == "infogan_dist" and rest.partition(".")[0] in FLOOR_OF:
+            if package == "infogan_dist" and rest.partition(".")[0] in LAYER_OF:
                 yield rest.partition(".")[0], node.lineno
 
 
@@ -60,15 +60,15 @@ def upward(part: str, source: str) -> list[str]:
     return [
         f"line {line}: {part} imports {imported}"
         for imported, line in imports(ast.parse(source))
-        if imported != part and FLOOR_OF[imported] >= FLOOR_OF[part]
+        if imported != part and LAYER_OF[imported] >= LAYER_OF[part]
     ]
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def test_every_part_has_a_floor() -> None:
-    assert {part_of(path) for path in MODULES} <= set(FLOOR_OF)
+def test_every_part_has_a_layer() -> None:
+    assert {part_of(path) for path in MODULES} <= set(LAYER_OF)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -83,12 +83,12 @@ def test_imports_only_go_down(path: Path) -> None:
         *("import infogan_dist.training.loop", "def f():\n    from infogan_dist.training import loop"),
     ],
 )
-def test_an_import_that_goes_up_is_found(line: str) -> None:
+def test_an_import_that_goes_up_is_detected(line: str) -> None:
     assert len(upward("data", line)) == 1
     assert upward("diagnostics", line) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_file_is_too_long_to_read(path: Path) -> None:
+def test_no_file_is_longer_than_300_lines(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST

@@ -1,4 +1,4 @@
-"""What several commands share: a parser that raises our errors, common arguments, and how results are written."""
+"""Shared by the commands: a parser that raises UserError, common arguments, and writing of results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_SEEDS = 10_000  # of one command
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UserError instead of ending the process."""
+    """Raises UserError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -45,7 +45,7 @@ def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
         action="extend",
         default=[],
         metavar="CODE=VALUE",
-        help="hold a code at a value" + ("; CODE=1,2,3 gives each image in turn the next one" if lists else ""),
+        help="hold a code at a value" + ("; CODE=1,2,3 cycles through values" if lists else ""),
     )
     parser.add_argument(
         "--digit", type=int, metavar="D", help="draw this digit; the codes need names: evaluate --name-codes"
@@ -55,9 +55,9 @@ def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """`--scale` and `--plain`."""
     parser.add_argument(
-        "--scale", type=count, metavar="N", help="each pixel N pixels wide; without it what suits the text"
+        "--scale", type=count, metavar="N", help="draw each pixel as N x N pixels; by default enough for the text"
     )
-    parser.add_argument("--plain", action="store_true", help="bare pixels: no text, no lines, no sorting")
+    parser.add_argument("--plain", action="store_true", help="pixels only, without text, lines and sorting")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def config_and_launch(options: argparse.Namespace) -> tuple[Config, Launch]:
-    """The config of a command and how it was launched, which must share the batch evenly."""
+    """The config and the launch of a command. Raises UserError where the processes do not divide the global batch."""
     from infogan_dist.config.reading import load_config
 
     config = load_config(options.config, options.overrides)
@@ -75,7 +75,10 @@ def config_and_launch(options: argparse.Namespace) -> tuple[Config, Launch]:
 
 
 def write_result(write: Callable[[], Any], out: Path, option: str = "--out") -> None:
-    """Write a result, making the folders above it, and print its path; UserError where that cannot be done, and nothing is left."""
+    """Call `write`, which writes `out`, after creating its parent folders, and print the path.
+
+    Raises UserError where it fails, and removes the folders that it created.
+    """
     missing = [folder for folder in out.parents if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +106,7 @@ def setting(text: str) -> tuple[str, float | list[float]]:
 
 
 def seeds(text: str) -> list[int]:
-    """Seeds and ranges of them, such as 0,1,4-6."""
+    """A list of seeds and ranges of seeds, such as 0,1,4-6."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
@@ -125,7 +128,7 @@ def columns_and_rows(text: str) -> tuple[int, int]:
 
 
 def path(text: str) -> Path:
-    """A path that a file can have."""
+    """A valid path."""
     problem = path_problem(text)
     if problem is not None:
         raise argparse.ArgumentTypeError(f"the path {problem}")

@@ -1,4 +1,4 @@
-"""`bench`: the training step measured on this machine."""
+"""`bench`: measures the training step on this machine."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         metavar="COMMAND",
-        help="measure it in alternation with ours: any command, run without a shell, that prints a JSON\n"
-        "line with images_per_second. Its OMP_NUM_THREADS is set to the threads of our step",
+        help="compare with this command, in alternation: it prints a JSON line with images_per_second. It is run\n"
+        "without a shell, with OMP_NUM_THREADS set to the threads of our step",
     )
-    parser.add_argument("--alternations", type=count, metavar="N", help=f"of ours and that command ({ALTERNATIONS})")
+    parser.add_argument("--alternations", type=count, metavar="N", help=f"with that command ({ALTERNATIONS})")
     parser.add_argument("--project", type=count, metavar="N", help="predict the step on N processes")
-    parser.add_argument("--bandwidth", type=positive, metavar="GB/s", help="of the link of the projection")
-    parser.add_argument("--latency", type=positive, metavar="US", help="of one message, in microseconds")
+    parser.add_argument("--bandwidth", type=positive, metavar="GB/s", help="bandwidth between the N processes")
+    parser.add_argument("--latency", type=positive, metavar="US", help="latency of a message, microseconds")
 
 
 def run(options: argparse.Namespace) -> None:
     if (options.bandwidth is None) != (options.latency is None):
-        raise UserError("--bandwidth and --latency describe one link; give both or neither")
+        raise UserError("--bandwidth and --latency describe one link; set both or neither")
     if options.bandwidth is not None and options.project is None:
-        raise UserError("--bandwidth and --latency are of a projection; give --project N as well")
+        raise UserError("--bandwidth and --latency need a projection; add --project N")
     if options.alternations is not None and options.against is None:
-        raise UserError("--alternations are with a command; give --against COMMAND as well")
+        raise UserError("--alternations needs a command; add --against COMMAND")
     config, launch = config_and_launch(options)
 
     from infogan_dist.diagnostics.bench import Baseline, BenchOptions, Link, Target, bench

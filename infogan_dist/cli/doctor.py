@@ -1,4 +1,4 @@
-"""`doctor`: what would go wrong, before training starts."""
+"""`doctor`: finds problems before training starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from infogan_dist.cli.arguments import add_config, config_and_launch
 
-HELP = "checks config, data, networks, disk and ranks, and says what to mend, without training"
+HELP = "checks config, data, networks, disk and ranks without training, and names remedies"
 EXAMPLE = (
     "infogan-dist doctor configs/quickstart.yaml\n"
     "         torchrun --nproc-per-node 2 -m infogan_dist doctor configs/quickstart.yaml"

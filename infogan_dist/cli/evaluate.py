@@ -1,4 +1,4 @@
-"""`evaluate`: scores of codes and images on test images."""
+"""`evaluate`: measures codes and images of checkpoints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 from infogan_dist.cli.arguments import add_json, path
 from infogan_dist.distributed.launcher import Launch
 
-HELP = "scores the codes and images of checkpoints on test images"
+HELP = "measures the codes and images of checkpoints on test images"
 EXAMPLE = (
     "infogan-dist evaluate runs/quickstart --name-codes\n"
-    "         torchrun --nproc-per-node 2 -m infogan_dist evaluate runs/quickstart --json figures.json\n"
-    "several seeds, in one table with their median, range and failures (code error over 8 %):\n"
+    "         torchrun --nproc-per-node 2 -m infogan_dist evaluate runs/quickstart --json metrics.json\n"
+    "several seeds in one table, with median, range and failures (code error over 8 %):\n"
     "         for seed in 1 2 3 4 5; do\n"
     "           infogan-dist train configs/quickstart.yaml seed=$seed output=runs/seed-$seed\n"
     "         done\n"
@@ -25,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoints", nargs="+", type=path, metavar="CHECKPOINT", help="run folders or checkpoint folders"
     )
     parser.add_argument("--data", metavar="NAME", help="other data than the run's own, such as mnist")
-    parser.add_argument("--root", metavar="DIR", help="where the data lies, if not where the run had it")
+    parser.add_argument("--root", metavar="DIR", help="the folder of the data, if it is not the run's")
     add_json(parser)
     parser.add_argument(
-        "--controls", action="store_true", help="beside them: k-means on pixels, random codes, a single class"
+        "--controls", action="store_true", help="also score k-means on pixels, random codes and a single class"
     )
     parser.add_argument(
         "--name-codes",
         action="store_true",
-        help="keep the matching of classes and digits in the run folder: `sample RUN --digit 7` then works",
+        help="save the digit of each class in the run folder, so that `sample RUN --digit 7` works",
     )
 
 

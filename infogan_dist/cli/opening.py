@@ -73,7 +73,7 @@ def open_generator(checkpoint: str, settings: Sequence[str] = (), digit: int | N
         held = held_by(names, digit, held, checkpoint)
     G.spec.with_values(G.spec.neutral_codes(0), held, torch.arange(0))  # raises for what it does not take
     warn_beyond_training(G.spec, held)
-    words = ClassWords(names.code, names.in_words()) if names is not None else ClassWords()
+    words = ClassWords(names.code, names.descriptions()) if names is not None else ClassWords()
     return Opened(G, held, words, origin_in_words(checkpoint, G.provenance.step))
 
 

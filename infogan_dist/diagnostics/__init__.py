@@ -1,1 +1,1 @@
-"""What a user asks before and beside a run: doctor, debug, memory, bench."""
+"""Checks and measurements of a run: `doctor`, `train --debug`, memory and `bench`. README.md describes them."""

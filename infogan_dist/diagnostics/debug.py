@@ -29,13 +29,13 @@ from infogan_dist.training.train_state import TrainState
 from infogan_dist.training.trainer import Trainer
 
 STEPS = 3
-IMAGES = 8  # images in a step, at most about so many
+IMAGES = 8  # per step; train.accumulate micro-batches have at least one each
 
 
 def debug(config: Config, launch: Launch) -> None:
-    """Train a few steps into OUTPUT-debug, checking each, and say what was checked.
+    """Train a few steps into OUTPUT-debug, check each, and print what was checked.
 
-    Raises UserError on several processes, Diverged on a number that is not finite, InfoganError where a check fails.
+    Raises UserError on several processes, Diverged on a value that is not finite, InfoganError where a check fails.
     """
     if launch.processes > 1:
         raise UserError(
@@ -55,7 +55,7 @@ def debug(config: Config, launch: Launch) -> None:
         checked = [f"every loss and gradient of {config.train.steps} steps is finite"]
         _check_repeats(config, cluster, source)
         repeats = "the first step" if has_deterministic_kernels(config, cluster.device) else "the first D step"
-        checked.append(f"{repeats} computed twice gives the same bits")
+        checked.append(f"{repeats}, computed twice, gives the same bits")
         trainer = Trainer(config, cluster, source)
         with Run(
             config, cluster, trainer, Resume(config, None, finished=False), fingerprint(source), debug=True
@@ -67,9 +67,9 @@ def debug(config: Config, launch: Launch) -> None:
             run.saving.save(config.train.steps)
             _check_saved(config, trainer.state)
         checked.append(
-            "every parameter gets a gradient; the D step leaves G, and the G step FE and D, frozen bit for bit"
+            "every parameter gets a gradient; the D step does not change G, nor the G step FE and D, by a bit"
         )
-        checked.append("the checkpoint verifies and reads back to the same bits")
+        checked.append("the checkpoint verifies and loads with the same bits")
         cluster.announce("checked:", *(f"- {line}" for line in checked))
 
 
@@ -87,15 +87,15 @@ def debug_config(config: Config) -> Config:
 
 
 def has_deterministic_kernels(config: Config, device: torch.device) -> bool:
-    """Whether the whole step has. On CUDA, `grid_sample` has no deterministic derivative, and G's step differentiates
-    augmentations."""
+    """Whether every operation of a step has a deterministic kernel. On CUDA the derivative of `grid_sample` has none, and the G step
+    differentiates augmentations."""
     return device.type != "cuda" or config.objective.information_from != "augmented"
 
 
 @contextmanager
 def _watched(strict: bool) -> Iterator[None]:
-    """Deterministic kernels, and a traceback to the forward call behind any NaN of a backward pass. An operation without a
-    deterministic kernel raises where `strict`, else warns."""
+    """Use deterministic kernels and anomaly detection, which names the forward call behind a NaN of a backward pass. An operation
+    without a deterministic kernel raises where `strict`, else warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     try:
@@ -106,20 +106,23 @@ def _watched(strict: bool) -> Iterator[None]:
 
 
 class CheckedEngine(WrappedEngine):
-    """Runs a step on another engine. Raises InfoganError where an update changes a network that its optimizer does not train, or a
-    parameter gets no gradient; Diverged where a gradient is not finite."""
+    """Runs a step on another engine and checks it.
+
+    Raises InfoganError where an update changes a network that its optimizer does not train or a parameter gets no gradient, Diverged
+    where a gradient is not finite.
+    """
 
     def __init__(self, state: TrainState):
         super().__init__(state.engine)
         self._state = state
         self._frozen: dict[str, Tensor] | None = None
-        """What the update in progress must leave as it is."""
+        """The tensors that the current update must not change."""
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
         with super().autocast():
             yield
-        if self._frozen is None:  # G has drawn, which moves its running statistics, and D's update begins
+        if self._frozen is None:  # after G's forward, which updates its running statistics, and before D's update
             self._frozen = _snapshot(self._state.owned_by_G)
 
     def update(self, optimizer: Optimizer, skip: Tensor) -> None:
@@ -127,7 +130,7 @@ class CheckedEngine(WrappedEngine):
         name, trained = ("D", self._state.owned_by_D) if of_D else ("G", self._state.owned_by_G)
         others = self._state.owned_by_G if of_D else self._state.owned_by_D
         for unused in without_gradient(trained):
-            raise InfoganError(f"{unused} gets no gradient in the {name} step: it is not used")
+            raise InfoganError(f"{unused} gets no gradient in the {name} step; the loss does not use it")
         for network, module in trained.items():
             for key, parameter in module.named_parameters():
                 if not cast(Tensor, parameter.grad).isfinite().all():
@@ -136,8 +139,8 @@ class CheckedEngine(WrappedEngine):
         assert self._frozen is not None
         for key, tensor in _snapshot(others).items():
             if not torch.equal(tensor, self._frozen[key]):
-                raise InfoganError(f"the {name} step changed {key}, which it must leave frozen")
-        self._frozen = _snapshot(trained)  # frozen in the G step, which follows D's
+                raise InfoganError(f"the {name} step changed {key}, which it must not train")
+        self._frozen = _snapshot(trained)  # for the G step, which follows and must not change these
 
 
 def _check_repeats(config: Config, cluster: Cluster, source: ImageSource) -> None:
@@ -162,7 +165,7 @@ def _check_saved(config: Config, state: TrainState) -> None:
     for stem, tensors in state.state_dict().items():
         for name, tensor in tensors.items():
             if not torch.equal(tensor.cpu(), saved[stem][name]):
-                raise InfoganError(f"{stem}.{name} reads back different from what was saved")
+                raise InfoganError(f"{stem}.{name} differs between the state and the loaded checkpoint")
 
 
 def _snapshot(networks: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""`doctor`: what would go wrong in training, before it starts. A new check is one function in CHECKS.
+"""`doctor`: finds problems of a run before training starts. A check is one function in CHECKS.
 
-Every rank runs every check. Nothing is left on disk.
+Every rank runs every check. No file is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.resume import Resume, check_writable, who_writes_in
 from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.memory import StepMemory
-from infogan_dist.diagnostics.preflight import NotYetHere, Preflight
+from infogan_dist.diagnostics.preflight import NotDownloaded, Preflight
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_start
@@ -30,14 +30,14 @@ from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.schedule import length_mismatch
 from infogan_dist.training.trainer import check_cuda_graph
 
-LATENCY_BYTES = 8  # of an all-reduce whose time is latency alone
-REACH = 1.0  # of G's tanh, to both sides
+LATENCY_BYTES = 8  # of an all-reduce that measures latency
+REACH = 1.0  # G's tanh reaches from -REACH to REACH
 ROUNDING = 1e-6
-NARROW = 0.2  # reals that span less of G's range were probably not uint8
+NARROW = 0.2  # reals with a smaller range were probably not uint8
 
 
 class Finding(NamedTuple):
-    """One line for the user: what is so and, where it is not well, what to mend."""
+    """One line for the user: a fact and, unless it is ok, the remedy."""
 
     level: Literal["ok", "warning", "problem"]
     text: str
@@ -48,7 +48,7 @@ ok, warning, problem = partial(Finding, "ok"), partial(Finding, "warning"), part
 
 
 def doctor(config: Config, launch: Launch) -> None:
-    """Print a line for each finding. Every rank calls it. Raises UserError where there is a problem."""
+    """Print a line per finding. Every rank calls it. Raises UserError where there is a problem."""
     problems = 0
     with Cluster(launch, config.train.threads, config.processes) as cluster:
         preflight = Preflight(config, launch, cluster)
@@ -58,7 +58,7 @@ def doctor(config: Config, launch: Launch) -> None:
                 cluster.announce(f"{finding.level:<7} {topic}: {finding.text}")
                 problems += finding.level == "problem"
     if problems:
-        raise UserError(f"{problems} problem{'s' if problems > 1 else ''} to mend before {config.output} can train")
+        raise UserError(f"{problems} problem{'s' if problems > 1 else ''} to solve before {config.output} can train")
 
 
 def check_processes(run: Preflight) -> Findings:
@@ -67,7 +67,7 @@ def check_processes(run: Preflight) -> Findings:
     works_on = cpu if device.type == "cpu" else f"{device}, {torch.cuda.get_device_name(device)}"
     for where, who in run.cluster.poll(f"{socket.gethostname()}: {works_on}").items():
         yield ok(f"{who} on {where}, {run.config.train.precision}")
-    no_graph = _refusal(lambda: check_cuda_graph(run.asked, run.cluster))
+    no_graph = _refusal(lambda: check_cuda_graph(run.requested, run.cluster))
     if no_graph:
         yield problem(no_graph)
     if run.launch.precision not in (None, run.config.train.precision):
@@ -77,16 +77,16 @@ def check_processes(run: Preflight) -> Findings:
 
 
 def check_setup(run: Preflight) -> Findings:
-    """The same versions, config and images wherever a process was started."""
+    """All processes have the same versions, config and images."""
     versions = {name: version for name, version in checkpoints.versions().items() if name != "python"}
     differ = _refusal(lambda: run.cluster.check_same(versions | run.facts))
-    alike = ", and the same config and images, everywhere" if run.sees_images else ", and the same config, everywhere"
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    yield problem(differ) if differ else ok(told + (alike if run.cluster.processes > 1 else ""))
+    same = "the same config and images" if run.sees_images else "the same config"
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield problem(differ) if differ else ok(listed + (f"; {same} on all ranks" if run.cluster.processes > 1 else ""))
 
 
 def check_output(run: Preflight) -> Findings:
-    """What train would do in the output folder."""
+    """Whether `train` would start, resume or refuse in the output folder."""
     output, resume = Path(run.config.output), run.resume
     user = run.cluster.on_main(lambda: who_writes_in(output))
     if isinstance(resume, InfoganError):
@@ -96,25 +96,29 @@ def check_output(run: Preflight) -> Findings:
     else:
         yield from map(warning, resume.notices)
         yield ok(_intention(resume))
-    _of_the_writer, *others = run.cluster.poll(_refusal(lambda: check_writable(Path(run.asked.output)))).items()
+    _of_rank_zero, *others = run.cluster.poll(_refusal(lambda: check_writable(Path(run.requested.output)))).items()
     for reason, who in others:
         if reason is not None:
-            yield warning(f"{reason} ({who}, where nothing needs to be written)")
+            yield warning(f"{reason} ({who}, which writes nothing)")
 
 
 def check_data(run: Preflight) -> Findings:
     refusal = run.refusal
-    for (reason, can_come), who in run.cluster.poll((str(refusal or ""), isinstance(refusal, NotYetHere))).items():
+    for (reason, can_download), who in run.cluster.poll(
+        (str(refusal or ""), isinstance(refusal, NotDownloaded))
+    ).items():
         if reason:
-            told = f"{reason} ({who})" if run.cluster.processes > 1 else reason
-            yield warning(told) if can_come else problem(told)
+            text = f"{reason} ({who})" if run.cluster.processes > 1 else reason
+            yield warning(text) if can_download else problem(text)
     if not run.sees_images:
         return
     train = run.config.train
     epochs = f"{train.steps * train.global_batch / run.images:.3g} epochs in {train.steps} steps"
     yield ok(f"{run.images:,} images of {run.config.data.name}, {epochs}")
     if run.images < train.global_batch:
-        yield warning(f"{run.images} images are fewer than train.global_batch = {train.global_batch}: some repeat")
+        yield warning(
+            f"{run.images} images are fewer than train.global_batch = {train.global_batch}; images repeat in a batch"
+        )
     darkest, brightest = run.first.flatten(1).aminmax(dim=1)
     constant = int((darkest == brightest).sum())
     if constant:
@@ -122,21 +126,21 @@ def check_data(run: Preflight) -> Findings:
 
 
 def check_range(run: Preflight) -> Findings:
-    """The reals lie where G's images can."""
+    """The reals are in the range of G's images."""
     G = run.state.networks.G
     with torch.no_grad(), frozen(G), run.cluster.autocast():
         low, high = _extremes(run, G(run.batch.latent))
-    starts = f"G's first images lie in {low:.2f} to {high:.2f}"
+    starts = f"G's first images range from {low:.2f} to {high:.2f}"
     if low < -REACH or high > REACH or low >= 0:
-        yield problem(f"{starts}; its last layer must reach -1 to 1 and no further: end it with a tanh")
+        yield problem(f"{starts}; its last layer must map to -1 to 1: end it with a tanh")
     if not run.sees_images:
         return
     darkest, brightest = _extremes(run, run.batch.reals)
-    reals = f"the reals lie in {darkest:.2f} to {brightest:.2f}"
+    reals = f"the reals range from {darkest:.2f} to {brightest:.2f}"
     if max(-darkest, brightest) > REACH + ROUNDING:
-        yield problem(f"{reals}, not in [-1, 1] as G's tanh; the source must give uint8, 0 to 255")
+        yield problem(f"{reals}, outside [-1, 1], the range of G's tanh; the source must return uint8, 0 to 255")
     elif brightest - darkest < NARROW:
-        yield warning(f"{reals}, little of [-1, 1]; look at the files: a source must give 0 to 255")
+        yield warning(f"{reals}, a small part of [-1, 1]; look at the files: a source must return 0 to 255")
     else:
         yield ok(f"{reals}, {starts}")
 
@@ -165,29 +169,29 @@ def check_reductions(run: Preflight) -> Findings:
         return
     size = max(_gradient_bytes(run))
     large, small = run.cluster.all_reduce_seconds(size), run.cluster.all_reduce_seconds(LATENCY_BYTES)
-    times = f"{_size(size)}, the larger side's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
+    times = f"{_size(size)}, the larger module's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
     yield ok(f"{run.cluster.backend} all-reduces {times}")
 
 
 def check_step(run: Preflight) -> Findings:
-    """One real step: finite, and every parameter used."""
+    """One real step has finite metrics, and every parameter gets a gradient."""
     metrics, _ = run.step
     wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
     if wrong:
-        yield problem(f"the first step's {', '.join(wrong)} not finite; lower the rates or the weights")
+        yield problem(f"{', '.join(wrong)} not finite in the first step; lower the learning rates or the loss weights")
     unused = without_gradient(run.state.owned_by_D | run.state.owned_by_G)
     if unused:
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-        yield problem(f"no gradient for {', '.join(unused[:3])}{more}; use it in its side's loss or remove it")
+        yield problem(f"no gradient for {', '.join(unused[:3])}{more}; use it in the loss of its module or remove it")
     if not wrong and not unused:
         losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.startswith("loss/"))
-        yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', of a grey stand-in'}")
+        yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', on grey images'}")
 
 
 def check_memory(run: Preflight) -> Findings:
     parts = StepMemory.of(run.state.networks, activations=run.step[1])
     listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
-    text = f"{_size(parts.total)} a process ({listed}), {_size(run.free)} free"
+    text = f"{_size(parts.total)} per process ({listed}), {_size(run.free)} free"
     short = run.cluster.poll(parts.total > run.free).get(True)
     if short:
         remedy = "raise train.accumulate, or lower train.global_batch or networks.width"
@@ -204,14 +208,14 @@ def check_disk(run: Preflight) -> Findings:
         lambda: (len(checkpoints.folders(output / "checkpoints")), shutil.disk_usage(exists).free)
     )
     to_come = max(1, keep + 1 - saved)  # one is saved before one is removed
-    text = f"{to_come} checkpoints of {_size(size)} to come, {_size(free)} free"
+    text = f"{to_come} checkpoints of {_size(size)} to write, {_size(free)} free"
     enough = to_come * size < free
     yield ok(text) if enough else problem(f"{text}; free some, or lower checkpoint.keep")
 
 
 def check_trackers(run: Preflight) -> Findings:
-    names = run.asked.log.trackers
-    refusal = _refusal(lambda: run.cluster.on_main(lambda: check_start(run.asked)))
+    names = run.requested.log.trackers
+    refusal = _refusal(lambda: run.cluster.on_main(lambda: check_start(run.requested)))
     if refusal:
         yield problem(refusal)
     elif names:
@@ -219,13 +223,13 @@ def check_trackers(run: Preflight) -> Findings:
 
 
 def _intention(resume: Resume) -> str:
-    """What train would do, in words."""
+    """Describes what `train` would do."""
     output, steps = resume.config.output, resume.config.train.steps
     if resume.finished:
-        return f"{output} is done: train leaves it alone; raise train.steps = {steps} to go on"
+        return f"{output} is done; train changes nothing; raise train.steps = {steps} to continue"
     if resume.checkpoint is not None:
-        return f"{output} holds a run: train goes on after step {resume.checkpoint.step} to {steps}"
-    return f"{output} holds no checkpoint: train starts at step 1 of {steps}"
+        return f"{output} holds a run; train continues after step {resume.checkpoint.step} to {steps}"
+    return f"{output} holds no checkpoint; train starts at step 1 of {steps}"
 
 
 def _refusal(action: Callable[[], object]) -> str | None:
@@ -243,10 +247,10 @@ def _extremes(run: Preflight, images: Tensor) -> tuple[float, float]:
 
 
 def _gradient_bytes(run: Preflight) -> list[int]:
-    """What each side reduces in a step."""
+    """Bytes of the gradients that each DDP module reduces in a step."""
     halved = run.config.processes.compress_gradients == "bf16"
-    sides = run.state.owned_by_D, run.state.owned_by_G
-    owned = [[p for network in side.values() for p in network.parameters()] for side in sides]
+    modules = run.state.owned_by_D, run.state.owned_by_G
+    owned = [[p for network in networks.values() for p in network.parameters()] for networks in modules]
     return [sum(p.numel() * (2 if halved else p.element_size()) for p in parameters) for parameters in owned]
 
 

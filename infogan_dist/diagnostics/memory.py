@@ -1,4 +1,4 @@
-"""The memory of a training step, measured on a real one."""
+"""The memory of a training step, measured on a real step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from infogan_dist.training.trainer import Trainer
 
 
 class StepMemory(NamedTuple):
-    """Bytes of one process by what they are: `optimizer` is Adam's two moments, `average` is G_ema, `activations` what
-    autograd keeps for the larger of the two backward passes. The kernels' work space and the resident images come on top."""
+    """Bytes of one process by purpose: `optimizer` is Adam's two moments, `average` is G_ema, `activations` is what autograd keeps for
+    the larger of the two backward passes. Kernel workspace and cached images are not included."""
 
     weights: int
     gradients: int
@@ -39,12 +39,12 @@ class StepMemory(NamedTuple):
 
     @property
     def checkpoint(self) -> int:
-        """What a checkpoint holds of it."""
+        """Bytes of a checkpoint."""
         return self.weights + self.optimizer + self.average
 
 
 class KeptBytes:
-    """Counts the bytes that autograd keeps for backward passes: each storage once, those of `known` tensors not at all."""
+    """Counts the bytes that autograd keeps for backward passes: each storage once, without those of `known` tensors."""
 
     def __init__(self, known: Iterable[Tensor]):
         self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
@@ -63,14 +63,14 @@ class KeptBytes:
 
 @contextmanager
 def kept_for_backward(known: Iterable[Tensor]) -> Iterator[KeptBytes]:
-    """Within, count what autograd keeps; true for one forward pass and its backward, while nothing kept is freed between."""
+    """Count what autograd keeps inside the context. Correct for one forward and backward pass, between which nothing kept is freed."""
     kept = KeptBytes(known)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         yield kept
 
 
 class MemoryEngine(WrappedEngine):
-    """Runs a step on another engine, and counts the bytes that autograd keeps for its backward passes."""
+    """Runs a step on another engine and counts the bytes that autograd keeps for backward passes."""
 
     def __init__(self, engine: Engine, known: Iterable[Tensor]):
         super().__init__(engine)
@@ -79,7 +79,7 @@ class MemoryEngine(WrappedEngine):
 
     @property
     def activations(self) -> int:
-        """Bytes for the largest backward pass of a micro-batch, G's graph included."""
+        """Bytes for the largest backward pass of a micro-batch, including G's graph."""
         return self._draw + max(self._updates)
 
     @contextmanager
@@ -96,18 +96,21 @@ class MemoryEngine(WrappedEngine):
 
 
 def measured_step(trainer: Trainer) -> tuple[dict[str, Tensor], int]:
-    """Take the first step. Returns its metrics, and the bytes of its activations: those of one micro-batch."""
+    """Take the first step. Returns its metrics, and the bytes of one micro-batch's activations."""
     engines: list[MemoryEngine] = []
 
     def observe(state: TrainState) -> Engine:
         weights = [parameter for network in state.networks.named().values() for parameter in network.parameters()]
         drawn = [
-            tensor  # parts of the draws of many steps
+            tensor  # a slice of the draws of many steps
             for batch in trainer.batch
             for tensor in (batch.latent, batch.codes.categorical, batch.codes.continuous)
         ]
         drawn += [
-            view.draws for batch in trainer.batch for view in (batch.augment_D, batch.augment_G) if view is not None
+            augmentation.draws
+            for batch in trainer.batch
+            for augmentation in (batch.augment_D, batch.augment_G)
+            if augmentation is not None
         ]
         engines.append(MemoryEngine(state.engine, [*weights, *drawn]))
         return engines[0]

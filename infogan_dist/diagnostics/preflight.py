@@ -1,4 +1,4 @@
-"""Builds what `train` would build, as far as it can, without a run folder: `doctor` checks it."""
+"""Builds what `train` would build, without a run folder, for the checks of `doctor`."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from infogan_dist.randomness import DataOrder
 from infogan_dist.training.loop import facts_of
 from infogan_dist.training.trainer import Trainer
 
-PATIENCE = 5  # seconds for a download server to answer
+PATIENCE = 5  # seconds to wait for a download server
 
 
 class OutOfMemory(UserError):
-    """A step does not fit. The process itself reports it: the others wait for it in a reduction."""
+    """A step does not fit in memory. The process itself reports it, because the others wait in a reduction."""
 
     concerns_one_rank = True
 
 
 class Preflight:
-    """A run that is not started. Every rank makes one.
+    """The state of a run before its first step. Every rank makes one.
 
-    `resume` says where train would start, or is the error that it would raise. `refusal` is the error that kept this process from
-    reading images, or None. Where any process has one, all use a grey stand-in (`sees_images` is False). `first` are the first
-    images of the run, uint8 [N, C, H, W]; `batch` is this process's first micro-batch; `free` its share of the device's memory
-    without the images; `facts` must be the same everywhere.
+    `requested` is the config as given, `config` the resolved one. `resume` is where `train` would start, or the error that it would
+    raise. `refusal` is the error of this process on opening the images, or None. Where any process has one, all train on grey images
+    (`sees_images` is False). `first` are the first images of the run, uint8 [N, C, H, W]; `batch` is this process's first
+    micro-batch; `free` is its share of the device's free memory in bytes; `facts` must be equal on all ranks.
     """
 
-    def __init__(self, asked: Config, launch: Launch, cluster: Cluster):
-        self.asked, self.launch, self.cluster = asked, launch, cluster
+    def __init__(self, requested: Config, launch: Launch, cluster: Cluster):
+        self.requested, self.launch, self.cluster = requested, launch, cluster
         self.refusal: UserError | None = None
         images: Fingerprint | None = None
         try:
-            source = _open(asked.data)
+            source = _open(requested.data)
             images = fingerprint(source)
         except UserError as error:
             self.refusal = error
-        self.resume = _resume(asked, cluster, images)
+        self.resume = _resume(requested, cluster, images)
         self.config = self._resolved()
         cluster.configure(self.config)
         if images is not None:
@@ -82,8 +82,8 @@ class Preflight:
         return self.cluster.mean(metrics), activations
 
     def _resolved(self) -> Config:
-        """The config as train would resolve it, or in a precision that works; without trackers and CUDA graph."""
-        config, precision = self.asked, resolve_precision("auto", self.cluster.device)
+        """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph."""
+        config, precision = self.requested, resolve_precision("auto", self.cluster.device)
         if isinstance(self.resume, Resume):
             config = self.resume.config
             precision = config.train.precision
@@ -98,29 +98,29 @@ class Preflight:
         self.images = len(source)
         self.first = source.read(DataOrder(self.config.seed, self.images).at(positions))
         first = {"the checksum of the first images": checksums({"images": self.first}).item()}
-        self.facts = facts_of(self.asked, images) | first
+        self.facts = facts_of(self.requested, images) | first
         self.trainer = Trainer(self.config, self.cluster, source)
         self.state, self.batch = self.trainer.state, self.trainer.batches.at(1)[0]
 
 
-def _resume(asked: Config, cluster: Cluster, images: Fingerprint | None) -> Resume | InfoganError:
+def _resume(requested: Config, cluster: Cluster, images: Fingerprint | None) -> Resume | InfoganError:
     try:
-        return cluster.on_main(lambda: decide_resume(asked, "auto", cluster.device, images))
+        return cluster.on_main(lambda: decide_resume(requested, "auto", cluster.device, images))
     except InfoganError as error:
         return error
 
 
-class NotYetHere(UserError):
-    """The images are not here, but train can download them."""
+class NotDownloaded(UserError):
+    """The images are missing, but `train` can download them."""
 
 
 def _open(data: DataConfig) -> ImageSource:
-    """The images, without the download that `open_images` may make. Raises UserError, NotYetHere where it would work."""
+    """Open the images without downloading. Raises NotDownloaded where `train` can download them, else UserError."""
     dataset, root = torchvision_class(data), data.root or DEFAULT_ROOT
     if dataset is not None and load_torchvision(dataset, data, "train") is None:
         missing = f"data.root = {root} holds no {data.name}"
         if _can_download(dataset):
-            raise NotYetHere(f"{missing}; train downloads it first")
+            raise NotDownloaded(f"{missing}; train downloads it first")
         raise UserError(
             f"{missing}, and its server does not answer; set data.root to a folder that holds "
             f"{dataset.__name__}/raw, or use data.name=mnist-mini"

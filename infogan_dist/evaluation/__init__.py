@@ -1,5 +1,5 @@
-"""What a trained model is worth on images it never saw. The only folder that knows labels; nothing of it trains.
+"""Metrics of a trained model on images that it was not trained on. The only package that reads labels; it trains no network of a run.
 
-One file per metric. A metric is a function `(model, reals, group) -> metrics` in its own file and a record in registry/metrics.py;
-metrics that do not apply are absent, never 0. Every rank calls every metric: the large passes are shared out by the group.
+A metric is a function `(model, reals, group) -> metrics` in a file of metrics/ and a record in registry/metrics.py. Every rank calls
+every metric. Metrics that do not apply are absent, never 0. README.md describes them.
 """

@@ -1,4 +1,4 @@
-"""Names for the classes of a code: the labels that `evaluate --name-codes` matched to them, kept in the run folder."""
+"""Names for the classes of a code: the labels that `evaluate --name-codes` matched to them, saved in the run folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
 
 
 class CodeNames(BaseModel):
-    """Which label each class of a code draws, as matched on labelled train images."""
+    """The label that each class of a code draws, matched on labelled train images."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     code: str
@@ -32,7 +32,7 @@ class CodeNames(BaseModel):
     code_error: Annotated[float, Field(ge=0, le=1)]
     data: str
     step: Annotated[int, Field(ge=0)]
-    """Of the checkpoint that was matched."""
+    """Step of the checkpoint that was matched."""
 
     @model_validator(mode="after")
     def _check(self) -> CodeNames:
@@ -41,21 +41,21 @@ class CodeNames(BaseModel):
         return self
 
     def of(self, classes: Tensor) -> list[str]:
-        """The label of each class, int64 [B]; "?" for one without."""
+        """The label of each of `classes`, int64 [B]; "?" where there is none."""
         return [str(self.labels.get(str(number), "?")) for number in classes.tolist()]
 
-    def in_words(self) -> dict[int, str]:
-        """What each matched class draws: `digit 7` for handwritten digits, else the data set's own name of the class."""
-        return {int(number): self._label_in_words(label) for number, label in self.labels.items()}
+    def descriptions(self) -> dict[int, str]:
+        """A description by matched class: `digit 7` for handwritten digits, else the data set's name of the label."""
+        return {int(number): self._description(label) for number, label in self.labels.items()}
 
-    def _label_in_words(self, label: int) -> str:
+    def _description(self, label: int) -> str:
         with suppress(UserError, IndexError):  # the data set of a plugin that is not installed here
             record = DATA_SETS[self.data]
             return f"digit {label}" if record.handwritten_digits else record.classes[label]
         return f"label {label}"
 
     def class_of(self, label: int) -> int:
-        """The class matched to a label. Raises UserError where none is."""
+        """The class matched to a label. Raises UserError where there is none."""
         for number, named in self.labels.items():
             if named == label:
                 return int(number)
@@ -63,13 +63,13 @@ class CodeNames(BaseModel):
 
 
 def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
-    """Keep the matching among a run's metrics in its folder, whole or not at all. Raises UserError where there is none."""
+    """Write the matching in a run's metrics to its folder, atomically. Raises UserError without a matching or a run folder."""
     if "matching" not in metrics:
         raise UserError(
-            f"--name-codes needs a categorical code and data with labels; {metrics['data']} gave no matching"
+            f"--name-codes needs a categorical code and labelled data; there is no matching on {metrics['data']}"
         )
     if origin is None or origin.run is None:
-        raise UserError(f"--name-codes needs a run folder; {metrics['checkpoint']} lies in none")
+        raise UserError(f"--name-codes needs a run folder; {metrics['checkpoint']} is not in one")
     matching = metrics["matching"]
     names = CodeNames(
         code=matching["code"],
@@ -88,16 +88,16 @@ def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
 
 
 def names_of(path: str | Path) -> CodeNames | None:
-    """The names of the codes of a run folder's newest checkpoint, of one checkpoint or of an exported model; None where there are
-    none, or those of another step: what a class draws may change while it trains.
+    """The code names of one checkpoint, of a run folder's newest or of an exported model; None without names, or where they belong
+    to another step: training may change what a class draws.
 
-    Raises UserError where they are not what `name_codes` writes.
+    Raises UserError where `name_codes` did not write the file.
     """
     return names_in(provenance(path), path)
 
 
 def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
-    """The same of a model that is loaded; `path` is what messages call it."""
+    """The code names of a loaded model, as `names_of`; messages name `path`."""
     if known.code_names is None:
         return None
     try:
@@ -111,7 +111,7 @@ def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
 def held_by(
     names: CodeNames | None, label: int, held: Mapping[str, CodeValue], path: str | Path
 ) -> dict[str, CodeValue]:
-    """The codes to hold so that G draws `label`, beside those `held` already. Raises UserError where both set one code."""
+    """`held`, and the class that draws `label`. Raises UserError where `held` sets the same code to another value."""
     if names is None:
         raise UserError(f"the codes of {path} have no names at this step, so --digit {label} means nothing; {REMEDY}")
     number = names.class_of(label)

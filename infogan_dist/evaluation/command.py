@@ -1,4 +1,4 @@
-"""`evaluate` as a whole: what is asked for, measured, told, written and named."""
+"""The `evaluate` command: measures checkpoints, prints tables, writes JSON and names codes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from infogan_dist.evaluation.measure import measure
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
-from infogan_dist.evaluation.table import runs_table, table
+from infogan_dist.evaluation.table import run_report, runs_table
 from infogan_dist.sampling.captions import Captions
 from infogan_dist.sampling.grids import draw_all, fixed_grids, write_grid
 
 STDOUT = Path("-")
-THREADS = 1  # of each process: another number of them rounds a sum otherwise, and the metrics would not be the same
+THREADS = 1  # per process: another number of threads adds floats in another order and gives other bits
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is asked for: the checkpoints, other data than their own, rows of controls, names for the codes, a JSON file."""
+    """The checkpoints, other data than their own, whether to add controls and to name codes, and the JSON file."""
 
     paths: tuple[Path, ...]
     data: str | None = None
@@ -51,23 +51,23 @@ class EvaluateOptions:
 def evaluate(options: EvaluateOptions, launch: Launch) -> None:
     """Measure every checkpoint, print a table, write the metrics as JSON. Every rank calls it.
 
-    One checkpoint: its metrics. Several: {"runs": [metrics, ...], "summary": {...}}, where a run without a usable checkpoint is
-    a row as well. Raises UserError for what is no run or checkpoint, before anything is measured.
+    The JSON of one checkpoint is its metrics; of several it is {"runs": [metrics, ...], "summary": {...}}, with a row for a run
+    without a usable checkpoint. Raises UserError for a path that is no run or checkpoint, before it measures.
     """
     with Group(launch, THREADS, ProcessesConfig()) as group:
         group.on_main(lambda: _check(options))
         data: dict[DataConfig, Reals] = {}
-        rows = [_examined(path, options, group, data) for path in options.paths]
+        rows = [_row(path, options, group, data) for path in options.paths]
         report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
-        rivals = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
-        report |= {"controls": rivals} if options.controls else {}
-        lines = table(rows[0]) if len(rows) == 1 else []
-        lines += runs_table([*rows, *rivals], summary(rows)) if rivals or len(rows) > 1 else []
-        group.on_main(lambda: _tell(lines, report, options.out))
+        control_rows = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
+        report |= {"controls": control_rows} if options.controls else {}
+        lines = run_report(rows[0]) if len(rows) == 1 else []
+        lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
+        group.on_main(lambda: _print_and_write(lines, report, options.out))
 
 
-def _examined(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals]) -> Metrics:
-    """One row. Where there are several, a checkpoint that cannot be used is a failure among them."""
+def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals]) -> Metrics:
+    """The metrics of one checkpoint. Among several, a checkpoint that cannot be used is a failed row instead of an error."""
     try:
         model = from_checkpoint(path, group)
     except NoUsableCheckpoint as error:
@@ -80,7 +80,7 @@ def _examined(path: Path, options: EvaluateOptions, group: Group, data: dict[Dat
         return {"checkpoint": str(path), "failed": str(error)}
     assert model.origin is not None
     reals = _reals(_data_for(model.config, options), group, data)
-    metrics = facts(model, model.origin, reals) | measure(model, reals, group)
+    metrics = setup(model, model.origin, reals) | measure(model, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:
@@ -89,7 +89,7 @@ def _examined(path: Path, options: EvaluateOptions, group: Group, data: dict[Dat
 
 
 def _name(model: EvaluatedModel, metrics: Metrics, group: Group) -> None:
-    """Keep the matching in the run folder, and a grid there with a row per class and the digit it draws."""
+    """Write the matching, and a grid with a row per class and the digit that it draws, to the run folder."""
     names = group.on_main(lambda: name_codes(metrics, model.origin))
     grid = fixed_grids(model.spec, model.config.seed)[""]
     drawn = draw_all(lambda latents: model.draw(model.spec.vector(latents)), grid.latents, group.map_batches)
@@ -98,7 +98,7 @@ def _name(model: EvaluatedModel, metrics: Metrics, group: Group) -> None:
     assert origin.run is not None
     path = origin.run / "samples" / f"step-{origin.step:08d}-named.png"
     captions = grid.titled(f"{origin.run.resolve().name}, step {origin.step:,}, {origin.images_seen:,} images seen")
-    words = names.in_words() if names.code == grid.captions.row_axis else {}
+    words = names.descriptions() if names.code == grid.captions.row_axis else {}
     rows = [words.get(number, name) for number, name in enumerate(captions.rows)]
     group.on_main(lambda: _picture(drawn, grid.columns, path, replace(captions, rows=rows)))
 
@@ -109,8 +109,8 @@ def _picture(images: Tensor, columns: int, path: Path, captions: Captions) -> No
     print(f"named grid: {path}")
 
 
-def facts(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
-    """What the metrics are of."""
+def setup(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
+    """The checkpoint, data and library versions of the measurement."""
     return {
         "checkpoint": str(origin.path),
         "seed": model.config.seed,
@@ -125,8 +125,8 @@ def facts(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
 
 
 def trained_on(data: DataConfig, origin: Origin, reals: Reals) -> bool:
-    """Whether these are images of the data set `data` that the run was trained on: a folder counts as it if it may be the same,
-    wherever it lies."""
+    """Whether the evaluated images come from `data`, the data set that the run was trained on. A folder at another path counts
+    unless its fingerprint differs."""
     if reals.data == data:
         return True
     return reals.data.name == data.name and (
@@ -135,7 +135,7 @@ def trained_on(data: DataConfig, origin: Origin, reals: Reals) -> bool:
 
 
 def _data_for(config: Config, options: EvaluateOptions) -> DataConfig:
-    """The run's own data, or what the command says instead. Raises UserError for a name there is not."""
+    """The run's own data, changed by --data and --root. Raises UserError for an unknown name."""
     given = {"name": options.data, "root": options.root}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if not changed:
@@ -152,7 +152,7 @@ def _reals(data: DataConfig, group: Group, opened: dict[DataConfig, Reals]) -> R
 
 
 def _check(options: EvaluateOptions) -> None:
-    """Raises UserError for a path that is nothing, or an --out that cannot be written, before minutes of measuring."""
+    """Raises UserError for a path that does not exist or a --json file that cannot be written, before minutes of measuring."""
     for path in options.paths:
         if not path.exists():
             raise UserError(f"there is no {path}; give a run folder or a checkpoint folder")
@@ -160,7 +160,7 @@ def _check(options: EvaluateOptions) -> None:
         json_file.check_writable(options.out)
 
 
-def _tell(lines: Sequence[str], report: Metrics, out: Path | None) -> None:
+def _print_and_write(lines: Sequence[str], report: Metrics, out: Path | None) -> None:
     print("\n".join(lines))
     if out == STDOUT:
         print(json.dumps(report))

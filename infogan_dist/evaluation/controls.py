@@ -1,4 +1,4 @@
-"""Controls for the code error: the same matching, fitted on train and applied to test images, of predictions without an InfoGAN."""
+"""Controls for the code error: predictions without an InfoGAN, matched on train images and scored on test images as a code is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from infogan_dist.evaluation.metrics.code_error import error, fit_matching
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 
-SEED = 0  # of the controls: they depend on the data, not on a run
-ITERATIONS = 100  # Lloyd's on MNIST converge in about as many
+SEED = 0  # controls depend on the data, not on a run
+ITERATIONS = 100  # of Lloyd's algorithm, which converges in about as many on MNIST
 CHUNK = 4096  # images read at a time
 
 
 def controls(reals: Reals, group: Group) -> list[Metrics]:
-    """A row each for k-means on pixels, random codes and a single class. None without labels. Every rank calls it."""
+    """A row each for k-means on pixels, random codes and a single class; no row without labels. Every rank calls it."""
     if reals.train_labels is None or reals.test_labels is None:
         return []
     labels, stream = (reals.train_labels, reals.test_labels), Stream(SEED, "controls")
@@ -40,18 +40,21 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
 
 
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:
-    """`code_error`, `purity`, ... of classes predicted for train and test images, int64 each."""
+    """`code_error`, `purity`, `nmi` and `ari` of the predicted classes of train and test images, int64 each."""
     matching = fit_matching(predicted[0], labels[0], (classes, classes))
     return {"code_error": error(predicted[1], labels[1], matching), **agreement(predicted[1], labels[1])}
 
 
 def random(count: int, classes: int, stream: Stream) -> Tensor:
-    """A class at random for each of `count` images, int64."""
+    """A random class for each of `count` images, int64 [count]."""
     return stream.integers(torch.arange(count), 1, classes)[:, 0]
 
 
 def by_k_means(train: ImageSource, test: ImageSource, classes: int) -> tuple[Tensor, Tensor]:
-    """Classes of train and test images: the nearest of the centres that k-means++ finds in the pixels of the train images."""
+    """Classes of train and test images, int64 each: the nearest centre of k-means on the pixels of the train images.
+
+    One k-means++ initialisation; the error depends on it (README.md).
+    """
     points, others = (pixels(source).float().numpy() for source in (train, test))
     centres, _ = kmeans2(points, classes, iter=ITERATIONS, minit="++", rng=np.random.default_rng(SEED))
     return torch.from_numpy(vq(points, centres)[0]).long(), torch.from_numpy(vq(others, centres)[0]).long()

@@ -23,12 +23,12 @@ from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling.batches import batches_of
 
-FRESH = 10_000  # images that G draws for a figure: as many as the test parts of MNIST and its kin hold
+FRESH = 10_000  # images that G draws for a metric: as many as MNIST has test images
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: the checkpoint's path, how far it was trained, and on which images, where it records them."""
+    """The checkpoint of a model: its path, step, images seen, and the fingerprint of its training images where it records one."""
 
     path: Path
     step: int
@@ -37,15 +37,15 @@ class Origin:
 
     @property
     def run(self) -> Path | None:
-        """The run folder that the checkpoint lies in; None for one that was copied out of it."""
+        """The run folder of the checkpoint; None where the checkpoint is not in one."""
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else None
 
 
 class EvaluatedModel:
     """G, FE and Q in evaluation mode on `group`'s device. Every rank makes one and calls its methods in the same order.
 
-    Predictions are float64 on the CPU, the same bits on every rank and for any number of ranks with as many threads each.
-    What was computed once is kept.
+    Predictions are float64 on the CPU. Their bits do not depend on the rank or the number of ranks, only on the threads per rank.
+    Results are cached.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class EvaluatedModel:
         return next(self.G.parameters()).device
 
     def posteriors(self, source: ImageSource, group: Group) -> CodePosterior:
-        """Q(c | x) of every image of a source, in its order."""
+        """Q(c | x) of every image of a source, in the order of the source."""
         if id(source) not in self._read:
             read = group.map_batches(batches_of(len(source)), lambda ours: self.recognise(scaled(source.read(ours))))
             self._read[id(source)] = source, self._posterior(read[: len(source)])
         return self._read[id(source)][1]
 
     def fakes(self, group: Group) -> tuple[CodePosterior, Codes]:
-        """Q(c | G(z, c)) of `fresh` images of G, and the codes they were drawn from."""
+        """Q(c | G(z, c)) of `fresh` images of G, and their codes c."""
         if self._fakes is None:
             read = group.map_batches(batches_of(self.fresh), lambda ours: self.recognise(self.draw(self._vector(ours))))
             codes = self.latents(torch.arange(self.fresh)).codes
@@ -78,25 +78,25 @@ class EvaluatedModel:
         return self._fakes
 
     def latents(self, positions: Tensor, **codes: Tensor | float) -> Latents:
-        """Fresh z and c at `positions`, int64 [B], with the named codes held: a function of the run's seed and position."""
+        """z and c at `positions`, int64 [B], a function of the run's seed and position; the named codes are held at the given values."""
         drawn = self.spec.draw(self.stream, positions)
         return Latents(drawn.noise, self.spec.with_values(drawn.codes, codes))
 
     @torch.no_grad()
     def draw(self, vector: Tensor) -> Tensor:
-        """G's images [B, C, H, W] in [-1, 1] of its input [B, spec.dim], on the device."""
-        # `forward`, here and below: networks in training may be compiled for another batch size
+        """G's images [B, C, H, W] in [-1, 1] for its input [B, spec.dim], on the device."""
+        # `forward`, here and below, because networks in training may be compiled for another batch size
         images: Tensor = self.G.forward(vector.to(next(self.G.parameters())))
         return images
 
     def sample(self, count: int, group: Group, **codes: float) -> Tensor:
-        """`count` fresh images [count, C, H, W] in [-1, 1], float32 on the CPU, each rank drawing a share."""
+        """`count` images of G, [count, C, H, W] in [-1, 1], float32 on the CPU. Each rank draws a part."""
         drawn = group.map_batches(batches_of(count), lambda ours: self.draw(self._vector(ours, **codes)).float())
         return drawn[:count].cpu()
 
     @torch.no_grad()
     def recognise(self, images: Tensor) -> Tensor:
-        """Q's output [B, spec.posterior_dim] on images [B, C, H, W] in [-1, 1], on the device."""
+        """Q's output [B, spec.posterior_dim] for images [B, C, H, W] in [-1, 1], on the device."""
         images = images.to(next(self.FE.parameters()))
         output: Tensor = self.Q.forward(self.FE.forward(images))
         return output
@@ -109,9 +109,9 @@ class EvaluatedModel:
 
 
 def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:
-    """The model in a run folder (its newest checkpoint that verifies) or one checkpoint folder. Every rank calls it.
+    """The model of a checkpoint folder, or of a run folder's newest valid checkpoint. Every rank calls it.
 
-    Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
+    Raises UserError where `path` is neither, NoUsableCheckpoint where no checkpoint verifies.
     """
     if path.suffix == ".safetensors":
         raise UserError(f"{path} is an exported file; evaluating needs a run folder or a checkpoint folder")
@@ -125,7 +125,7 @@ def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:
 
 @contextmanager
 def in_training(networks: Networks, config: Config, fresh: int = FRESH) -> Iterator[EvaluatedModel]:
-    """The networks of a run in training as a model; afterwards each module is in the mode it was in, no buffer moved."""
+    """The networks of a run in training as a model. Restores each module's training mode afterwards; no buffer changes."""
     examined = (networks.G_ema, networks.FE, networks.Q)
     modes = [(module, module.training) for network in examined for module in network.modules()]
     try:

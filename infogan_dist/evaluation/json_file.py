@@ -1,4 +1,4 @@
-"""Where `--json FILE` goes: metrics that took minutes to measure are not lost to a path that cannot be written."""
+"""Writes `--json FILE`, after a check before minutes of measuring that it can be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from infogan_dist.errors import UserError
 
 
 def check_writable(out: Path) -> None:
-    """Before the measuring; leaves nothing. Raises UserError where `out` cannot be written."""
+    """Raises UserError where `out` cannot be written. Leaves no file."""
     existed = out.exists()
     write(out, "", mode="a")
     if not existed:
@@ -16,7 +16,7 @@ def check_writable(out: Path) -> None:
 
 
 def write(out: Path, text: str, mode: str = "w") -> None:
-    """Raises UserError where `out` cannot be written."""
+    """Write `text`. Raises UserError where `out` cannot be written."""
     try:
         with out.open(mode) as file:
             file.write(text)

@@ -19,14 +19,14 @@ from infogan_dist.registry.data_sets import DATA_SETS
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images and the label of each, int64 [N], the number of one of the data set's classes, in the order of `source`."""
+    """Images and their labels, int64 [N]: class numbers of the data set, in the order of `source`."""
 
     source: ImageSource
     labels: Tensor
 
 
 def open_labelled(data: DataConfig, split: str) -> LabelledImages:
-    """The `train` or `test` images of the config's size, with their labels. Raises UserError for data without labels."""
+    """The `train` or `test` images with their labels. Raises UserError where there are no labels or they do not fit the images."""
     classes = len(DATA_SETS[data.name].classes)
     if not classes:
         names = ", ".join(name for name, record in DATA_SETS.built_in.items() if record.classes)
@@ -36,7 +36,7 @@ def open_labelled(data: DataConfig, split: str) -> LabelledImages:
     if len(source) != (len(labels) if part is None else len(part)) or not bool(
         ((labels >= 0) & (labels < classes)).all()
     ):
-        remedy = "remove its files, and they are downloaded again" if DATA_SETS[data.name].torchvision else "mend them"
+        remedy = "remove its files to download them again" if DATA_SETS[data.name].torchvision else "correct them"
         raise UserError(f"the labels of {data.name} do not fit its images; {remedy}")
     return LabelledImages(source, (labels if part is None else labels[part]).long())
 
@@ -52,7 +52,7 @@ def torchvision_labels(data: DataConfig, split: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Factors:
-    """What images were made from, by name."""
+    """The factors that images were drawn from, with their names."""
 
     names: tuple[str, ...]
     variables: Variables

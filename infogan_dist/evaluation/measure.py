@@ -16,14 +16,14 @@ from infogan_dist.registry.metrics import METRICS
 
 Metric = Callable[[EvaluatedModel, Reals, Group], Metrics]
 
-LIVE = 2000  # train images that a matching is fitted on, and images that G draws, during training
-LIVE_TEST = 10_000  # test images during training: all of MNIST's
+LIVE = 2000  # during training: train images for the matching, and images that G draws
+LIVE_TEST = 10_000  # during training: test images, all of MNIST's
 
 
 def measure(model: EvaluatedModel, reals: Reals, group: Group, during_training: bool = False) -> Metrics:
-    """The metrics of all metrics, or of those that run during training. Every rank calls it and gets the same.
+    """The values of all metrics, or of those that run during training. Every rank calls it and gets the same values.
 
-    Raises UserError where a plugin's metric is broken or gives a figure that another metric gives.
+    Raises UserError where a plugin's metric is broken or returns a key of another metric.
     """
     names = [record.name for record in METRICS if record.during_training or not during_training]
     functions: dict[str, Metric] = {name: METRICS.load(name, "implementation", Callable) for name in names}
@@ -31,16 +31,15 @@ def measure(model: EvaluatedModel, reals: Reals, group: Group, during_training: 
     for name, metric in functions.items():
         found = metric(model, reals, group)
         for taken in metrics.keys() & found.keys():
-            raise METRICS.broken(name, f"it gives {taken}, which another metric gives")
+            raise METRICS.broken(name, f"it returns {taken}, as another metric does")
         metrics |= found
     return metrics
 
 
 def evaluate_networks(networks: Networks, config: Config, group: Group) -> dict[str, float]:
-    """The metrics of the codes during training, numbers only: `code_error`, `mutual_information/categorical_0`, ...
+    """The metrics during training, floats only: `code_error`, `mutual_information/categorical_0`, ... Every rank calls it.
 
-    Quick: the matching is fitted on few images. Without labels, those that need none. Every rank calls it; nothing of the
-    networks changes, and no label leaves it.
+    It fits the matching on few images, changes nothing in the networks, and returns no label.
     """
     reals = group.on_all(lambda: _opened_once(config.data))
     with in_training(networks, config, fresh=LIVE) as model:

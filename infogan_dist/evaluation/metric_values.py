@@ -1,15 +1,15 @@
-"""What a metric hands back."""
+"""The type of a metric's result."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Metrics = dict[str, Any]
-"""Numbers, or numbers by code, by the name they have in the JSON. What does not apply is absent."""
+"""Values by JSON key: numbers, or numbers by code. A key that does not apply is absent."""
 
 
 def flat(metrics: Metrics) -> dict[str, float]:
-    """Only the numbers, `mutual_information/categorical_0` for those by code: a row of metrics.jsonl."""
+    """The floats of `metrics`, those by code under keys such as `mutual_information/categorical_0`: a row of metrics.jsonl."""
     numbers: dict[str, float] = {}
     for key, value in metrics.items():
         below = value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The real images that a model is examined on."""
+"""The real images that a model is evaluated on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from infogan_dist.registry.data_sets import DATA_SETS
 
 @dataclass(frozen=True)
 class Reals:
-    """`test` images, which every figure is of, and `train` images, which a matching is fitted on.
+    """`test` images, which are scored, and `train` images, which a matching is fitted on.
 
-    `test` holds what `scored_split` says: train images where the data set has no test part and none are held out.
-
-    The labels, int64 [N], and the factors that the test images were made from are None where the data has none.
+    `test` are the images that `scored_split` names: train images where the data set has no test part and none are held out.
+    Labels, int64 [N], and the factors of the test images are None where the data has none.
     """
 
     data: DataConfig
@@ -31,7 +30,7 @@ class Reals:
 
     @classmethod
     def open(cls, data: DataConfig, most_train: int | None = None, most_test: int | None = None) -> Reals:
-        """The data set, or at most so many images of each part, evenly spaced in it. Raises UserError where it is missing."""
+        """The data set, or at most this many images of each part, evenly spaced. Raises UserError where files are missing."""
         if DATA_SETS[data.name].classes:
             fit, scored = (open_labelled(data, split) for split in ("train", "test"))
             train, train_indexes = _spaced(fit.source, most_train)
@@ -45,7 +44,7 @@ class Reals:
 
     @property
     def classes(self) -> int:
-        """How many classes the labels tell apart; 0 without labels."""
+        """The number of classes; 0 without labels."""
         return len(DATA_SETS[self.data.name].classes)
 
 

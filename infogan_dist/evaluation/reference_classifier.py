@@ -1,7 +1,7 @@
-"""The classifier: a small digit classifier that reads samples, trained once on labelled train digits and kept in the user's cache.
+"""The reference classifier: a small digit classifier, trained once on labelled train digits and cached in the user's cache folder.
 
-It only looks at finished images: no gradient of it reaches a training, and nothing is chosen by it. It is trained on the CPU
-by one thread, so images drawn on any device by any number of processes meet the same classifier.
+It only evaluates images: it trains nothing and selects nothing. It is trained on the CPU by one thread, so its weights do not
+depend on the device or the number of processes.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from infogan_dist.files import atomic_write, check_safetensors_header, read_regu
 from infogan_dist.networks.loading import first_mismatch
 from infogan_dist.randomness import DataOrder, Stream
 
-RECIPE = 2  # to be raised with any change that alters a classifier's weights
+RECIPE = 2  # raise it with any change that alters the classifier's weights
 DIGITS = 10
 FEATURES = 64
-SIZE = 28  # pixels: images of other sizes are brought to it, so every size meets one standard
+SIZE = 28  # pixels; images of other sizes are resized, so that all sizes are scored alike
 WIDTH = 16  # channels of the first of three convolutions
-STEPS = 1500  # 3.2 epochs of MNIST; twice as many read its test digits no better
+STEPS = 1500  # 3.2 epochs of MNIST; twice as many give the same test accuracy
 BATCH = 128
-RATE = 0.005  # Adam's, after a warm-up and before it falls to 0 (one cycle, Smith & Topin 2018)
+RATE = 0.005  # Adam's largest learning rate, after warm-up and before decay to 0 (one cycle, Smith & Topin 2018)
 WARM_UP = 0.25  # of the steps
-SHIFT = 2  # pixels: training digits are moved by up to so much
-NON_DIGITS = 32  # beside each batch: a classifier that never saw one is as sure of a grey blob as of a digit
+SHIFT = 2  # pixels; the largest random shift of a training digit
+NON_DIGITS = 32  # per batch; without them the classifier is as confident on a grey blob as on a digit
 NON_DIGIT_WEIGHT = 0.5  # of their loss (outlier exposure, Hendrycks et al. 2019, section 4.3)
-PATCH = 7  # pixels: no digit survives when its patches of this size are shuffled
+PATCH = 7  # pixels; no digit is readable when its patches of this size are shuffled
 BLOBS = (1, 2, 4, 7, 14, 28)  # nodes along a side of the random fields: from plain grey to noise
-THREADS = 1  # the order of float additions depends on it; one thread is never kept waiting by another
-FILE_LIMIT = 16 * 2**20  # bytes of a classifier's file: ours has 400,000
+THREADS = 1  # the order of float additions depends on it
+FILE_LIMIT = 16 * 2**20  # bytes of a classifier's file; ours has 400,000
 _SEED = 0
-_DIGEST = "tensors_sha256"  # the one key of the file's metadata: several would be written in any order
+_DIGEST = "tensors_sha256"  # the only metadata key: safetensors writes several in no fixed order
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the classifier makes of images: penultimate activations [N, FEATURES] and logits [N, DIGITS]."""
+class ClassifierOutput:
+    """The classifier's output on images: penultimate activations [N, FEATURES] and logits [N, DIGITS]."""
 
     features: Tensor
     logits: Tensor
 
     @property
     def digits(self) -> Tensor:
-        """The digits read, int64 [N]."""
+        """The predicted digits, int64 [N]."""
         return self.logits.argmax(1)
 
     @property
     def confidences(self) -> Tensor:
-        """The probability given to the digit read, float64 [N]."""
+        """The probability of the predicted digit, float64 [N]."""
         return self.logits.double().softmax(1).amax(1)
 
 
 class ReferenceClassifier(nn.Module):
-    """Images [B, C, H, W] in [-1, 1] to one table [B, FEATURES + DIGITS], which `reading` takes apart."""
+    """Images [B, C, H, W] in [-1, 1] to features and logits, [B, FEATURES + DIGITS], which `split_output` splits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,34 +84,35 @@ class ReferenceClassifier(nn.Module):
         self.head = nn.Linear(FEATURES, DIGITS)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.body(as_seen(images))
+        features = self.body(to_input(images))
         return torch.cat((features, self.head(features)), dim=1)
 
 
-def as_seen(images: Tensor) -> Tensor:
-    """Images [B, C, H, W] as the classifier sees them: grey, [B, 1, SIZE, SIZE]."""
+def to_input(images: Tensor) -> Tensor:
+    """Images [B, C, H, W] as grey images [B, 1, SIZE, SIZE], the classifier's input."""
     grey = images.mean(1, keepdim=True)
     if grey.shape[2:] == (SIZE, SIZE):
         return grey
     return interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
 
 
-def reading(table: Tensor) -> Reading:
-    features, logits = table.split((FEATURES, DIGITS), dim=1)
-    return Reading(features, logits)
+def split_output(output: Tensor) -> ClassifierOutput:
+    """Split the classifier's output [N, FEATURES + DIGITS]."""
+    features, logits = output.split((FEATURES, DIGITS), dim=1)
+    return ClassifierOutput(features, logits)
 
 
 def classifier_file(images: Tensor, labels: Tensor, data_name: str, steps: int = STEPS) -> bytes:
-    """The safetensors file of the classifier of these digits: from the cache, or trained now and put there.
+    """The safetensors file of the classifier for these digits, from the cache or trained now. Only rank zero calls it.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N]. Rank zero alone calls it. A file that does not verify is made anew; a
-    cache that cannot be written is done without.
+    images: uint8 [N, C, H, W]; labels: int64 [N]. A cached file that does not verify is replaced. Without a writable cache the
+    file is not kept.
     """
     path = cache_folder() / f"classifier-{data_name}-{images.shape[-1]}-{_key(images, labels, steps)}.safetensors"
     cached = _cached(path)
     if cached is not None:
         return cached
-    print(f"training the classifier once, which takes about a minute; it is kept as {path}", flush=True)
+    print(f"training the reference classifier, about a minute, once; cached as {path}", flush=True)
     with _fixed_threads():
         classifier = train_classifier(images, labels, steps)
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
@@ -124,35 +125,37 @@ def classifier_file(images: Tensor, labels: Tensor, data_name: str, steps: int =
 
 
 def classifier_from(file: bytes) -> ReferenceClassifier:
-    """The classifier whose safetensors file this is, ready to read images."""
+    """The classifier in a safetensors file, in evaluation mode."""
     classifier = _blank()
     classifier.load_state_dict(load(file))
     return classifier.eval().requires_grad_(False)
 
 
 def sha256(file: bytes) -> str:
-    """What tells one classifier from another, in every table it fed."""
+    """Identifies the classifier in the metrics that used it."""
     return hashlib.sha256(file).hexdigest()
 
 
 def train_classifier(images: Tensor, labels: Tensor, steps: int = STEPS) -> ReferenceClassifier:
-    """A classifier of uint8 images [N, C, H, W] with their digits int64 [N]: the same one every time.
+    """A classifier trained on uint8 images [N, C, H, W] and their digits, int64 [N]. The same input gives the same weights.
 
-    It learns to read shifted digits, and to be sure of nothing where there is no digit.
+    Digits are shifted at random; on non-digits it is trained towards a uniform prediction.
     """
     classifier = _initial(_blank())
     optimizer = torch.optim.Adam(classifier.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
     order, shifts = DataOrder(_SEED, len(images)), Stream(_SEED, "judge/shifts")
-    odd = Stream(_SEED, "judge/non-digits")
+    non_digits = Stream(_SEED, "judge/non-digits")
     for step in range(steps):
         positions = torch.arange(step * BATCH, (step + 1) * BATCH)
         chosen = order.at(positions)
-        digits = _shifted(as_seen(scaled(images[chosen])), shifts.integers(positions, 2, below=2 * SHIFT + 1))
-        others = _non_digits(digits[:NON_DIGITS], odd, positions[:NON_DIGITS])
-        digit_logits, other_logits = reading(classifier(torch.cat((digits, others)))).logits.split((BATCH, NON_DIGITS))
-        unsure = -other_logits.log_softmax(1).mean()  # cross-entropy to every digit alike
-        loss = cross_entropy(digit_logits, labels[chosen]) + NON_DIGIT_WEIGHT * unsure
+        digits = _shifted(to_input(scaled(images[chosen])), shifts.integers(positions, 2, below=2 * SHIFT + 1))
+        others = _non_digits(digits[:NON_DIGITS], non_digits, positions[:NON_DIGITS])
+        digit_logits, other_logits = split_output(classifier(torch.cat((digits, others)))).logits.split(
+            (BATCH, NON_DIGITS)
+        )
+        uniform = -other_logits.log_softmax(1).mean()  # cross-entropy to the uniform distribution over digits
+        loss = cross_entropy(digit_logits, labels[chosen]) + NON_DIGIT_WEIGHT * uniform
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -161,24 +164,24 @@ def train_classifier(images: Tensor, labels: Tensor, steps: int = STEPS) -> Refe
 
 
 def cache_folder() -> Path:
-    """Where judges are kept: infogan_dist below XDG_CACHE_HOME, or below ~/.cache."""
+    """Where classifiers are cached: infogan_dist in XDG_CACHE_HOME, by default in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infogan_dist"
 
 
 def _stage(inputs: int, outputs: int) -> list[nn.Module]:
-    """Half the size in either direction, 3 x 3 convolution with batch norm."""
+    """Layers that halve height and width: 3 x 3 convolution, max pooling, batch norm and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
     return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def _blank() -> ReferenceClassifier:
-    """A classifier of any weights. torch draws some: its ambient generator stands afterwards where it stood."""
+    """An untrained classifier. The state of torch's global generator is restored."""
     with torch.random.fork_rng(devices=[]):
         return ReferenceClassifier()
 
 
 def _initial(classifier: ReferenceClassifier) -> ReferenceClassifier:
-    """He et al. 2015, Eq. 10, from our own stream."""
+    """The classifier with initial weights of He et al. 2015, Eq. 10, from our own stream."""
     for name, parameter in classifier.named_parameters():
         if parameter.dim() > 1:
             drawn = Stream(_SEED, f"judge/{name}").normal(torch.arange(len(parameter)), parameter[0].numel())
@@ -188,7 +191,7 @@ def _initial(classifier: ReferenceClassifier) -> ReferenceClassifier:
 
 
 def _shifted(images: Tensor, shifts: Tensor) -> Tensor:
-    """Each image moved by its row of shifts [B, 2] less SHIFT, in pixels down and right, filled with black."""
+    """Each image moved by SHIFT minus its row of `shifts` [B, 2], in pixels down and right, filled with black."""
     count, _, height, width = images.shape
     rows = shifts[:, :1] + torch.arange(height)
     columns = shifts[:, 1:] + torch.arange(width)
@@ -198,7 +201,7 @@ def _shifted(images: Tensor, shifts: Tensor) -> Tensor:
 
 
 def _non_digits(digits: Tensor, stream: Stream, positions: Tensor) -> Tensor:
-    """As many images as digits [B, 1, SIZE, SIZE]: half of them with their patches shuffled, half random fields."""
+    """Non-digits, as many as `digits` [B, 1, SIZE, SIZE]: half of them with shuffled patches, half random fields."""
     half, side = len(digits) // 2, SIZE // PATCH
     patches = digits[:half].unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).reshape(half, side * side, PATCH * PATCH)
     order = stream.derived("patches").bits(positions[:half], side * side).argsort(stable=True)
@@ -229,7 +232,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _cached(path: Path) -> bytes | None:
-    """The file at `path` where it holds a classifier that verifies."""
+    """The file at `path`; None where it holds no classifier that verifies."""
     try:
         check_safetensors_header(path)
         content = read_regular(path, FILE_LIMIT)

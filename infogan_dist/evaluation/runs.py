@@ -1,4 +1,4 @@
-"""Several runs of one recipe side by side: who failed, and what the others reached."""
+"""Summarises several runs of one recipe: their failures and code errors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import read_regular
 
-MARKER_LIMIT = 2**16  # bytes of a marker that are read
-FAILED_ABOVE = 0.08  # code error: a run that merged two classes has at least about 10 %
+MARKER_LIMIT = 2**16  # bytes read of a marker file
+FAILED_ABOVE = 0.08  # code error; a run that merges two classes has about 10 % or more
 
 
 def is_run(path: Path) -> bool:
-    """Whether a run was started in `path`, whatever became of it."""
+    """Whether a run was started in `path`."""
     return (path / "config.yaml").exists() or (path / "FAILED").exists()
 
 
 def failure(path: Path, metrics: Metrics) -> str | None:
-    """Why a run counts as failed: its code error, or the marker of a process that failed there. None where it does not."""
+    """Why a run counts as failed: its FAILED marker, or a code error above `FAILED_ABOVE`. None where it does not."""
     marker = path / "FAILED"
     if marker.exists():
         said = ""
@@ -34,8 +34,8 @@ def failure(path: Path, metrics: Metrics) -> str | None:
 
 
 def summary(rows: Sequence[Metrics]) -> Metrics:
-    """`runs`, `failed` and `code_error` (`median`, `best`, `worst`, fractions) over all rows, none dropped: a run without a
-    figure is worse than any. What depends on such a run is absent."""
+    """`runs`, `failed` and `code_error` (`median`, `best`, `worst`, fractions) over all rows. A run without a code error ranks
+    below all others; a statistic that would be its value is absent."""
     errors = sorted(row.get("code_error", math.inf) for row in rows)
     metrics = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}

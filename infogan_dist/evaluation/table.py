@@ -1,4 +1,4 @@
-"""The metrics in words."""
+"""Formats metrics for the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from infogan_dist.data.sources import images_of
 from infogan_dist.evaluation.metric_values import Metrics
 
-TOLD_ELSEWHERE = (
+SHOWN_SEPARATELY = (
     *(
         "checkpoint",
         "seed",
@@ -35,7 +35,7 @@ TOLD_ELSEWHERE = (
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
     *("factor_scores", "information_by_factor"),
 )
-COLUMNS = {  # of the table of runs, and their widths; the first is as wide as it must be
+COLUMNS = {  # of the table of runs, and their widths; the first fits its longest cell
     "run": 0,
     "seed": 6,
     "images seen": 12,
@@ -46,8 +46,8 @@ COLUMNS = {  # of the table of runs, and their widths; the first is as wide as i
 }
 
 
-def table(metrics: Metrics) -> list[str]:
-    """Lines for the user on one checkpoint."""
+def run_report(metrics: Metrics) -> list[str]:
+    """The lines that describe one checkpoint."""
     lines = [
         f"{metrics['checkpoint']}: seed {metrics['seed']}, {metrics['images_seen']} images seen",
         *(_agreement(metrics) if "code_error" in metrics else [_without_labels(metrics)]),
@@ -60,7 +60,7 @@ def table(metrics: Metrics) -> list[str]:
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
-    """A line for each run and control, and what the runs come to together."""
+    """A header, a line for each run and control, and a line that summarises the runs."""
     cells = [_cells(row) for row in rows]
     width = max(len(cell["run"]) for cell in cells) + 2
     widths = COLUMNS | {"run": width}
@@ -94,14 +94,16 @@ def _cells(row: Metrics) -> dict[str, str]:
 
 def _without_labels(metrics: Metrics) -> str:
     scored = images_of(metrics["split"])
-    remedy = "; it has no test part: data.held_out keeps images from training" if metrics["split"] == "train" else ""
-    return f"no labels: only the metrics that need none, of {metrics['images']} {scored} of {metrics['data']}{remedy}"
+    remedy = (
+        "; it has no test part: data.held_out reserves images for evaluation" if metrics["split"] == "train" else ""
+    )
+    return f"no labels: only metrics without them, on {metrics['images']} {scored} of {metrics['data']}{remedy}"
 
 
 def _agreement(metrics: Metrics) -> list[str]:
     matching, scored = metrics["matching"], images_of(metrics["split"])
     named = ", ".join(f"{number} = {label}" for number, label in matching["labels"].items())
-    flattering = [
+    unmatched = [
         f"{name.upper() if len(name) == 3 else name} {metrics[name]:.3f}"
         for name in ("nmi", "ari", "purity")
         if name in metrics
@@ -109,9 +111,9 @@ def _agreement(metrics: Metrics) -> list[str]:
     return [
         f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
-        f"                 {_percent(metrics['code_error_fitted_on_test'])} where the matching is fitted on the {scored} themselves",
-        f"clustering       {', '.join(flattering)} (of 1, without a matching)",
-        f"calibration      {_percent(metrics['calibration_error'])} between how sure and how right Q is (ECE)",
+        f"                 {_percent(metrics['code_error_fitted_on_test'])} with the matching fitted on the {scored} themselves",
+        f"clustering       {', '.join(unmatched)} (of 1, without a matching)",
+        f"calibration      {_percent(metrics['calibration_error'])} expected calibration error of Q (ECE)",
     ]
 
 
@@ -131,24 +133,24 @@ def _usage(metrics: Metrics) -> list[str]:
         ceiling = f"{metrics['mutual_information_ceiling'][name]:.3f}"
         lines += [
             f"usage            {name} on {images_of(metrics['split'])}, %: {' '.join(f'{100 * share:.1f}' for share in shares)}",
-            f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; of each, {each[0]}, and on fakes {each[1]}",
+            f"                 entropy of Q's mean prediction {spread} of {ceiling} nats; mean entropy {each[0]}, and on fakes {each[1]}",
         ]
     return lines
 
 
 def _factors(metrics: Metrics) -> list[str]:
     scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in metrics["factor_scores"].items())
-    told = [
-        f"                 {code} tells, in nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
+    by_code = [
+        f"                 information of {code}, nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
         for code, by_factor in metrics["information_by_factor"].items()
     ]
-    return [f"factors          {scores}", *told]
+    return [f"factors          {scores}", *by_code]
 
 
 def _others(metrics: Metrics) -> list[str]:
-    """What has no words of its own."""
+    """The metrics without a format above, those of plugins included."""
     return [
-        f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in metrics.items() if key not in TOLD_ELSEWHERE
+        f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in metrics.items() if key not in SHOWN_SEPARATELY
     ]
 
 

@@ -1,4 +1,4 @@
-"""What CI prints about speed and judges nothing by: `pytest tests/bench`, under a minute. It fails only where something breaks."""
+"""Speed, printed by CI: `pytest tests/bench`, under a minute. No time makes it fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import ONE_PROCESS, ROOT
 WIDTH = "networks.width=8"
 SIZES = {28: ("mnist_paper", WIDTH), 64: ("lab6", WIDTH)}
 WARM_UP, ROUNDS = 2, 20
-ALTERNATIONS, THEIR_STEPS = 1, 3  # of the reference, which is slow
+ALTERNATIONS, THEIR_STEPS = 1, 3  # of the reference loop, which is slow
 SHARED = ROOT.parent / "shared"
 REFERENCE = Path(os.environ.get("INFOGAN_REFERENCE", SHARED / "bench" / "reference_infogan.py"))
 DATA = Path(os.environ.get("INFOGAN_DATA", SHARED / "data"))
@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("INFOGAN_DATA", SHARED / "data"))
 
 @pytest.fixture
 def trainer(request: pytest.FixtureRequest) -> Iterator[BenchTrainer]:
-    """A state on the shipped digits, in what `auto` means here."""
+    """A trainer on the shipped digits, in the precision `auto`."""
     name, *overrides = request.param
     config = load_config(name, ["data.name=mnist-mini", "train.global_batch=100", *overrides])
     with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:
@@ -55,7 +55,7 @@ def test_a_step(benchmark: BenchmarkFixture, trainer: BenchTrainer) -> None:
 def test_the_ratio_to_the_reference_loop(trainer: BenchTrainer, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--size", "28", "--batch", "100", "--steps", str(THEIR_STEPS), "--data", str(DATA)]
     command = shlex.join([sys.executable, str(REFERENCE), *settings])
-    figures = compare(trainer, Baseline.parse(command, ALTERNATIONS)).metrics(trainer.config.train.global_batch)
+    metrics = compare(trainer, Baseline.parse(command, ALTERNATIONS)).metrics(trainer.config.train.global_batch)
     with capsys.disabled():
-        theirs = figures["against_images_per_second"]
-        print(f"\n{figures['ratio']:.2f} times the reference loop's {theirs:.1f} images/s at 28 pixels and full width")
+        theirs = metrics["against_images_per_second"]
+        print(f"\n{metrics['ratio']:.2f} times the reference loop's {theirs:.1f} images/s at 28 pixels and full width")

@@ -50,7 +50,7 @@ def python(code: str) -> str:
 # The command
 
 
-def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_path: Path) -> None:
+def test_one_process_predicts_the_operations_and_reductions_of_two(infogan: Command, tmp_path: Path) -> None:
     metrics, temporary = {}, tmp_path / "temporary"
     temporary.mkdir()
     for processes in (1, 2):
@@ -67,16 +67,16 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
     assert {key: size * (2 if key == "batch norm" else 1) for key, size in one["reduced_bytes"].items()} == two[
         "reduced_bytes"
     ]
-    assert one["operations"] == 2 * two["operations"], "a process computes its share"
-    for figure in (one, two):
-        assert figure["images_per_second"] == pytest.approx(figure["global_batch"] / figure["seconds"])
-        assert figure["projection"]["seconds"] > figure["seconds_without_reductions"]
-        assert figure["spread"] >= 0
-        assert figure["share_of_limit"] * figure["limits"]["operations_per_second"]["fp64"] == pytest.approx(
-            figure["operations"] / figure["seconds"]
+    assert one["operations"] == 2 * two["operations"], "each process computes half of them"
+    for measured in (one, two):
+        assert measured["images_per_second"] == pytest.approx(measured["global_batch"] / measured["seconds"])
+        assert measured["projection"]["seconds"] > measured["seconds_without_reductions"]
+        assert measured["spread"] >= 0
+        assert measured["share_of_limit"] * measured["limits"]["operations_per_second"]["fp64"] == pytest.approx(
+            measured["operations"] / measured["seconds"]
         )
-        assert figure["peak_memory_bytes"] > 0
-        assert figure["seconds_to_first_step"] > 0
+        assert measured["peak_memory_bytes"] > 0
+        assert measured["seconds_to_first_step"] > 0
     assert tuple(one["phases"]) == PHASES
     assert tuple(two["phases"]) == (*PHASES, "reduce")
     assert two["phases"]["reduce"] == pytest.approx(two["seconds"] - two["seconds_without_reductions"])
@@ -89,8 +89,8 @@ def test_one_process_foresees_what_two_reduce_and_compute(infogan: Command, tmp_
     assert not [path for path in temporary.iterdir() if path.name.startswith("infogan-bench")]
 
 
-def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) -> None:
-    other = python("import json; print('so fast:'); print(json.dumps({'images_per_second': 100}))")
+def test_against_reads_the_json_that_bench_prints(infogan: Command, tmp_path: Path) -> None:
+    other = python("import json; print('measured:'); print(json.dumps({'images_per_second': 100}))")
     result = infogan("bench", *TINY, "--against", other, "--alternations", 3, "--json", "-")
     assert result.returncode == 0, result.stderr
     metrics = json.loads(result.stdout.splitlines()[-1])
@@ -108,20 +108,20 @@ def test_json_on_stdout_is_what_against_reads(infogan: Command, tmp_path: Path) 
         (["--project", "4"], ["--bandwidth", "--latency"]),
         (["--json", "/proc/x.json"], ["--json /proc/x.json cannot be written"]),
         (["--bandwidth", "4"], ["both or neither"]),
-        (["--bandwidth", "4", "--latency", "1"], ["--project N"]),
+        (["--bandwidth", "4", "--latency", "1"], ["add --project N"]),
         (["--project", "4", "--bandwidth", "-1", "--latency", "1"], ["-1 is not a positive number"]),
-        (["--alternations", "4"], ["--against COMMAND"]),
+        (["--alternations", "4"], ["add --against COMMAND"]),
         (["--against", "no-such-command"], ["--against 'no-such-command' cannot be started"]),
     ],
 )
-def test_what_could_not_be_used_is_refused(
+def test_options_that_cannot_be_used_are_refused(
     infogan: Command, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     refused(infogan("bench", *TINY, "--json", "metrics.json", *arguments), *words)
     assert list(tmp_path.iterdir()) == [], "nothing is created"
 
 
-def test_several_processes_are_not_compared_with_a_command(infogan: Command) -> None:
+def test_several_processes_cannot_be_compared_with_a_command(infogan: Command) -> None:
     result = infogan("bench", *TINY, "--against", "true", processes=2)
     assert "infogan-dist: --against compares one process with one; start one, not 2" in result.stderr.splitlines()
 
@@ -129,24 +129,24 @@ def test_several_processes_are_not_compared_with_a_command(infogan: Command) -> 
 # Rates
 
 
-def test_the_median_and_the_spread_of_repeats() -> None:
+def test_the_median_and_spread_of_repeats() -> None:
     timing = Timing((2.0, 1.0, 4.0))
     assert (timing.median, timing.spread) == (2.0, 1.5)
     assert spread([3.0, 3.0]) == 0
 
 
 def test_the_ratio_is_the_median_of_the_alternations_ratios() -> None:
-    duel = Comparison(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 2.0))  # 100, 50 and 25 images/s of 100 images
-    assert duel.metrics(100) == {
+    comparison = Comparison(Timing((1.0, 2.0, 4.0)), (10.0, 1.0, 2.0))  # 100, 50 and 25 images/s of 100 images
+    assert comparison.metrics(100) == {
         "against_images_per_second": 2.0,
         "against_spread": 9 / 2,
-        "ratio": 12.5,  # of 10, 50 and 12.5; the medians' ratio would be 25
+        "ratio": 12.5,  # the median of 10, 50 and 12.5; the ratio of the medians is 25
         "smallest_ratio": 10.0,
         "largest_ratio": 50.0,
     }
 
 
-def test_contenders_take_turns(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_timed_in_alternation(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SECONDS", 1e-9)
     order: list[str] = []
     timings = timing.alternate({name: lambda name=name: order.append(name) for name in "ab"}, cluster)  # type: ignore[misc]
@@ -158,8 +158,8 @@ def test_contenders_take_turns(cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 # Phases
 
 
-class Ticking:
-    """A clock that a test sets."""
+class FakeClock:
+    """A clock whose time a test sets."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -168,8 +168,8 @@ class Ticking:
         return self.time
 
 
-def test_all_time_belongs_to_the_phase_entered_last() -> None:
-    now, waits = Ticking(), []
+def test_time_belongs_to_the_phase_entered_last() -> None:
+    now, waits = FakeClock(), []
     clock = PhaseClock(lambda: waits.append(now.time), now)
     now.time = 1
     with clock.within("D_forward", then="data"):
@@ -182,11 +182,11 @@ def test_all_time_belongs_to_the_phase_entered_last() -> None:
     assert {name: seconds for name, seconds in clock.seconds.items() if seconds} == {
         **{"other": 1, "D_forward": 2 + 8, "G_draw": 4, "data": 16}
     }
-    assert waits == [0, 1, 3, 7, 15, 31], "the device is done at each boundary"
+    assert waits == [0, 1, 3, 7, 15, 31], "it waits for the device at each boundary"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_passes_through_every_phase_in_order(cluster: Cluster, accumulate: int) -> None:
+def test_a_step_enters_the_phases_in_order(cluster: Cluster, accumulate: int) -> None:
     trainer = bench_trainer(cluster, f"train.accumulate={accumulate}", "optimizer.D.clip_norm=1")
     clock = PhaseClock(lambda: None)
     entered: list[str] = []
@@ -194,19 +194,19 @@ def test_a_step_passes_through_every_phase_in_order(cluster: Cluster, accumulate
     clock.enter = lambda phase: (entered.append(phase), enter(phase))[1]  # type: ignore[method-assign, func-returns-value]
     trainer.step(observe=lambda state: TimedEngine(state, clock))
     named = [phase for phase, _ in itertools.groupby(phase for phase in entered if phase != "other")]
-    player = ["D_forward", "D_backward", "D_update", "G_forward", "G_backward", "G_update"]
+    updates = ["D_forward", "D_backward", "D_update", "G_forward", "G_backward", "G_update"]
     if accumulate == 1:
-        assert named == ["G_draw", *player, "average"]
-    else:  # drawn anew in each micro-batch, in the G step within its forward
+        assert named == ["G_draw", *updates, "average"]
+    else:  # G draws in each micro-batch again, in the G step inside its forward
         micro_D = ["G_draw", "D_forward", "D_backward"]
         micro_G = ["G_forward", "G_draw", "G_forward", "G_backward"]
         assert named == [*micro_D * 2, "D_update", *micro_G * 2, "G_update", "average"]
 
 
-def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: Cluster) -> None:
-    watched, plain = bench_trainer(cluster), bench_trainer(cluster)
+def test_the_phases_add_up_to_the_steps_and_do_not_change_the_networks(cluster: Cluster) -> None:
+    timed, plain = bench_trainer(cluster), bench_trainer(cluster)
     before = time.perf_counter()
-    phases = seconds_by_phase(watched, 3)
+    phases = seconds_by_phase(timed, 3)
     elapsed = time.perf_counter() - before
     assert tuple(phases) == PHASES
     assert all(seconds > 0 for seconds in phases.values())
@@ -215,26 +215,26 @@ def test_the_phases_add_up_to_the_steps_and_leave_their_numbers_alone(cluster: C
         plain.step()
     for name, network in plain.state.networks.named().items():
         for key, tensor in tensors_of(network).items():
-            assert torch.equal(tensor, watched.state.networks.named()[name].state_dict()[key]), (name, key)
+            assert torch.equal(tensor, timed.state.networks.named()[name].state_dict()[key]), (name, key)
 
 
 # Work and limits
 
 
 def paper28_multiplications(owner: str) -> int:
-    """By hand, of an image in one step at width 1, 6 + 10 latents: each pass over a layer costs its multiplications once."""
-    lift, spread_out, up, to_image = 16 * 16, 16 * 98, 2 * 16 * 1 * 49, 1 * 16 * 1 * 196
+    """Multiplications per image in one step at width 1 with 6 + 10 latents, counted by hand; each pass over a layer costs its once."""
+    lift, spread, up, to_image = 16 * 16, 16 * 98, 2 * 16 * 1 * 49, 1 * 16 * 1 * 196
     from_image, down, gather = 1 * 16 * 1 * 196, 1 * 16 * 2 * 49, 98 * 16
-    G, FE, D, Q = lift + spread_out + up + to_image, from_image + down + gather, 16 * 1, 16 * 128 + 128 * 10
+    G, FE, D, Q = lift + spread + up + to_image, from_image + down + gather, 16 * 1, 16 * 128 + 128 * 10
     drawing = G
     D_step = 2 * (FE + D) + 2 * (2 * FE - from_image + 2 * D)  # reals and fakes; images need no gradient
     G_step = FE + D + Q + FE + D + Q + 2 * G - lift  # through frozen FE, D and Q to G; latents need no gradient
-    of_Qs_weights = {"heads": Q, "trunk": Q + 2 * Q}[owner]  # in the D step on the fakes, and its own forward there
+    of_Qs_weights = {"heads": Q, "trunk": Q + 2 * Q}[owner]  # in the D step, with a forward on the fakes
     return drawing + D_step + G_step + of_Qs_weights
 
 
 @pytest.mark.parametrize("owner", ["heads", "trunk"])
-def test_the_operations_of_a_step_are_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
+def test_the_operations_of_a_step_equal_those_counted_by_hand(cluster: Cluster, owner: str) -> None:
     trainer = bench_trainer(cluster, f"objective.information_trains={owner}")
     work = work_of(trainer.plain_step, trainer.state.networks.named().values())
     assert work.operations == 2 * 12 * paper28_multiplications(owner)
@@ -257,14 +257,14 @@ def test_a_layer_as_a_matrix_product(layer: nn.Module, shape: tuple[int, ...], p
     assert work == Work(2 * math.prod(product), (product,))
 
 
-def test_the_share_of_the_limit_is_of_the_runs_precision() -> None:
+def test_the_share_of_the_limit_uses_the_precision_of_the_run() -> None:
     limits = Limits({"fp32": 100.0, "bf16": 400.0}, 8.0)
     metrics = efficiency(Work(200, ()), limits, 2.0, "bf16")
     assert (metrics["operations"], metrics["operations_per_second"], metrics["share_of_limit"]) == (200, 100, 0.25)
     assert metrics["limits"] == {"operations_per_second": limits.operations, "copied_bytes_per_second": 8.0}
 
 
-def test_the_runs_precision_is_always_among_the_limits() -> None:
+def test_the_precision_of_the_run_is_always_measured() -> None:
     cpu = torch.device("cpu")
     assert precisions("fp32", cpu)[0] == "fp32"
     assert precisions("fp64", cpu)[-1] == "fp64"
@@ -288,11 +288,11 @@ def test_the_runs_precision_is_always_among_the_limits() -> None:
         ("", None),
     ],
 )
-def test_the_last_json_line_with_a_rate_counts(output: str, rate: float | None) -> None:
+def test_the_last_json_line_with_a_rate_is_used(output: str, rate: float | None) -> None:
     assert rate_in(output) == rate
 
 
-def test_the_command_has_our_threads_and_is_no_rank_of_our_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_has_our_threads_and_none_of_our_launchers_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     code = """
@@ -309,14 +309,14 @@ print(json.dumps({"images_per_second": int(os.environ["OMP_NUM_THREADS"])}))
         ("", ["--against is empty"]),
         ("echo 'unended", ["unended", "cannot be read"]),
         ("no-such-command x", ["'no-such-command x'", "cannot be started"]),
-        (python("import sys; sys.exit('first\\nlast word')"), ["failed with exit code 1", "last word"]),
+        (python("import sys; sys.exit('first\\nlast line')"), ["failed with exit code 1", "last line"]),
         (python("print('{}')"), ["printed no JSON line", "images_per_second", "nothing"]),
         (python("import sys; print('fast', file=sys.stderr)"), ["printed no JSON line", "fast"]),
     ],
 )
-def test_a_command_that_gives_no_rate_is_named(command: str, words: list[str]) -> None:
-    with pytest.raises(UserError) as told:
+def test_a_command_that_prints_no_rate_is_named(command: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
         Baseline.parse(command, 1).images_per_second(environment_of(1))
-    assert all(word in str(told.value) for word in [*words, command[:20]])
-    assert "\n" not in str(told.value)
-    assert "first" not in str(told.value).rpartition("last line")[2]
+    assert all(word in str(caught.value) for word in [*words, command[:20]])
+    assert "\n" not in str(caught.value)
+    assert "first" not in str(caught.value).rpartition("; its last line")[2]

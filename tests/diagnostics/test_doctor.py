@@ -36,8 +36,8 @@ from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refuse
 TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
 
 
-class Told:
-    """What doctor printed and raised for a config."""
+class Report:
+    """The lines that doctor printed for a config, and the error that it raised."""
 
     def __init__(self, config: Config, capsys: pytest.CaptureFixture[str]):
         self.error: UserError | None = None
@@ -48,7 +48,7 @@ class Told:
         self.lines = capsys.readouterr().out.splitlines()
 
     def levels(self) -> dict[str, str]:
-        """The worst finding of each topic."""
+        """The worst level of each topic."""
         found: dict[str, str] = {}
         for line in self.lines:
             level, topic = line.split(":")[0].split()
@@ -63,35 +63,35 @@ def contents(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
-def test_a_sound_config_is_all_ok_with_known_counts_and_nothing_is_left(
+def test_a_valid_config_is_ok_in_every_topic_and_no_file_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(tmp_path)
-    told = Told(tiny(tmp_path / "run", "train.accumulate=3"), capsys)
-    assert told.error is None
-    assert told.levels() == dict.fromkeys(TOPICS, "ok")
+    report = Report(tiny(tmp_path / "run", "train.accumulate=3"), capsys)
+    assert report.error is None
+    assert report.levels() == dict.fromkeys(TOPICS, "ok")
     assert contents(tmp_path) == before
     # width 4: 18 + 14 latents -> 64 -> 8 x 7 x 7 -> 4 x 14 x 14 -> 1 x 28 x 28; a norm has two parameters a channel
     G = 32 * 64 + 2 * 64 + 64 * 8 * 49 + 2 * 8 + 8 * 4 * 16 + 2 * 4 + 4 * 16 + 1
     FE = 4 * 16 + 4 + 4 * 8 * 16 + 2 * 8 + 8 * 49 * 64 + 2 * 64
     Q = 64 * 128 + 2 * 128 + 129 * 16
-    assert f"G {G:,}, FE {FE:,}, D 65, Q {Q:,}" in told.of("networks")
-    assert "12 images a step, 3 micro-batches of 4 each" in told.of("batch")
-    assert "10,000 images of mnist-mini, 0.0072 epochs in 6 steps" in told.of("data")
-    assert "train starts at step 1 of 6" in told.of("output")
-    assert f"on {socket.gethostname()}: cpu, 1 thread, fp64" in told.of("processes")
+    assert f"G {G:,}, FE {FE:,}, D 65, Q {Q:,}" in report.of("networks")
+    assert "12 images a step, 3 micro-batches of 4 each" in report.of("batch")
+    assert "10,000 images of mnist-mini, 0.0072 epochs in 6 steps" in report.of("data")
+    assert "train starts at step 1 of 6" in report.of("output")
+    assert f"on {socket.gethostname()}: cpu, 1 thread, fp64" in report.of("processes")
     parameters = 8 * (G + FE + 65 + Q)
-    assert f"gradients {parameters / 1e6:.1f} MB, optimizer {2 * parameters / 1e6:.1f} MB" in told.of("memory")
+    assert f"gradients {parameters / 1e6:.1f} MB, optimizer {2 * parameters / 1e6:.1f} MB" in report.of("memory")
 
 
-def test_ranks_have_names() -> None:
+def test_ranks_are_named() -> None:
     assert format_ranks([0], processes=1) == "this process"
     assert format_ranks([0, 1, 2], processes=3) == "all 3 ranks"
     assert format_ranks([2], processes=3) == "rank 2"
     assert format_ranks([0, 1, 4, 5, 6, 9], processes=10) == "ranks 0, 1, 4 to 6, 9"
 
 
-def test_memory_is_what_the_tensors_hold() -> None:
+def test_memory_is_the_bytes_of_the_tensors() -> None:
     def network() -> nn.Module:
         module = nn.Linear(3, 4)  # 16 parameters
         module.register_buffer("statistics", torch.zeros(5))
@@ -108,7 +108,7 @@ def test_memory_is_what_the_tensors_hold() -> None:
 def test_activations_are_counted_once_and_weights_are_not() -> None:
     layer, images = nn.Linear(7, 3), torch.randn(5, 7)
     with kept_for_backward(layer.parameters()) as kept:
-        layer(images).exp().sum().backward()  # keeps the layer's input, and the result of exp for its own derivative
+        layer(images).exp().sum().backward()  # keeps the layer's input, and the result of exp for its derivative
     assert kept.total == 4 * (5 * 7 + 5 * 3)
     with kept_for_backward(layer.parameters()) as kept, torch.no_grad():
         layer(images).exp()
@@ -119,7 +119,7 @@ def test_activations_are_counted_once_and_weights_are_not() -> None:
     assert kept.total == 4 * 6
 
 
-def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
+def test_activations_are_proportional_to_the_images(tmp_path: Path) -> None:
     def activations(batch: int, *overrides: str) -> int:
         config = tiny(tmp_path / "run", f"train.global_batch={batch}", *overrides)
         with preflight.Cluster(ONE_PROCESS, 1, config.processes) as cluster:
@@ -128,10 +128,10 @@ def test_more_images_keep_proportionally_more(tmp_path: Path) -> None:
     small, large = activations(8), activations(16)
     penalised = activations(8, "objective={r1_gamma: 1, r2_gamma: 1}")
     assert large / small == pytest.approx(2, rel=0.02)
-    assert penalised > 1.2 * small  # the first derivative is kept for the second
+    assert penalised > 1.2 * small  # autograd keeps the first derivative for the second
 
 
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
+def test_the_memory_limit_of_a_container_is_used(tmp_path: Path) -> None:
     assert _available_in(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.stat").write_text("anon 300\nfile 500\n")
@@ -141,7 +141,7 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 
 def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], None]) -> None:
-    """Have every state built with networks that were changed."""
+    """Build every train state with changed networks."""
     real = train_state.build_networks
 
     def build_networks(config: Config) -> Networks:
@@ -152,26 +152,26 @@ def build_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networks], 
     monkeypatch.setattr(train_state, "build_networks", build_networks)
 
 
-def test_a_parameter_that_nothing_uses_is_found(
+def test_an_unused_parameter_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(networks: Networks) -> None:
         networks.FE.register_parameter("spare", nn.Parameter(torch.zeros(3)))
 
     build_changed(monkeypatch, change)
-    told = Told(tiny(tmp_path / "run"), capsys)
-    assert "no gradient for FE.spare; use it in its side's loss or remove it" in told.of("step")
-    assert str(told.error).startswith("1 problem to mend")
+    report = Report(tiny(tmp_path / "run"), capsys)
+    assert "no gradient for FE.spare; use it in the loss of its module or remove it" in report.of("step")
+    assert str(report.error).startswith("1 problem to solve")
 
 
 @pytest.mark.parametrize(
     ("images", "level", "words"),
     [
-        (torch.arange(28 * 28 * 3).reshape(3, 1, 28, 28), "problem", "the reals lie in -1.00 to 17.44, not in"),
-        (torch.rand(3, 1, 28, 28), "warning", "the reals lie in -1.00 to -0.99, little of"),
+        (torch.arange(28 * 28 * 3).reshape(3, 1, 28, 28), "problem", "the reals range from -1.00 to 17.44, outside"),
+        (torch.rand(3, 1, 28, 28), "warning", "the reals range from -1.00 to -0.99, a small part of"),
     ],
 )
-def test_reals_out_of_range_are_told(
+def test_reals_with_an_unexpected_range_are_reported(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -180,14 +180,14 @@ def test_reals_out_of_range_are_told(
     words: str,
 ) -> None:
     monkeypatch.setattr(preflight, "open_images", lambda data: ArraySource(images))
-    told = Told(tiny(tmp_path / "run"), capsys)
-    assert told.levels()["range"] == level
-    assert words in told.of("range")
-    assert (told.error is not None) == (level == "problem")
-    assert "3 images are fewer than train.global_batch = 12" in told.of("data")
+    report = Report(tiny(tmp_path / "run"), capsys)
+    assert report.levels()["range"] == level
+    assert words in report.of("range")
+    assert (report.error is not None) == (level == "problem")
+    assert "3 images are fewer than train.global_batch = 12" in report.of("data")
 
 
-def test_a_generator_that_cannot_reach_the_data_is_found(
+def test_a_generator_without_tanh_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(networks: Networks) -> None:
@@ -195,27 +195,25 @@ def test_a_generator_that_cannot_reach_the_data_is_found(
             G.tanh = nn.Sigmoid()  # type: ignore[assignment]
 
     build_changed(monkeypatch, change)
-    assert "end it with a tanh" in Told(tiny(tmp_path / "run"), capsys).of("range")
+    assert "end it with a tanh" in Report(tiny(tmp_path / "run"), capsys).of("range")
 
 
-def test_images_of_one_colour_are_worth_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_of_one_colour_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     for number in range(12):
         image = Image.linear_gradient("L") if number < 9 else Image.new("L", (30, 30), 200)
         image.save(tmp_path / "images" / f"{number:02d}.png")
-    told = Told(tiny(tmp_path / "run", f"data={{name: folder, root: '{tmp_path}/images'}}"), capsys)
-    assert told.error is None
-    assert "3 of the first 12 images are of one colour" in told.of("data")
+    report = Report(tiny(tmp_path / "run", f"data={{name: folder, root: '{tmp_path}/images'}}"), capsys)
+    assert report.error is None
+    assert "3 of the first 12 images are of one colour" in report.of("data")
 
 
-def test_a_run_that_ends_before_its_schedule_is_worth_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = Told(tiny(tmp_path / "run", "schedule={images: 96, kind: linear}"), capsys)
-    assert told.error is None
-    assert told.levels()["schedule"] == "warning"
-    assert "ends at 72 images" in told.of("schedule")
-    assert "schedule.images = 96" in told.of("schedule")
+def test_a_run_that_ends_before_its_schedule_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(tiny(tmp_path / "run", "schedule={images: 96, kind: linear}"), capsys)
+    assert report.error is None
+    assert report.levels()["schedule"] == "warning"
+    assert "ends at 72 images" in report.of("schedule")
+    assert "schedule.images = 96" in report.of("schedule")
 
 
 @pytest.mark.parametrize(
@@ -227,14 +225,14 @@ def test_a_run_that_ends_before_its_schedule_is_worth_a_warning(
         ("log.trackers=[tensorbord]", "trackers", ["no tracker tensorbord"]),
     ],
 )
-def test_what_train_would_refuse_is_a_problem_and_the_rest_is_still_looked_at(
+def test_what_train_would_refuse_is_a_problem_and_other_topics_are_still_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, topic: str, words: list[str]
 ) -> None:
-    told = Told(tiny(tmp_path / "run", override), capsys)
-    assert told.levels()[topic] == "problem"
-    assert told.error is not None
-    assert all(word in told.of(topic) for word in words)
-    assert told.levels().keys() >= {*TOPICS} - {"range"}
+    report = Report(tiny(tmp_path / "run", override), capsys)
+    assert report.levels()[topic] == "problem"
+    assert report.error is not None
+    assert all(word in report.of(topic) for word in words)
+    assert report.levels().keys() >= {*TOPICS} - {"range"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,31 +245,31 @@ def test_missing_images_are_not_downloaded(
     level: str,
 ) -> None:
     monkeypatch.setattr(preflight, "_can_download", lambda dataset: reachable)
-    told = Told(tiny(tmp_path / "run", f"data={{name: mnist, root: '{tmp_path}/data'}}"), capsys)
-    assert told.levels()["data"] == level
-    assert "holds no mnist" in told.of("data")
+    report = Report(tiny(tmp_path / "run", f"data={{name: mnist, root: '{tmp_path}/data'}}"), capsys)
+    assert report.levels()["data"] == level
+    assert "holds no mnist" in report.of("data")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_is_there_is_told_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_run_is_reported_and_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     train(tiny(run), ONE_PROCESS)
     capsys.readouterr()
     before = contents(tmp_path)
-    assert "is done: train leaves it alone" in Told(tiny(run), capsys).of("output")
-    longer = Told(tiny(run, "train.steps=9", "checkpoint.keep=5"), capsys)
-    assert "goes on after step 6 to 9" in longer.of("output")
-    assert "3 checkpoints of" in longer.of("disk"), "5 kept and one more, 3 are there"
-    contradicting = Told(tiny(run, "seed=7"), capsys)
+    assert "is done; train changes nothing" in Report(tiny(run), capsys).of("output")
+    longer = Report(tiny(run, "train.steps=9", "checkpoint.keep=5"), capsys)
+    assert "continues after step 6 to 9" in longer.of("output")
+    assert "3 checkpoints of" in longer.of("disk"), "5 kept and one more, of which 3 exist"
+    contradicting = Report(tiny(run, "seed=7"), capsys)
     assert "holds a run with seed = 0, not 7" in contradicting.of("output")
     assert contradicting.error is not None
     with (run / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "is in use by process" in Told(tiny(run), capsys).of("output")
+        assert "is in use by process" in Report(tiny(run), capsys).of("output")
     assert contents(tmp_path) == before
     for checkpoint in folders(run / "checkpoints"):
         (checkpoint / "D.safetensors").unlink()
-    assert "D.safetensors is missing" in Told(tiny(run), capsys).of("output")
+    assert "D.safetensors is missing" in Report(tiny(run), capsys).of("output")
 
 
 def test_too_little_memory_or_disk_is_a_problem(
@@ -279,10 +277,10 @@ def test_too_little_memory_or_disk_is_a_problem(
 ) -> None:
     monkeypatch.setattr(preflight, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    told = Told(tiny(tmp_path / "run"), capsys)
-    assert "too little for this process; raise train.accumulate" in told.of("memory")
-    assert "lower checkpoint.keep" in told.of("disk")
-    assert str(told.error).startswith("2 problems to mend")
+    report = Report(tiny(tmp_path / "run"), capsys)
+    assert "too little for this process; raise train.accumulate" in report.of("memory")
+    assert "lower checkpoint.keep" in report.of("disk")
+    assert str(report.error).startswith("2 problems to solve")
 
     def measured_step(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -302,17 +300,17 @@ def test_a_first_step_that_is_not_finite_is_a_problem(
         return metrics | {"loss/G": metrics["loss/G"] * float("nan")}, activations
 
     monkeypatch.setattr(preflight, "measured_step", measured_step)
-    assert "the first step's loss/G not finite" in Told(tiny(tmp_path / "run"), capsys).of("step")
+    assert "loss/G not finite in the first step" in Report(tiny(tmp_path / "run"), capsys).of("step")
 
 
-def test_a_rank_that_cannot_write_is_told_but_does_not_count(tmp_path: Path) -> None:
+def test_a_rank_other_than_zero_that_cannot_write_is_a_warning(tmp_path: Path) -> None:
     config, reason = tiny(tmp_path / "run"), "output = run: / cannot be written to"
     cluster = SimpleNamespace(on_main=lambda action: action(), poll=lambda ours: {ours: "rank 0", reason: "rank 1"})
     resume = checks.Resume(config, None, finished=False)
-    run: Any = SimpleNamespace(config=config, asked=config, resume=resume, cluster=cluster)
+    run: Any = SimpleNamespace(config=config, requested=config, resume=resume, cluster=cluster)
     findings = list(checks.check_output(run))
     assert [finding.level for finding in findings] == ["ok", "warning"]
-    assert "rank 1, where nothing needs to be written" in findings[1].text
+    assert "rank 1, which writes nothing" in findings[1].text
 
 
 def test_more_processes_than_gpus_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,20 +319,20 @@ def test_more_processes_than_gpus_are_refused(tmp_path: Path, monkeypatch: pytes
         doctor(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=False, precision=None))
 
 
-def test_two_processes_say_who_they_are_and_how_fast_they_add_up(infogan: Command, tmp_path: Path) -> None:
+def test_two_processes_report_their_ranks_and_the_time_of_an_all_reduce(infogan: Command, tmp_path: Path) -> None:
     result = infogan("doctor", "debug", processes=2)
     assert result.returncode == 0, result.stderr
     host = re.escape(socket.gethostname())
     assert re.search(rf"^ok +processes: all 2 ranks on {host}: cpu, \d threads?, ", result.stdout, re.MULTILINE)
     assert re.search(r"gloo all-reduces [\d.]+ MB.* in [\d.e-]+ ms; 8 bytes in [\d.e-]+ ms", result.stdout)
-    assert "the same config and images, everywhere" in result.stdout
+    assert "the same config and images on all ranks" in result.stdout
     assert "48 images a step, 24 on each of 2 processes" in result.stdout
     assert all(line.startswith("ok ") for line in result.stdout.splitlines()), result.stdout
-    assert len(result.stdout.splitlines()) == len(TOPICS) + 1, "one process prints_messages"
+    assert len(result.stdout.splitlines()) == len(TOPICS) + 1, "only one process prints"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_that_differ_are_told_who_does(tmp_path: Path) -> None:
+def test_two_processes_that_differ_name_the_rank_that_does(tmp_path: Path) -> None:
     for rank in (0, 1):
         (tmp_path / f"images{rank}").mkdir()
         for shade in range(10):
@@ -351,7 +349,7 @@ def test_two_processes_that_differ_are_told_who_does(tmp_path: Path) -> None:
         text=True,
         timeout=300,
     )
-    assert "infogan-dist: 2 problems to mend" in result.stderr
+    assert "infogan-dist: 2 problems to solve" in result.stderr
     assert re.search(r"problem setup: the checksum of .* images is \S+ on rank 1 of 2 on ", result.stdout), (
         result.stderr
     )
@@ -373,7 +371,7 @@ sys.exit(__main__.main(["doctor", "debug", "data.name=folder", f"data.root=image
 """
 
 
-def test_the_command_line_refuses_as_train_does(infogan: Command, tmp_path: Path) -> None:
+def test_the_command_refuses_what_train_refuses(infogan: Command, tmp_path: Path) -> None:
     refused(infogan("doctor", "debug", "train.stepz=3"), "unknown config key train.stepz")
     five = {"WORLD_SIZE": "5", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "5"}
     five |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
@@ -381,9 +379,9 @@ def test_the_command_line_refuses_as_train_does(infogan: Command, tmp_path: Path
     refused(infogan("doctor", "debug", MASTER_PORT="29500"), "started one")
     nowhere = ("train.precision=fp32", "data={name: folder, root: nowhere}")
     result = infogan("doctor", "debug", *nowhere, ACCELERATE_MIXED_PRECISION="bf16")
-    refused(result, "1 problem to mend before runs/debug can train")
+    refused(result, "1 problem to solve before runs/debug can train")
     assert "warning processes: the launcher asks for bf16; train.precision = fp32 counts" in result.stdout
-    assert "of a grey stand-in" in result.stdout
+    assert "on grey images" in result.stdout
     assert "problem data: data.root = nowhere is not a folder" in result.stdout
     assert "example: infogan-dist doctor configs/quickstart.yaml" in infogan("doctor", "--help").stdout
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ from infogan_dist.evaluation.metrics.calibration import expected_calibration_err
 from infogan_dist.evaluation.metrics.clustering import agreement, purity
 from infogan_dist.evaluation.metrics.code_error import UNMATCHED, error, fit_matching, matched_code
 from infogan_dist.evaluation.metrics.information import bounds
-from infogan_dist.evaluation.metrics.usage import entropy_of_mean, shares
+from infogan_dist.evaluation.metrics.usage import entropy_of_mean
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import CodePosterior
@@ -37,7 +37,7 @@ PERMUTED = (LABELS * 3 + 4) % 10
 
 
 def merged_and_split() -> Tensor:
-    """Labels 0 and 1 in class 0, label 2 in classes 1 and 2 by halves, each other label in a class of its own."""
+    """Labels 0 and 1 share class 0, label 2 is split over classes 1 and 2, and each other label has one class."""
     predicted = LABELS.clone()
     predicted[LABELS == 1] = 0
     predicted[(LABELS == 2).nonzero()[::2, 0]] = 1
@@ -57,14 +57,14 @@ def test_a_merged_and_a_split_class_cost_15_percent_while_purity_reads_90() -> N
     assert purity(predicted, LABELS) == pytest.approx(0.90)
 
 
-def test_the_matching_is_the_best_of_all_and_is_not_refitted() -> None:
+def test_the_matching_is_globally_optimal_and_is_not_fitted_again() -> None:
     predicted, labels = torch.tensor([0] * 5 + [1] * 4 + [0] * 4), torch.tensor([0] * 5 + [0] * 4 + [1] * 4)
     matching = fit_matching(predicted, labels, (2, 2))
-    assert matching.tolist() == [1, 0]  # 4 + 4 agree; the greedy choice, class 0 = label 0, leaves 5
+    assert matching.tolist() == [1, 0]  # 4 + 4 agree; the greedy matching, class 0 = label 0, agrees on 5
     assert error(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), matching) == pytest.approx(1 / 3)
 
 
-def test_classes_without_a_label_are_errors_and_labels_without_a_class_too() -> None:
+def test_unmatched_classes_and_unmatched_labels_are_errors() -> None:
     more = LABELS + 10 * (torch.arange(1000) % 2)
     matching = fit_matching(more, LABELS, (20, 10))
     assert (matching == UNMATCHED).sum() == 10
@@ -73,11 +73,11 @@ def test_classes_without_a_label_are_errors_and_labels_without_a_class_too() -> 
     assert error(fewer, LABELS, fit_matching(fewer, LABELS, (5, 10))) == 0.5
     single = torch.zeros_like(LABELS)
     matching = fit_matching(single, LABELS, (10, 10))
-    assert (matching == UNMATCHED).sum() == 9  # classes that no image has are matched to nothing
+    assert (matching == UNMATCHED).sum() == 9  # classes without images are unmatched
     assert error(single, LABELS, matching) == pytest.approx(0.9)
 
 
-def test_the_code_as_wide_as_the_labels_is_matched() -> None:
+def test_the_code_whose_width_is_nearest_to_the_number_of_labels_is_matched() -> None:
     noise = (NoiseConfig(dim=2),)
     assert matched_code(LatentSpec(noise, (10, 10), 0), 10) == "categorical_0"
     assert matched_code(LatentSpec(noise, (2, 10), 0), 10) == "categorical_1"
@@ -101,51 +101,48 @@ def posterior(logits: Tensor) -> CodePosterior:
     return CodePosterior((logits.double(),), empty, empty)
 
 
-def test_a_perfect_q_tells_ln_k_a_uniform_one_nothing_a_wrong_one_less() -> None:
+def test_the_bound_is_ln_k_for_a_perfect_q_0_for_a_uniform_one_and_negative_for_a_wrong_one() -> None:
     spec = LatentSpec((NoiseConfig(dim=2),), (10,), 0)
     codes = Codes(LABELS[:, None], torch.empty(1000, 0))
-    sure = torch.nn.functional.one_hot(LABELS, 10) * 200.0
-    assert bounds(posterior(sure), codes, spec)["categorical_0"] == pytest.approx(math.log(10))
+    certain = torch.nn.functional.one_hot(LABELS, 10) * 200.0
+    assert bounds(posterior(certain), codes, spec)["categorical_0"] == pytest.approx(math.log(10))
     assert bounds(posterior(torch.zeros(1000, 10)), codes, spec)["categorical_0"] == pytest.approx(0, abs=1e-12)
-    assert bounds(posterior(sure.roll(1, 0)), codes, spec)["categorical_0"] < math.log(10) - 1
+    assert bounds(posterior(certain.roll(1, 0)), codes, spec)["categorical_0"] < math.log(10) - 1
 
 
-def test_a_continuous_code_known_up_to_noise_has_the_gaussian_bound() -> None:
+def test_a_continuous_code_predicted_up_to_gaussian_noise_has_the_gaussian_bound() -> None:
     spec = LatentSpec((NoiseConfig(dim=2),), (), 1)
-    levels = torch.linspace(-1, 1, 1001).double()[:, None]
-    known = CodePosterior((), levels, torch.full_like(levels, 2 * math.log(0.1)))
+    values = torch.linspace(-1, 1, 1001).double()[:, None]
+    known = CodePosterior((), values, torch.full_like(values, 2 * math.log(0.1)))
     expected = math.log(2) - 0.5 * math.log(2 * math.pi) - math.log(0.1)  # H(c) + E[log N(c; c, 0.1)]
-    got = bounds(known, Codes(torch.empty(1001, 0, dtype=torch.int64), levels), spec)["continuous_0"]
+    got = bounds(known, Codes(torch.empty(1001, 0, dtype=torch.int64), values), spec)["continuous_0"]
     assert got == pytest.approx(expected)
 
 
-def test_usage_is_even_or_not() -> None:
+def test_the_usage_entropy_is_ln_of_the_number_of_used_classes() -> None:
     even = torch.nn.functional.one_hot(LABELS, 10) * 200.0
-    assert shares(even) == [0.1] * 10
     assert entropy_of_mean(even.double()) == pytest.approx(math.log(10))
-    lagging = even[LABELS != 9]
-    assert shares(lagging)[9] == 0
-    assert entropy_of_mean(lagging.double()) == pytest.approx(math.log(9))
+    assert entropy_of_mean(even[LABELS != 9].double()) == pytest.approx(math.log(9))
     assert entropy_of_mean(even[:1].expand(50, 10).double()) == pytest.approx(0, abs=1e-12)
 
 
-def test_calibration_is_the_gap_between_sure_and_right() -> None:
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     correct = torch.arange(100) < 80
     assert expected_calibration_error(torch.full((100,), 0.8), correct) == pytest.approx(0, abs=1e-6)
     assert expected_calibration_error(torch.full((100,), 1.0), correct) == pytest.approx(0.2)
     assert expected_calibration_error(torch.ones(100), torch.zeros(100, dtype=torch.bool)) == 1
-    # two bins, too sure by 0.1 and not sure enough by 0.2: they do not cancel
+    # two bins, overconfident by 0.1 and underconfident by 0.2, which do not cancel
     confidence = torch.cat([torch.full((50,), 0.9), torch.full((50,), 0.3)])
     correct = torch.cat([torch.arange(50) < 40, torch.arange(50) < 25])
     assert expected_calibration_error(confidence, correct) == pytest.approx(0.5 * 0.1 + 0.5 * 0.2)
 
 
-def test_the_mean_entropy_is_ln_k_for_no_idea_and_0_for_certainty() -> None:
+def test_the_mean_entropy_is_ln_k_for_uniform_and_0_for_certain_predictions() -> None:
     assert mean_entropy(torch.zeros(5, 10).double()) == pytest.approx(math.log(10))
     assert mean_entropy(torch.eye(10).double() * 500) == pytest.approx(0, abs=1e-12)
 
 
-def test_k_means_finds_groups_that_lie_apart() -> None:
+def test_k_means_finds_well_separated_groups() -> None:
     corners = torch.tensor([[0, 0], [0, 200], [200, 0], [200, 200]])
     jitter = Stream(0, "jitter").integers(torch.arange(400), 2, below=20)
     group = torch.arange(400) % 4
@@ -155,7 +152,7 @@ def test_k_means_finds_groups_that_lie_apart() -> None:
     assert error(test, group, fit_matching(train, group, (4, 4))) == 0
 
 
-def test_labels_stand_beside_their_images_and_a_folder_has_none(tmp_path: Path) -> None:
+def test_labels_are_in_the_order_of_the_images_and_a_folder_has_none(tmp_path: Path) -> None:
     test, (images, digits) = open_labelled(DataConfig(image_size=32), "test"), mnist_mini.load("test")
     assert test.labels.tolist() == digits.tolist()
     assert test.source.read(torch.tensor([0])).shape == (1, 1, 32, 32)
@@ -171,21 +168,21 @@ def test_full_mnist_has_its_labels(full_mnist: str) -> None:
     assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
 
 
-def test_few_images_are_taken_from_all_over_the_set() -> None:
+def test_few_images_are_evenly_spaced_in_the_set() -> None:
     few = Reals.open(DataConfig(), most_train=50, most_test=20)
     assert len(few.train) == 50
     assert few.train_labels is not None
-    whole, spaced = open_labelled(DataConfig(), "train"), torch.arange(50) * 200
-    assert torch.equal(few.train_labels, whole.labels[spaced])
-    assert torch.equal(few.train.read(torch.arange(50)), whole.source.read(spaced))
+    every, spaced = open_labelled(DataConfig(), "train"), torch.arange(50) * 200
+    assert torch.equal(few.train_labels, every.labels[spaced])
+    assert torch.equal(few.train.read(torch.arange(50)), every.source.read(spaced))
 
 
-def test_only_numbers_go_into_a_row() -> None:
+def test_a_row_of_metrics_jsonl_has_floats_only() -> None:
     metrics = {"code_error": 0.5, "usage": {"a": [0.5]}, "images": 3, "mutual_information": {"a": 1.0, "b": 2.0}}
     assert flat(metrics) == {"code_error": 0.5, "mutual_information/a": 1.0, "mutual_information/b": 2.0}
 
 
-def test_evaluating_networks_in_training_changes_nothing_of_them() -> None:
+def test_evaluation_during_training_does_not_change_the_networks() -> None:
     config = tiny("x", "networks.norm_D=spectral")
     networks = build_networks(config)
     networks.Q.eval()
@@ -202,7 +199,7 @@ def test_evaluating_networks_in_training_changes_nothing_of_them() -> None:
             assert torch.equal(tensor, before[name][key]), f"{name}.{key}"
 
 
-def test_without_labels_the_figures_that_need_none_are_left(tmp_path: Path) -> None:
+def test_without_labels_only_metrics_that_need_none_are_computed(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
     config = tiny("x", f"data={{name: folder, root: '{tmp_path}'}}")

@@ -1,4 +1,4 @@
-"""Known answers on a small set of drawn factors: a nominal shape, an ordered size and a continuous place."""
+"""Known answers on random factors: a nominal shape and two ordered positions."""
 
 from __future__ import annotations
 
@@ -20,74 +20,76 @@ COUNT = 3000
 ROWS = torch.arange(COUNT)
 STREAM = Stream(0, "disentanglement")
 SHAPE = STREAM.derived("shape").integers(ROWS, 1, below=4).float()
-PLACES = 2 * STREAM.derived("places").integers(ROWS, 2, below=10).float() / 9 - 1
-FACTORS = Variables(torch.cat((SHAPE, PLACES), dim=1), (True, False, False))
+POSITIONS = 2 * STREAM.derived("places").integers(ROWS, 2, below=10).float() / 9 - 1
+FACTORS = Variables(torch.cat((SHAPE, POSITIONS), dim=1), (True, False, False))
 RELABELLED = torch.tensor([2.0, 0.0, 3.0, 1.0])[SHAPE.long()]
 
-PERFECT = Variables(torch.cat((-PLACES[:, 1:], RELABELLED, 3 * PLACES[:, :1]), dim=1), (False, True, False))
+PERFECT = Variables(torch.cat((-POSITIONS[:, 1:], RELABELLED, 3 * POSITIONS[:, :1]), dim=1), (False, True, False))
 RANDOM = Variables(
     torch.cat((STREAM.derived("r").uniform(ROWS, 2), STREAM.derived("c").integers(ROWS, 1, below=4).float()), dim=1),
     (False, False, True),
 )
-TURNED = Variables(PLACES @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2), (False, False))
-TWO_PLACES = Variables(PLACES, (False, False))
+ROTATED = Variables(POSITIONS @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2), (False, False))
+TWO_POSITIONS = Variables(POSITIONS, (False, False))
 
 
-def test_mig_of_perfect_turned_and_random_codes() -> None:
+def test_mig_of_perfect_rotated_and_random_codes() -> None:
     assert mutual_information_gap(PERFECT, FACTORS) > 0.97
-    assert mutual_information_gap(TURNED, TWO_PLACES) < 0.1
+    assert mutual_information_gap(ROTATED, TWO_POSITIONS) < 0.1
     assert mutual_information_gap(RANDOM, FACTORS) < 0.05
     twice = Variables(torch.cat((PERFECT.values, PERFECT.values), dim=1), (False, True, False) * 2)
-    assert mutual_information_gap(twice, FACTORS) == pytest.approx(0), "a factor that two codes hold has no gap"
+    assert mutual_information_gap(twice, FACTORS) == pytest.approx(0), "a factor that two codes encode has no gap"
 
 
-def test_mig_counts_half_where_the_next_code_knows_half() -> None:
+def test_mig_is_half_where_the_second_code_has_half_of_the_information() -> None:
     bits = Stream(1, "bits").integers(ROWS, 2, below=2)
     factor = Variables((2 * bits[:, :1] + bits[:, 1:]).float(), (True,))
     codes = Variables(torch.cat((factor.values, bits[:, 1:].float()), dim=1), (True, True))
     assert mutual_information_gap(codes, factor) == pytest.approx(0.5, abs=0.01)
 
 
-def test_factor_vae_of_perfect_turned_and_random_codes() -> None:
+def test_factor_vae_of_perfect_rotated_and_random_codes() -> None:
     assert factor_vae_score(PERFECT, FACTORS, Stream(0, "votes")) > 0.99
     assert factor_vae_score(RANDOM, FACTORS, Stream(0, "votes")) < 0.45  # chance is 1/3
-    assert factor_vae_score(TURNED, TWO_PLACES, Stream(0, "votes")) < 0.65  # chance is 1/2
+    assert factor_vae_score(ROTATED, TWO_POSITIONS, Stream(0, "votes")) < 0.65  # chance is 1/2
 
 
-def test_a_code_that_stands_still_takes_no_part_in_the_votes() -> None:
-    dead = Variables(torch.cat((PERFECT.values, torch.ones(COUNT, 1)), dim=1), (*PERFECT.discrete, False))
-    assert factor_vae_score(dead, FACTORS, Stream(0, "votes")) > 0.99
+def test_a_constant_code_is_left_out_of_the_votes() -> None:
+    constant = Variables(torch.cat((PERFECT.values, torch.ones(COUNT, 1)), dim=1), (*PERFECT.discrete, False))
+    assert factor_vae_score(constant, FACTORS, Stream(0, "votes")) > 0.99
     assert factor_vae_score(Variables(torch.ones(COUNT, 2), (False, False)), FACTORS, Stream(0, "votes")) == 0
 
 
-def test_sap_of_perfect_turned_and_random_codes() -> None:
-    # two perfect continuous factors gap by 1; the shape by 1 less what the next code's majority guesses, about a quarter
+def test_sap_of_perfect_rotated_and_random_codes() -> None:
+    # the gap of both positions is 1; that of the shape is 1 minus the accuracy of the second code's majority, about a quarter
     assert separated_attribute_predictability(PERFECT, FACTORS) == pytest.approx((2 + 0.7) / 3, abs=0.03)
-    assert separated_attribute_predictability(TURNED, TWO_PLACES) < 0.05
+    assert separated_attribute_predictability(ROTATED, TWO_POSITIONS) < 0.05
     assert separated_attribute_predictability(RANDOM, FACTORS) < 0.05
 
 
-def test_sap_of_a_discrete_code_on_a_continuous_factor_is_by_class_means() -> None:
-    levels = Variables(((PLACES[:, :1] + 1) * 4.5).round(), (True,))
-    shuffled = Variables(Stream(0, "s").permutation(0, 10).float()[levels.values.long()], (True,))
-    place = Variables(PLACES[:, :1], (False,))
-    assert separated_attribute_predictability(shuffled, place) == pytest.approx(1)
+def test_sap_of_a_discrete_code_on_a_continuous_factor_uses_class_means() -> None:
+    binned = Variables(((POSITIONS[:, :1] + 1) * 4.5).round(), (True,))
+    shuffled = Variables(Stream(0, "s").permutation(0, 10).float()[binned.values.long()], (True,))
+    position = Variables(POSITIONS[:, :1], (False,))
+    assert separated_attribute_predictability(shuffled, position) == pytest.approx(1)
 
 
-def test_dci_of_perfect_turned_and_random_codes() -> None:
+def test_dci_of_perfect_rotated_and_random_codes() -> None:
     pytest.importorskip("sklearn")
     perfect = disentanglement_completeness_informativeness(PERFECT, FACTORS, Stream(0, "dci"))
     assert min(perfect.values()) > 0.97
-    turned = disentanglement_completeness_informativeness(TURNED, TWO_PLACES, Stream(0, "dci"))
-    assert max(turned["disentanglement"], turned["completeness"]) < 0.2
-    assert turned["informativeness"] > 0.9, "turned codes still hold everything"
+    rotated = disentanglement_completeness_informativeness(ROTATED, TWO_POSITIONS, Stream(0, "dci"))
+    assert max(rotated["disentanglement"], rotated["completeness"]) < 0.2
+    assert rotated["informativeness"] > 0.9, "rotated codes still contain all information"
     random = disentanglement_completeness_informativeness(RANDOM, FACTORS, Stream(0, "dci"))
     assert random["disentanglement"] < 0.2
     assert random["informativeness"] < 0.15
 
 
-def test_scores_repeat() -> None:
+def test_scores_are_repeatable() -> None:
     pytest.importorskip("sklearn")
-    first, second = (disentanglement_completeness_informativeness(TURNED, TWO_PLACES, Stream(0, "x")) for _ in "ab")
+    first, second = (disentanglement_completeness_informativeness(ROTATED, TWO_POSITIONS, Stream(0, "x")) for _ in "ab")
     assert first == second
-    assert factor_vae_score(TURNED, TWO_PLACES, Stream(0, "x")) == factor_vae_score(TURNED, TWO_PLACES, Stream(0, "x"))
+    assert factor_vae_score(ROTATED, TWO_POSITIONS, Stream(0, "x")) == factor_vae_score(
+        ROTATED, TWO_POSITIONS, Stream(0, "x")
+    )

@@ -1,4 +1,4 @@
-"""`evaluate` as a user meets it, and the names it gives to codes."""
+"""The `evaluate` command, and the code names that it saves."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copied"))
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What a command that ends well prints."""
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command prints, which must exit with 0."""
     code = main([str(argument) for argument in arguments])
     printed = capsys.readouterr()
     assert code == 0, printed.err
     return printed.out
 
 
-def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
+def test_the_json_of_one_run_has_every_promised_key_and_the_same_bytes_on_two_processes(
     run: Path, infogan: Command, tmp_path: Path
 ) -> None:
     pytest.importorskip("sklearn")
@@ -62,14 +62,14 @@ def test_one_run_has_every_figure_of_the_contract_on_any_number_of_processes(
     assert set(metrics["mutual_information"]) == {"categorical_0", "categorical_1", "continuous_0", "continuous_1"}
     ceilings = {"categorical_0": math.log(10), "categorical_1": math.log(2)}
     assert metrics["mutual_information_ceiling"] == pytest.approx(ceilings)
-    (said_of_codes,) = (line for line in result.stdout.splitlines() if line.startswith("information"))
+    (information,) = (line for line in result.stdout.splitlines() if line.startswith("information"))
     assert re.search(
-        r"categorical_0 \S+ of 2\.303, categorical_1 \S+ of 0\.693, continuous_0 \S+, continuous_1 \S+$", said_of_codes
+        r"categorical_0 \S+ of 2\.303, categorical_1 \S+ of 0\.693, continuous_0 \S+, continuous_1 \S+$", information
     )
     assert sum(metrics["usage"]["categorical_1"]) == pytest.approx(1)
 
 
-def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
+def test_several_runs_are_a_table_with_failures_and_controls(
     run: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for checkpoint in (copied / "checkpoints").iterdir():
@@ -77,14 +77,16 @@ def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
     lost = tmp_path / "lost"
     lost.mkdir()
     (lost / "FAILED").write_text("training diverged\n")
-    printed = said(capsys, "evaluate", run, copied, lost, "--controls", "--json", "-")
+    printed = output_of(capsys, "evaluate", run, copied, lost, "--controls", "--json", "-")
     report = json.loads(printed.splitlines()[-1])
     first, *others = (row["checkpoint"] for row in report["runs"])
     assert first == str(run / "checkpoints" / "step-00000006")
     assert others == [str(copied), str(lost)]
     assert all("failed" in row for row in report["runs"])  # the first by its error, after six steps
     assert report["summary"]["runs"] == report["summary"]["failed"] == 3
-    assert report["summary"]["code_error"] == {"best": report["runs"][0]["code_error"]}  # the median run has no figure
+    assert report["summary"]["code_error"] == {
+        "best": report["runs"][0]["code_error"]
+    }  # the median run has no code error
     errors = {row["control"]: row["code_error"] for row in report["controls"]}
     assert 0.4 < errors["k-means on pixels"] < 0.55
     train_digits, test_digits = (np.bincount(mnist_mini.load(split)[1]) for split in ("train", "test"))
@@ -97,23 +99,25 @@ def test_several_runs_are_a_table_with_those_that_failed_and_the_controls(
 def test_a_model_of_continuous_codes_alone_has_no_ceiling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tiny(tmp_path / "run", "latents={categorical: [], continuous: 1}", "train.steps=2"), ONE_PROCESS)
     capsys.readouterr()
-    *lines, last = said(capsys, "evaluate", tmp_path / "run", "--json", "-").splitlines()
+    *lines, last = output_of(capsys, "evaluate", tmp_path / "run", "--json", "-").splitlines()
     assert set(json.loads(last)["mutual_information"]) == {"continuous_0"}
     assert "mutual_information_ceiling" not in json.loads(last)
     assert any(re.search(r"fresh images: continuous_0 \S+$", line) for line in lines)
 
 
-def test_controls_stand_beside_a_single_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    *lines, last = said(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
+def test_a_single_run_has_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *lines, last = output_of(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
     assert len(json.loads(last)["controls"]) == 3
     assert sum("k-means on pixels" in line for line in lines) == 1
     assert lines[-1].startswith("1 run, 1 failed")
 
 
-def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_labels_metrics_that_need_them_are_absent(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in range(3):
         Image.new("L", (28, 28), 80 * number).save(tmp_path / f"{number}.png")
-    printed = said(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path, "--json", "-")
+    printed = output_of(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path, "--json", "-")
     metrics = json.loads(printed.splitlines()[-1])
     assert metrics.keys() >= ALWAYS
     assert not metrics.keys() & OF_LABELS
@@ -124,7 +128,7 @@ def test_without_labels_nothing_is_made_up(run: Path, tmp_path: Path, capsys: py
 
 @pytest.fixture
 def of_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A run on 12 images of a folder, `images`, evaluated in training."""
+    """A run on the 12 images of the folder `images`, evaluated during training."""
     images_in(tmp_path / "images", first=0)
     data = f"data={{name: folder, root: {tmp_path / 'images'}}}"
     train(tiny(tmp_path / "of-folder", data, "train.steps=2", "evaluate.every=2"), ONE_PROCESS)
@@ -138,22 +142,22 @@ def images_in(folder: Path, first: int) -> None:
         Image.linear_gradient("L").rotate(10 * number).save(folder / f"{number:02}.png")
 
 
-def test_a_folder_is_evaluated_on_its_train_images_and_says_so(
+def test_a_folder_is_evaluated_on_its_train_images_and_the_output_says_so(
     of_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    printed = said(capsys, "evaluate", of_folder, "--json", "-")
+    printed = output_of(capsys, "evaluate", of_folder, "--json", "-")
     assert json.loads(printed.splitlines()[-1])["split"] == "train"
     table = "\n".join(printed.splitlines()[:-1])
-    assert "12 train images of folder; it has no test part: data.held_out keeps images from training" in table
+    assert "12 train images of folder; it has no test part: data.held_out reserves images for evaluation" in table
     assert "categorical_0 on train images, %" in table
     assert "test images" not in table
 
 
-def test_images_of_another_folder_are_test_images_and_the_same_moved_are_not(
+def test_images_of_another_folder_are_test_images_and_moved_train_images_are_not(
     of_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def split_of(run: Path, folder: str) -> str:
-        printed = said(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path / folder, "--json", "-")
+        printed = output_of(capsys, "evaluate", run, "--data", "folder", "--root", tmp_path / folder, "--json", "-")
         split: str = json.loads(printed.splitlines()[-1])["split"]
         assert f"12 {split} images of folder" in printed
         return split
@@ -165,24 +169,24 @@ def test_images_of_another_folder_are_test_images_and_the_same_moved_are_not(
     (manifest,) = of_folder.glob("checkpoints/step-00000002/manifest.json")
     unrecorded = {key: value for key, value in json.loads(manifest.read_text()).items() if key in EARLIER}
     manifest.write_text(json.dumps(unrecorded))
-    assert split_of(of_folder, "others") == "train"  # nothing says that it is another folder
+    assert split_of(of_folder, "others") == "train"  # without a fingerprint it may be the same folder
 
 
 EARLIER = ("schema", "step", "images_seen", "config", "scaler", "bad_steps", "versions", "files")  # of a manifest
 
 
-def test_held_out_images_of_a_folder_are_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_held_out_images_of_a_folder_are_named_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images_in(tmp_path / "images", first=0)
     data = f"data={{name: folder, root: {tmp_path / 'images'}, held_out: 4}}"
     train(tiny(tmp_path / "run", data, "train.steps=2", "evaluate.every=2"), ONE_PROCESS)
     assert "evaluated, without labels: the held-out train images, after step 2" in capsys.readouterr().out
-    printed = said(capsys, "evaluate", tmp_path / "run", "--json", "-")
+    printed = output_of(capsys, "evaluate", tmp_path / "run", "--json", "-")
     assert "4 held-out train images of folder" in printed
     assert "categorical_0 on held-out train images, %" in printed
     assert json.loads(printed.splitlines()[-1])["split"] == "held-out train images"
 
 
-def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_path: Path) -> None:
+def test_what_cannot_be_evaluated_is_refused_in_one_line(run: Path, infogan: Command, tmp_path: Path) -> None:
     Generator.from_pretrained(run).save(tmp_path / "G.safetensors")
     refused(infogan("evaluate", "G.safetensors"), "G.safetensors is an exported file", "run folder")
     refused(infogan("evaluate", "nowhere"), "there is no nowhere")
@@ -192,7 +196,7 @@ def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["G.safetensors"]
 
 
-def test_a_run_whose_checkpoints_are_damaged_is_no_model_when_it_is_the_only_one(
+def test_a_single_run_with_damaged_checkpoints_ends_with_exit_code_4(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for checkpoint in (copied / "checkpoints").iterdir():
@@ -201,27 +205,27 @@ def test_a_run_whose_checkpoints_are_damaged_is_no_model_when_it_is_the_only_one
     assert "FE.safetensors is missing" in capsys.readouterr().err
 
 
-def test_named_codes_draw_digits_and_label_grids(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_named_codes_draw_digits_and_annotate_grids(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = copied.parent / "digit.png"
     assert main(["sample", str(copied), "--digit", "7", "--out", str(picture)]) == 2
     assert "--name-codes" in capsys.readouterr().err
-    said(capsys, "sample", copied, "--out", picture, "--count", 4)
+    output_of(capsys, "sample", copied, "--out", picture, "--count", 4)
     plain = Image.open(picture).size
-    printed = said(capsys, "evaluate", copied, "--name-codes")
+    printed = output_of(capsys, "evaluate", copied, "--name-codes")
     assert "samples/step-00000006-named.png" in printed
     grids = (Image.open(copied / f"samples/step-00000006{suffix}.png") for suffix in ("", "-named"))
     assert len({grid.tobytes() for grid in grids}) == 2
     names = names_of(copied)
     assert names is not None
     number, label = next(iter(names.labels.items()))
-    said(capsys, "sample", copied, "--digit", label, "--out", picture, "--count", 4)
+    output_of(capsys, "sample", copied, "--digit", label, "--out", picture, "--count", 4)
     assert Image.open(picture).width > plain[0]
     by_digit = Image.open(picture).tobytes()
-    said(capsys, "sample", copied, "--set", f"categorical_0={number}", "--out", picture, "--count", 4)
+    output_of(capsys, "sample", copied, "--set", f"categorical_0={number}", "--out", picture, "--count", 4)
     assert Image.open(picture).tobytes() == by_digit
 
 
-FIGURES = {
+METRICS = {
     "matching": {"code": "categorical_0", "labels": {"4": 7, "0": 1}},
     "code_error": 0.02,
     "data": "mnist",
@@ -230,10 +234,10 @@ FIGURES = {
 
 
 def named(run: Path) -> CodeNames:
-    return name_codes(FIGURES, Origin(run / "checkpoints" / "step-00000006", 6, 72))
+    return name_codes(METRICS, Origin(run / "checkpoints" / "step-00000006", 6, 72))
 
 
-def test_a_digit_is_the_class_that_was_matched_to_it(copied: Path) -> None:
+def test_a_digit_sets_the_class_matched_to_it(copied: Path) -> None:
     names = named(copied)
     assert names_of(copied) == names
     assert held_by(names, 7, {"continuous_0": 0.5}, copied) == {"continuous_0": 0.5, "categorical_0": 4}
@@ -246,7 +250,7 @@ def test_a_digit_is_the_class_that_was_matched_to_it(copied: Path) -> None:
         held_by(None, 7, {}, copied)
 
 
-def test_names_are_of_one_step(copied: Path) -> None:
+def test_names_belong_to_one_step(copied: Path) -> None:
     named(copied)
     assert names_of(copied / "checkpoints" / "step-00000006") is not None
     assert names_of(copied / "checkpoints" / "step-00000004") is None
@@ -265,14 +269,14 @@ def test_names_are_of_one_step(copied: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_a_file_edited_into_nonsense_is_refused(copied: Path, text: str) -> None:
+def test_an_invalid_file_of_names_is_refused(copied: Path, text: str) -> None:
     (copied / "code_names.json").write_text(text)
     with pytest.raises(UserError, match=r"code_names\.json is not what evaluate wrote") as caught:
         names_of(copied)
     assert "\n" not in str(caught.value)
 
 
-def test_a_summary_drops_no_run(tmp_path: Path) -> None:
+def test_a_summary_counts_every_run(tmp_path: Path) -> None:
     errors = [{"code_error": error} for error in (0.02, 0.01, 0.03)]
     assert summary(errors) == {"runs": 3, "failed": 0, "code_error": {"median": 0.02, "best": 0.01, "worst": 0.03}}
     lost = {"failed": "training diverged"}

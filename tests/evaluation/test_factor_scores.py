@@ -29,9 +29,9 @@ SPEC = LatentSpec.from_config(LatentsConfig(noise=(NoiseConfig(dim=4),), categor
 REALS = Reals.open(DataConfig(name="sprites"), most_train=10, most_test=IMAGES)
 
 
-def figures_of(classes: Tensor, levels: Tensor) -> dict[str, Any]:
-    """Of a model that reads these classes, int64 [N], and levels, [N, 4], from the test images."""
-    posterior = CodePosterior((10 * one_hot(classes, 3).double(),), levels, torch.zeros_like(levels))
+def metrics_of(classes: Tensor, means: Tensor) -> dict[str, Any]:
+    """The metrics of a model that predicts these classes, int64 [N], and continuous codes, [N, 4], on the test images."""
+    posterior = CodePosterior((10 * one_hot(classes, 3).double(),), means, torch.zeros_like(means))
     model = SimpleNamespace(spec=SPEC, posteriors=lambda source, group: posterior)
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
         return factor_scores(cast(EvaluatedModel, model), REALS, group)
@@ -42,7 +42,7 @@ def truth() -> Tensor:
     return REALS.test_factors.variables.values
 
 
-def test_the_factors_are_those_that_the_test_images_were_drawn_from() -> None:
+def test_the_factors_draw_the_test_images() -> None:
     assert torch.equal(sprites.draw(truth()[:50], 28), REALS.test.read(torch.arange(50)))
     held_out = DataConfig(name="sprites", held_out=100)
     factors = known_factors(held_out, "test", torch.arange(20))
@@ -52,34 +52,33 @@ def test_the_factors_are_those_that_the_test_images_were_drawn_from() -> None:
     assert known_factors(DataConfig(name="mnist-mini"), "test", torch.arange(2)) is None
 
 
-def test_codes_that_are_the_factors_score_full_marks_and_are_named() -> None:
+def test_codes_that_equal_the_factors_have_the_best_scores_and_are_named() -> None:
     pytest.importorskip("sklearn")
     ranges = torch.tensor([sprites.SCALES, sprites.ROTATIONS, sprites.POSITIONS, sprites.POSITIONS]).double().T
-    levels = 2 * (truth()[:, 1:] - ranges[0]) / (ranges[1] - ranges[0]) - 1
-    metrics = figures_of((truth()[:, 0].long() + 1) % 3, -levels.flip(1))
+    means = 2 * (truth()[:, 1:] - ranges[0]) / (ranges[1] - ranges[0]) - 1
+    metrics = metrics_of((truth()[:, 0].long() + 1) % 3, -means.flip(1))
     assert metrics["factor_scores"]["mig"] > 0.9
     assert metrics["factor_scores"]["factor_vae"] > 0.98
     assert metrics["factor_scores"]["sap"] > 0.6
     for part in ("disentanglement", "completeness", "informativeness"):
         assert metrics["factor_scores"][part] > 0.95
-    best = {code: max(told, key=lambda name: told[name]) for code, told in metrics["information_by_factor"].items()}
+    best = {code: max(nats, key=lambda name: nats[name]) for code, nats in metrics["information_by_factor"].items()}
     expected = zip(SPEC.code_names, ("shape", "y", "x", "rotation", "scale"), strict=True)
     assert best == dict(expected)
 
 
-def test_codes_of_nothing_and_codes_that_each_mix_two_factors_score_low() -> None:
-    nothing = figures_of(torch.arange(IMAGES) % 3, torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(0)))
-    assert nothing["factor_scores"]["mig"] < 0.02
-    assert nothing["factor_scores"]["factor_vae"] < 0.4  # chance is 1/5
-    even = (truth() - truth().mean(0)) / truth().std(0)
-    mixed = torch.stack(
-        [even[:, 1] + even[:, 2], even[:, 1] - even[:, 2], *(even[:, 3:] @ torch.tensor([[1, 1], [1, -1]]).double()).T],
-        1,
-    )
-    assert figures_of(truth()[:, 0].long(), mixed)["factor_scores"]["mig"] < 0.35  # the shape alone is read by itself
+def test_random_codes_and_codes_that_mix_two_factors_have_low_scores() -> None:
+    random = metrics_of(torch.arange(IMAGES) % 3, torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(0)))
+    assert random["factor_scores"]["mig"] < 0.02
+    assert random["factor_scores"]["factor_vae"] < 0.4  # chance is 1/5
+    _, scale, rotation, x, y = ((truth() - truth().mean(0)) / truth().std(0)).T
+    mixed = torch.stack((scale + rotation, scale - rotation, x + y, x - y), dim=1)
+    assert (
+        metrics_of(truth()[:, 0].long(), mixed)["factor_scores"]["mig"] < 0.35
+    )  # only the shape has a code without other factors
 
 
-def test_a_run_on_sprites_is_scored_and_one_on_digits_is_not(tmp_path: Path) -> None:
+def test_a_run_on_sprites_has_factor_scores_and_one_on_digits_has_none(tmp_path: Path) -> None:
     latents = "latents={noise: [{dim: 4}], categorical: [3], continuous: 2}"
     for name in ("sprites", "mnist-mini"):
         train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28}}", latents, "train.steps=2"), ONE_PROCESS)

@@ -1,4 +1,4 @@
-"""Known answers of the metrics that are taken from what the classifier makes of images."""
+"""Known answers of the metrics that use the reference classifier's predictions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metrics import image_metrics
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
-from infogan_dist.evaluation.metrics.image_metrics import Readings, scores
+from infogan_dist.evaluation.metrics.image_metrics import ClassifierOutputs, scores
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, Reading, classifier_file
+from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, ClassifierOutput, classifier_file
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.metrics import METRICS
 from tests.conftest import ONE_PROCESS, tiny
@@ -66,10 +66,10 @@ def test_the_frechet_distance_of_covariances_that_do_not_commute() -> None:
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-9)
 
 
-def test_a_dead_feature_does_not_spoil_the_frechet_distance() -> None:
+def test_the_frechet_distance_is_finite_where_a_feature_has_no_variance() -> None:
     x = whitened(normal(500, 3, "x"))
-    dead = torch.cat((x, torch.zeros(500, 2)), dim=1)
-    assert frechet_distance(dead, dead + 1) == pytest.approx(5)
+    constant = torch.cat((x, torch.zeros(500, 2)), dim=1)
+    assert frechet_distance(constant, constant + 1) == pytest.approx(5)
 
 
 def test_the_kernel_distance_is_the_mean_over_all_pairs() -> None:
@@ -86,7 +86,7 @@ def test_the_kernel_distance_is_the_mean_over_all_pairs() -> None:
     assert kernel_distance(x, y) == pytest.approx(sum(within) - 2 * between)
 
 
-def test_the_kernel_distance_is_unbiased_and_sees_a_shift() -> None:
+def test_the_kernel_distance_is_unbiased_and_detects_a_shift() -> None:
     draws = [kernel_distance(normal(100, 4, f"x{i}"), normal(100, 4, f"y{i}")) for i in range(40)]
     assert min(draws) < 0 < max(draws)
     spread = torch.tensor(draws).std().item()
@@ -94,7 +94,7 @@ def test_the_kernel_distance_is_unbiased_and_sees_a_shift() -> None:
     assert kernel_distance(normal(100, 4, "x"), normal(100, 4, "y") + 1) > 10 * spread
 
 
-def test_the_distances_are_those_of_torchmetrics() -> None:
+def test_the_distances_equal_those_of_torchmetrics() -> None:
     fid, kid = (pytest.importorskip(f"torchmetrics.image.{name}") for name in ("fid", "kid"))
 
     class Features(torch.nn.Module):
@@ -116,23 +116,23 @@ def test_the_distances_are_those_of_torchmetrics() -> None:
     assert kernel_distance(x.flatten(1), y.flatten(1)) == pytest.approx(kernel.compute()[0].item(), rel=1e-4)
 
 
-def test_identical_sets_score_1_four_times_and_far_ones_0() -> None:
+def test_identical_sets_score_1_and_distant_sets_0() -> None:
     x = normal(1500, 5, "x")  # more than one block of rows
     assert neighbourhood_scores(x, x) == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
     assert neighbourhood_scores(x, x + 100) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
 def test_neighbourhoods_on_a_line() -> None:
-    """Reals at 0, 1, 2, 3, k = 1: every ball has radius 1 without its surface. Fakes at 0.4, 0.5, 9: radii 0.1, 0.1, 8.5."""
+    """Reals at 0, 1, 2, 3, k = 1: every open ball has radius 1. Fakes at 0.4, 0.5, 9: radii 0.1, 0.1, 8.5."""
     reals = torch.arange(4.0)[:, None]
     found = neighbourhood_scores(reals, torch.tensor([[0.4], [0.5], [9.0]]), k=1)
     assert found["precision"] == pytest.approx(2 / 3)
-    assert found["recall"] == pytest.approx(3 / 4)  # 1, 2 and 3 lie in the wide ball around 9
-    assert found["density"] == pytest.approx(4 / 3)  # each of two fakes lies in the balls of 0 and of 1
+    assert found["recall"] == pytest.approx(3 / 4)  # 1, 2 and 3 are in the ball around 9
+    assert found["density"] == pytest.approx(4 / 3)  # each of two fakes is in the balls of 0 and of 1
     assert found["coverage"] == pytest.approx(2 / 4)
 
 
-def test_collapse_onto_one_mode_keeps_precision_and_loses_recall_and_coverage() -> None:
+def test_mode_collapse_keeps_precision_and_lowers_recall_and_coverage() -> None:
     x, y = normal(200, 3, "x"), normal(200, 3, "y")
     reals = torch.cat((x, x + 100))
     found = neighbourhood_scores(reals, torch.cat((y, y[:100] * 0.99, y[:100] * 1.01)))
@@ -141,21 +141,21 @@ def test_collapse_onto_one_mode_keeps_precision_and_loses_recall_and_coverage() 
     assert found["coverage"] <= 0.5
 
 
-def test_one_in_a_hundred_reals_is_a_non_digit_by_construction() -> None:
+def test_1_percent_of_reals_are_non_digits_by_construction() -> None:
     confidences = torch.linspace(0.3, 1, 1000, dtype=torch.float64)[torch.randperm(1000)]
     least = least_confidence(confidences)
     assert non_digit_rate(confidences, least) == pytest.approx(0.01)
     assert non_digit_rate(torch.tensor([0.0, least - 1e-9, least, 1.0], dtype=torch.float64), least) == 0.5
 
 
-def test_consistency_counts_the_digit_that_the_class_stands_for() -> None:
+def test_consistency_counts_samples_of_the_matched_digit() -> None:
     drawn = torch.tensor([0, 0, 1, 1, 2, 2])
     digits = torch.tensor([7, 7, 3, 4, 2, 2])
     assert traversal_consistency(digits, drawn, torch.tensor([7, 3, -1])) == pytest.approx(3 / 6)
     assert traversal_consistency(digits, drawn, torch.tensor([7, 4, 2])) == pytest.approx(5 / 6)
 
 
-def test_modes_of_all_digits_alike_of_one_and_of_a_trace() -> None:
+def test_modes_of_even_digits_of_one_digit_and_of_a_rare_digit() -> None:
     even = class_shares(torch.arange(10).repeat(20), 10)
     only = class_shares(torch.full((200,), 3), 10)
     assert (mode_coverage(even, even), reverse_kl(even, even)) == (1, 0)
@@ -163,42 +163,42 @@ def test_modes_of_all_digits_alike_of_one_and_of_a_trace() -> None:
     assert reverse_kl(only, even) == pytest.approx(math.log(10))
     half = class_shares(torch.arange(5).repeat(40), 10)
     assert (mode_coverage(half, even), reverse_kl(half, even)) == (0.5, pytest.approx(math.log(2)))
-    trace = class_shares(torch.cat((torch.arange(9).repeat(111), torch.tensor([9]))), 10)
-    assert mode_coverage(trace, even) == pytest.approx(0.9), "one sample in a thousand is no mode of ten"
+    rare = class_shares(torch.cat((torch.arange(9).repeat(111), torch.tensor([9]))), 10)
+    assert mode_coverage(rare, even) == pytest.approx(0.9), "one sample in a thousand covers no class of ten"
     assert reverse_kl(even, only) == math.inf
 
 
-def made_up(name: str, count: int) -> Reading:
+def random_output(name: str, count: int) -> ClassifierOutput:
     digits = Stream(0, name).integers(torch.arange(count), 1, below=DIGITS)[:, 0]
-    sureness = 3 + 5 * Stream(0, f"{name} sure").uniform(torch.arange(count), 1)
-    logits = torch.nn.functional.one_hot(digits, DIGITS) * sureness
-    return Reading(normal(count, FEATURES, name) + 3 * logits[:, :1], logits)
+    confidence = 3 + 5 * Stream(0, f"{name} sure").uniform(torch.arange(count), 1)
+    logits = torch.nn.functional.one_hot(digits, DIGITS) * confidence
+    return ClassifierOutput(normal(count, FEATURES, name) + 3 * logits[:, :1], logits)
 
 
-def test_fakes_like_the_reals_score_their_floors_and_broken_ones_do_not() -> None:
-    test, train = made_up("test", 400), made_up("train", 400)
-    same = scores(Readings(train, test, train))
+def test_fakes_that_copy_train_digits_reach_the_floors_and_others_do_not() -> None:
+    test, train = random_output("test", 400), random_output("train", 400)
+    same = scores(ClassifierOutputs(train, test, train))
     assert (same["frechet"], same["kernel"]) == (same["frechet_floor"], same["kernel_floor"])
     assert same["mode_coverage"] == 1
     assert same["non_digit_rate"] < 0.05
-    unsure = Reading(train.features - 20, train.logits / 10)
-    broken = scores(Readings(unsure, test, train))
+    unsure = ClassifierOutput(train.features - 20, train.logits / 10)
+    broken = scores(ClassifierOutputs(unsure, test, train))
     assert broken["non_digit_rate"] == 1
     assert broken["frechet"] > same["frechet"] + 0.9 * FEATURES * 400
     assert broken["frechet_floor"] == same["frechet_floor"]
     assert broken["precision"] < 0.05
 
 
-def test_sets_of_different_sizes_are_compared_at_the_smaller_one() -> None:
-    """Else the distance would fall with the number of images alone."""
-    test, train, fakes = made_up("test", 400), made_up("train", 100), made_up("fakes", 400)
-    found = scores(Readings(fakes, test, train))
-    first = scores(Readings(Reading(fakes.features[:100], fakes.logits), test, train))
+def test_sets_of_different_sizes_are_reduced_to_the_smallest() -> None:
+    """The Fréchet distance decreases with the number of images."""
+    test, train, fakes = random_output("test", 400), random_output("train", 100), random_output("fakes", 400)
+    found = scores(ClassifierOutputs(fakes, test, train))
+    first = scores(ClassifierOutputs(ClassifierOutput(fakes.features[:100], fakes.logits), test, train))
     assert found["frechet"] == first["frechet"]
 
 
-class Memory(torch.nn.Module):
-    """A G that has learned train digits by heart: one of the class asked for, leaning as far as the level says."""
+class CopyingGenerator(torch.nn.Module):
+    """A G that copies a train digit of the given class and shears it by the continuous code."""
 
     def __init__(self, digit_of_class: Tensor):
         super().__init__()
@@ -207,10 +207,10 @@ class Memory(torch.nn.Module):
         self.digits = torch.stack([images[labels == digit][:100] for digit in range(DIGITS)])[digit_of_class]
 
     def forward(self, vector: Tensor) -> Tensor:
-        z, classes, levels = vector.split((5, DIGITS, 1), dim=1)
+        z, classes, continuous = vector.split((5, DIGITS, 1), dim=1)
         drawn = self.digits[classes.argmax(1), ((z[:, 0] + 1) / 2 * 99).long()]
-        x, y = torch.ones_like(levels), torch.zeros_like(levels)
-        rows = torch.cat((x, 0.3 * levels, y, y, x, y), dim=1).view(-1, 2, 3)  # to the right at the top
+        x, y = torch.ones_like(continuous), torch.zeros_like(continuous)
+        rows = torch.cat((x, 0.3 * continuous, y, y, x, y), dim=1).view(-1, 2, 3)  # to the right at the top
         grid = affine_grid(rows, [len(rows), 1, 28, 28], align_corners=False)
         return 2 * grid_sample(drawn[:, None] / 255, grid, align_corners=False) - 1
 
@@ -228,7 +228,7 @@ def quick_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_classifier")
-def test_figures_of_a_generator_that_knows_train_digits_by_heart(
+def test_metrics_of_a_generator_that_copies_train_digits(
     group: Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     digit_of_class = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
@@ -237,7 +237,7 @@ def test_figures_of_a_generator_that_knows_train_digits_by_heart(
     monkeypatch.setattr(image_metrics, "match", lambda *_: known)
     latents = "latents={noise: [{dim: 5, distribution: uniform}], categorical: [10], continuous: 1}"
     config = tiny(tmp_path, latents)
-    G = Memory(digit_of_class)
+    G = CopyingGenerator(digit_of_class)
     model = EvaluatedModel(G, G, G, config, None, fresh=500)
     reals = Reals.open(config.data, 2000, 500)
     metrics = image_metrics.image_metrics(model, reals, group)
@@ -246,7 +246,7 @@ def test_figures_of_a_generator_that_knows_train_digits_by_heart(
     assert metrics["reverse_kl"] < 0.05
     assert metrics["non_digit_rate"] < 0.1
     assert metrics["classifier_accuracy"] > 0.8
-    assert 0 < metrics["frechet_floor"] < metrics["frechet"], "it shears them"
+    assert 0 < metrics["frechet_floor"] < metrics["frechet"], "G shears the digits"
     assert metrics["coverage"] > 0.5
     assert len(metrics["classifier_sha256"]) == 64
     assert image_metrics.image_metrics(model, reals, group) == metrics
@@ -258,7 +258,7 @@ def test_figures_of_a_generator_that_knows_train_digits_by_heart(
     assert abs(effect["width"]["change"]) < 0.5
 
 
-def test_figures_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> None:
+def test_metrics_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> None:
     config = tiny(tmp_path)
     G = torch.nn.Linear(1, 1)
     model = EvaluatedModel(G, G, G, config, None)

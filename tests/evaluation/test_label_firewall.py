@@ -1,4 +1,4 @@
-"""No label can reach training: not by an import, not by a name, and not in fact."""
+"""Labels cannot reach training: not by an import, not by a name, and not at run time."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PACKAGE = Path(infogan_dist.__file__).parent
 MAKERS = {
     "infogan_dist.data.mnist_mini",
     "infogan_dist.data.sprites",
-}  # write the shipped file; draw images of their factors
+}  # load the shipped file; draw images from factors
 READERS = ("test_labels", "train_labels", "read_labels", "read_factors")
 LABEL_WORDS = ("label", "target", "digit")
-MAY_BE_ASKED = {"evaluate_networks"}  # by what trains: it hands back numbers for the metrics
+MAY_BE_IMPORTED = {"evaluate_networks"}  # by training: it returns floats
 
 
-RECORDS = "infogan_dist.registry.data_sets"  # names who reads labels, in strings; imports nothing that could read them
+RECORDS = "infogan_dist.registry.data_sets"  # names the functions that read labels, in strings, and imports none
 METRIC_RECORDS = "infogan_dist.registry.metrics"
-NAMED = re.compile(r"infogan_dist(\.\w+)+(:[\w.]+)?")  # a module, and what of it, as records name it
+NAMED = re.compile(r"infogan_dist(\.\w+)+(:[\w.]+)?")  # module:attribute, as in records
 
 
 @cache
@@ -47,7 +47,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The dotted names that a module imports, wherever in it, or names in a string, as records do."""
+    """The dotted names that a module imports anywhere, or names in a string, as records do."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,9 +58,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def label_reads(tree: ast.AST) -> list[str]:
-    """Where a module gets at labels: the module that hands them out, a record's readers, torchvision's attributes, mnist-mini's."""
-    rooms = ("infogan_dist.evaluation.labels", METRIC_RECORDS)
-    found = [name for name in imported(tree) if name.startswith(rooms)]
+    """Each access to labels in a module: imports, a record's readers, torchvision's attributes, mnist-mini's arrays."""
+    modules_with_labels = ("infogan_dist.evaluation.labels", METRIC_RECORDS)
+    found = [name for name in imported(tree) if name.startswith(modules_with_labels)]
     digits_of_mini: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("targets", "labels", *READERS):
@@ -85,12 +85,12 @@ def _loads_mini(node: ast.AST) -> bool:
 
 
 def _opens(call: ast.Call) -> bool:
-    """Whether a record's function is loaded that opens images, and no other."""
+    """Whether the call loads a record's `open`, which opens images, and no other function."""
     return len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value == "open"
 
 
-def what_trains() -> set[str]:
-    """The modules that `training` needs, without the room that evaluates."""
+def training_modules() -> set[str]:
+    """The modules that `training` imports, without evaluation."""
     every, reached, ahead = modules(), set(), ["infogan_dist.training.loop"]
     while ahead:
         name = ahead.pop()
@@ -101,13 +101,13 @@ def what_trains() -> set[str]:
     return reached
 
 
-def test_only_the_room_that_evaluates_reads_labels() -> None:
+def test_only_evaluation_reads_labels() -> None:
     for name, tree in modules().items():
         if not name.startswith("infogan_dist.evaluation") and name not in {*MAKERS, RECORDS, METRIC_RECORDS}:
             assert not label_reads(tree), f"{name} reads labels: {label_reads(tree)}"
 
 
-def test_the_records_of_data_sets_only_name_who_reads_labels() -> None:
+def test_the_records_of_data_sets_only_name_functions_that_read_labels() -> None:
     tree = modules()[RECORDS]
     needed = {name.rpartition(".")[0] for name in imported(tree) if not name.startswith("infogan_dist.")}
     assert needed == {"__future__", "dataclasses", "typing"}
@@ -116,14 +116,14 @@ def test_the_records_of_data_sets_only_name_who_reads_labels() -> None:
     assert not any(isinstance(node, ast.Attribute) and node.attr == "load" for node in ast.walk(tree))
 
 
-def test_what_trains_asks_that_room_for_numbers_alone() -> None:
-    reached = what_trains()
+def test_training_imports_only_a_function_that_returns_floats() -> None:
+    reached = training_modules()
     assert {"infogan_dist.training.step", "infogan_dist.data.sources", "infogan_dist.losses"} <= reached
     assert {"infogan_dist.networks.paper28", "infogan_dist.data.sprites", RECORDS} <= reached  # records name them
     assert METRIC_RECORDS not in reached
     for name in reached - {RECORDS}:
-        asked = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
-        beyond = {each for each in asked if each.rpartition(".")[2] not in MAY_BE_ASKED}
+        used = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
+        beyond = {each for each in used if each.rpartition(".")[2] not in MAY_BE_IMPORTED}
         assert not beyond, f"{name} imports {beyond}"
 
 
@@ -152,14 +152,14 @@ def test_a_micro_batch_has_no_field_for_labels() -> None:
         "from infogan_dist.registry.metrics import METRICS",
     ],
 )
-def test_the_check_sees_each_way_to_a_label(code: str) -> None:
+def test_the_check_detects_each_access_to_labels(code: str) -> None:
     assert label_reads(ast.parse(code))
     assert not label_reads(ast.parse("images = mnist_mini.load('train')[0]\nimages = dataset(root).data"))
     assert not label_reads(ast.parse("images = DATA_SETS.load(data.name, 'open')(data, split)"))
 
 
 class Forbidden:
-    """Labels that fail whoever touches them."""
+    """Labels that raise on every access."""
 
     def _fail(self, *_: object) -> NoReturn:
         raise AssertionError("a label was read in training")
@@ -169,7 +169,7 @@ class Forbidden:
 
 
 class GuardedDataset:
-    """As torchvision's MNIST, but only the images may be read."""
+    """Like torchvision's MNIST, but only the images can be read."""
 
     def __init__(self, root: str, train: bool, download: bool = False):
         self.data = torch.from_numpy(mnist_mini.load("train" if train else "test")[0])
@@ -191,14 +191,14 @@ RECIPES = {
 
 
 def weights(output: Path, *overrides: str) -> dict[str, bytes]:
-    """Train a tiny run, evaluation off, and what its last checkpoint holds."""
+    """Train a tiny run without evaluation; returns the files of its last checkpoint."""
     train(tiny(output, "evaluate.every=0", "train.steps=4", *overrides), ONE_PROCESS)
     checkpoint = verify(output / "checkpoints" / "step-00000004")
     return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
+def test_training_gives_the_same_bytes_when_reading_a_label_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]
 ) -> None:
     expected = weights(tmp_path / "with", *recipe)
@@ -208,7 +208,7 @@ def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
         return load(split)[0], Forbidden()
 
     def read(*_: object) -> NoReturn:
-        raise AssertionError("labels were asked for in training")
+        raise AssertionError("labels were read in training")
 
     for reader in ("mnist_mini_labels", "torchvision_labels"):
         monkeypatch.setattr(labels, reader, read)
@@ -218,7 +218,7 @@ def test_training_gives_the_same_bytes_when_every_label_fails_whoever_reads_it(
     assert weights(tmp_path / "without", *recipe) == expected
 
 
-def test_the_guards_do_fail_whoever_reads_a_label() -> None:
+def test_the_guards_raise_on_reading_a_label() -> None:
     for read in (
         lambda: Forbidden()[0],
         lambda: torch.as_tensor(Forbidden()),

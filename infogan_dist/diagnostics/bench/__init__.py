@@ -1,4 +1,4 @@
-"""`bench`: the training step measured on this machine: its rate, its phases, and its distance from what the machine can do."""
+"""`bench`: measures the training step on this machine: rate, phases, share of the hardware limit, memory and reductions."""
 
 from infogan_dist.diagnostics.bench.against import Baseline
 from infogan_dist.diagnostics.bench.command import BenchOptions, bench

@@ -1,4 +1,4 @@
-"""Our step and another command on the same machine, in alternation, so that machine noise hits both alike."""
+"""Compares our step with another command on the same machine, in alternation, so that machine noise affects both alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RATE = "images_per_second"
 
 @dataclass(frozen=True)
 class Baseline:
-    """A command that prints a JSON line with `images_per_second`, and how often it alternates with our step."""
+    """A command that prints a JSON line with `images_per_second`, and the number of alternations with our step."""
 
     command: str
     words: tuple[str, ...]
@@ -32,7 +32,7 @@ class Baseline:
 
     @classmethod
     def parse(cls, command: str, alternations: int) -> Self:
-        """Split as a shell would, without a shell. Raises UserError where a quotation does not end, or there is no word."""
+        """Split `command` as a shell would. Raises UserError where a quotation does not end or it is empty."""
         try:
             words = tuple(shlex.split(command))
         except ValueError as error:
@@ -42,12 +42,12 @@ class Baseline:
         return cls(command, words, alternations)
 
     def check(self, launch: Launch) -> None:
-        """Raises UserError on several processes: the command is one."""
+        """Raises UserError on several processes, because the command is one process."""
         if launch.processes > 1:
             raise UserError(f"--against compares one process with one; start one, not {launch.processes}")
 
     def images_per_second(self, environment: Mapping[str, str]) -> float:
-        """Run it once. Raises UserError where it does not start, fails, or prints no such line."""
+        """Run the command once. Raises UserError where it does not start, fails, or prints no such line."""
         try:
             result = subprocess.run(  # noqa: S603
                 self.words, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
@@ -68,7 +68,7 @@ class Baseline:
 
 
 def rate_in(output: str) -> float | None:
-    """The images per second in the last JSON line that has them."""
+    """`images_per_second` of the last JSON line that has it; None without one."""
     for line in reversed(output.splitlines()):
         try:
             rate = json.loads(line)[RATE]
@@ -80,20 +80,20 @@ def rate_in(output: str) -> float | None:
 
 
 def environment_of(threads: int) -> dict[str, str]:
-    """Our environment for an independent command: without the variables of our launcher, and with our threads."""
+    """Our environment for an independent command: without our launcher's variables, and with `threads` threads."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(RANK_PREFIXES)}
     return inherited | {"OMP_NUM_THREADS": str(threads)}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our seconds a step, and the baseline's images per second, by alternation."""
+    """Our seconds per step and the baseline's images per second, by alternation."""
 
     ours: Timing
     theirs: tuple[float, ...]
 
     def metrics(self, batch: int) -> dict[str, Any]:
-        """`ratio` is the median of the alternations' ratios, our images per second over theirs."""
+        """The ratio of our images per second to theirs: its median over the alternations, smallest and largest value."""
         ratios = [batch / seconds / rate for seconds, rate in zip(self.ours.seconds, self.theirs, strict=True)]
         return {
             "against_images_per_second": statistics.median(self.theirs),
@@ -105,7 +105,7 @@ class Comparison:
 
 
 def compare(trainer: BenchTrainer, baseline: Baseline) -> Comparison:
-    """Time both in alternation on one process; our step idles while the command runs."""
+    """Time both in alternation on one process. Our step does not run while the command does."""
     environment = environment_of(torch.get_num_threads())
     ours: list[float] = []
     theirs: list[float] = []

@@ -1,4 +1,4 @@
-"""A trainer that counts its steps, for measuring them."""
+"""A trainer that counts its steps."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class BenchTrainer:
         return self._trainer.step(self._steps_taken, observe)
 
     def plain_step(self) -> dict[str, Tensor]:
-        """The next step without a CUDA graph: each operation is launched by itself, and can be counted."""
+        """The next step without a CUDA graph, so that its operations can be counted."""
         return self.step(observe=lambda state: state.engine)

@@ -25,14 +25,14 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure beside the step: a projection, a baseline. `out` takes the metrics as JSON; `-` is the last line of stdout."""
+    """What to measure besides the step: a projection, a baseline. `out` is the JSON file; `-` is the last line of stdout."""
 
     target: Target | None = None
     baseline: Baseline | None = None
     out: Path | None = None
 
     def check(self, launch: Launch) -> None:
-        """Raises UserError for what cannot be measured."""
+        """Raises UserError for options that cannot be measured."""
         if self.target is not None and self.target.link is None and launch.processes == 1:
             raise UserError(
                 "--project from one process needs the link: --bandwidth in GB/s and --latency in microseconds"
@@ -42,9 +42,9 @@ class BenchOptions:
 
 
 def bench(config: Config, launch: Launch, options: BenchOptions) -> None:
-    """Measure, print a table, and write the metrics as JSON. Every rank calls it; no run folder is touched.
+    """Measure, print a table, and write the metrics as JSON. Every rank calls it. It uses no run folder.
 
-    Raises UserError for options that cannot be met, before it measures.
+    Raises UserError for options that cannot be measured, before it measures.
     """
     options.check(launch)
     with Cluster(launch, config.train.threads, config.processes) as cluster:
@@ -60,7 +60,7 @@ def bench(config: Config, launch: Launch, options: BenchOptions) -> None:
 
 
 def resolved(config: Config, cluster: Cluster) -> Config:
-    """What a run here would train, in the precision that `auto` means; without trackers."""
+    """The config of a run on this machine, with `auto` precision resolved and without trackers."""
     precision = resolve_precision(config.train.precision, cluster.device)
     train = config.train.model_copy(update={"precision": precision})
     return config.model_copy(update={"train": train, "log": config.log.model_copy(update={"trackers": ()})})

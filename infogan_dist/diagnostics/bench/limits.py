@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured on it with the run's threads: matrix products and copies."""
+"""The limits of this machine, measured with the run's threads: operations per second of matrix products, bandwidth of copies."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from infogan_dist.diagnostics.bench.work import Product, Work, operations_of
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-SQUARE = {"cpu": 2048, "cuda": 8192}  # rows of a product large enough that the units, not the memory, bound it
-LAYERS_TRIED = 3  # of the layers' products, the largest
-COPIED = 2**28  # bytes, more than the caches of most machines hold
-TRIES, BURST = 3, 0.1  # bursts of so many seconds at least; the fastest counts, for a limit is what can be reached
+SQUARE = {"cpu": 2048, "cuda": 8192}  # rows of a square product that is limited by arithmetic, not by memory
+LAYERS_TRIED = 3  # the largest of the layers' products
+COPIED = 2**28  # bytes, more than most caches hold
+TRIES, BURST = (
+    3,
+    0.1,
+)  # bursts, and least seconds of each; the fastest counts, because a limit is the best that was reached
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one process while all compute: operations per second by precision, and bytes per second of a copy, read and written."""
+    """Per process while all compute: operations per second by precision, and bytes per second of a copy, read plus written."""
 
     operations: dict[str, float]
     copy: float
 
 
 def measure_limits(work: Work, precision: Precision, cluster: Cluster) -> Limits:
-    """Every rank calls it at the same time. fp32 is what the run's settings make of it: on a GPU that has it, tf32."""
+    """Every rank calls it at the same time. fp32 follows the run's settings: TF32 on a GPU that has it."""
     square = SQUARE[cluster.device.type]
     products = [(square, square, square), *work.products[:LAYERS_TRIED]]
     operations = {
@@ -39,7 +42,7 @@ def measure_limits(work: Work, precision: Precision, cluster: Cluster) -> Limits
 
 
 def precisions(ours: Precision, device: torch.device) -> list[str]:
-    """Those worth measuring here: fp32, what `auto` means, fp16 on a GPU, and the run's own."""
+    """The precisions to measure: fp32, that of `auto`, fp16 on a GPU, and the run's own."""
     names = ["fp32", resolve_precision("auto", device), *(["fp16"] if device.type == "cuda" else []), ours]
     return list(dict.fromkeys(names))
 
@@ -59,7 +62,7 @@ def _copy_seconds(cluster: Cluster) -> float:
 
 
 def _fastest(act: Callable[[], object], cluster: Cluster) -> float:
-    """Seconds of `act` in the fastest of TRIES bursts, each as many times as this rank's own pace asks. Every rank calls it."""
+    """Seconds of one `act` in the fastest of TRIES bursts, whose length each rank chooses by its own speed. Every rank calls it."""
     act()
     count = max(1, int(BURST / seconds_per_step(act, 1, cluster)))
     return min(seconds_per_step(act, count, cluster) for _ in range(TRIES))

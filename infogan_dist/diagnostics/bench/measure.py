@@ -1,4 +1,4 @@
-"""The metrics of a step: rate, phases, operations beside the machine's limits, memory and reductions."""
+"""The metrics of a step: rate, phases, operations and the machine's limits, memory and reductions."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def first_step(trainer: BenchTrainer, started: float) -> float:
 
 
 def measure(trainer: BenchTrainer, source: ImageSource, baseline: Baseline | None) -> dict[str, Any]:
-    """All metrics of the step but the time to the first one. Every rank calls it.
+    """All metrics of the step except the time to the first one. Every rank calls it.
 
     On several processes it also times, in alternation, one process's part of the step without reductions: on all processes at
-    once, and on rank zero while the others idle.
+    once, and on rank zero while the others are idle.
     """
     config, cluster = trainer.config, trainer.cluster
     # the baseline comes first, so that a wrong command fails at once
@@ -63,7 +63,7 @@ def measure(trainer: BenchTrainer, source: ImageSource, baseline: Baseline | Non
 
 
 def setup(config: Config, cluster: Cluster) -> dict[str, Any]:
-    """What the metrics were measured on."""
+    """The device, precision, threads, processes, batch and versions of the measurement."""
     return {
         "device": str(cluster.device),
         "precision": config.train.precision,
@@ -75,7 +75,7 @@ def setup(config: Config, cluster: Cluster) -> dict[str, Any]:
 
 
 def efficiency(work: Work, limits: Limits, seconds: float, precision: str) -> dict[str, Any]:
-    """One process's operations of a step of so many seconds, beside what one process can do while all compute."""
+    """One process's operations in a step of `seconds`, their rate, and its share of the limit of one process while all compute."""
     rate = work.operations / seconds
     return {
         "operations": work.operations,
@@ -86,7 +86,7 @@ def efficiency(work: Work, limits: Limits, seconds: float, precision: str) -> di
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process held so far: tensors on a GPU, everything on a CPU."""
+    """The peak memory of this process in bytes: of tensors on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_bytes()
@@ -118,7 +118,7 @@ def _steps(trainer: BenchTrainer, alone: BenchTrainer) -> dict[str, Step]:
 
 
 def _reductions(trainer: BenchTrainer) -> dict[str, Any]:
-    """What a step reduces; on one process what it would reduce if there were others."""
+    """Calls and bytes of a step's reductions; on one process those it would have on several."""
     traffic = trainer.cluster.traffic
     if trainer.cluster.processes == 1:
         traffic = _as_if_reduced(trainer)

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: an engine that looks at the clock whenever the step calls on it."""
+"""Seconds of a step by phase, measured by an engine that reads the clock at each call of the step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.training.engine import WrappedEngine
 from infogan_dist.training.train_state import TrainState
 
-OTHER = "other"  # between the others: clearing gradients, metrics
-REDUCE = "reduce"  # waiting for reductions, known from the step with and without them
+OTHER = "other"  # between the other phases: clearing gradients, metrics
+REDUCE = "reduce"  # waiting for reductions: the step's time minus that without them
 PHASES = (
     *("data", "G_draw", "D_forward", "D_backward", "D_update"),
     *("G_forward", "G_backward", "G_update", "average", OTHER),
@@ -22,7 +22,7 @@ PHASES = (
 
 
 class PhaseClock:
-    """Seconds by phase; all time belongs to the phase entered last. Entering one first waits for the device."""
+    """Seconds by phase. Time belongs to the phase entered last. Entering a phase waits for the device."""
 
     def __init__(self, synchronize: Callable[[], None], now: Callable[[], float] = time.perf_counter):
         self.seconds = dict.fromkeys(PHASES, 0.0)
@@ -39,7 +39,7 @@ class PhaseClock:
 
     @contextmanager
     def within(self, phase: str, then: str | None = None) -> Iterator[None]:
-        """In `phase`, and after it in `then`, or in the phase before."""
+        """Enter `phase`; afterwards enter `then`, by default the previous phase."""
         before = self.phase
         self.enter(phase)
         yield
@@ -47,7 +47,7 @@ class PhaseClock:
 
 
 class TimedEngine(WrappedEngine):
-    """Runs a step on the engine of `state`, and has `clock` follow it from phase to phase."""
+    """Runs a step on the engine of `state` and enters each of its phases on `clock`."""
 
     def __init__(self, state: TrainState, clock: PhaseClock):
         super().__init__(state.engine)
@@ -55,19 +55,19 @@ class TimedEngine(WrappedEngine):
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        then = OTHER if self._clock.phase == "data" else None  # else within G's forward
+        then = OTHER if self._clock.phase == "data" else None  # None inside G_forward
         with self._clock.within("G_draw", then), super().autocast():
             yield
 
     @contextmanager
     def gradients_of(self, module: nn.Module, last: bool) -> Iterator[None]:
-        player = "D" if module is self._state.discriminator_module else "G"
-        with self._clock.within(f"{player}_forward", then=OTHER), super().gradients_of(module, last):
+        step = "D" if module is self._state.discriminator_module else "G"
+        with self._clock.within(f"{step}_forward", then=OTHER), super().gradients_of(module, last):
             yield
 
     def backward(self, loss: Tensor) -> None:
-        player, _, _ = self._clock.phase.partition("_")  # a backward ends the forward of the same module
-        with self._clock.within(f"{player}_backward", then=OTHER):
+        step, _, _ = self._clock.phase.partition("_")  # the backward follows the forward of the same module
+        with self._clock.within(f"{step}_backward", then=OTHER):
             super().backward(loss)
 
     def unscale(self, optimizer: Optimizer) -> None:
@@ -84,10 +84,10 @@ class TimedEngine(WrappedEngine):
 
 
 def seconds_by_phase(trainer: BenchTrainer, steps: int) -> dict[str, float]:
-    """Seconds of a step in each of PHASES, the mean of `steps` training steps, by this rank's clock.
+    """Seconds of a step in each of PHASES on this rank, the mean of `steps` training steps.
 
-    Waiting for the device between phases, and a step without its CUDA graph, may make their sum longer than the step.
-    Forward includes the loss and the gradient penalty; micro-batches add up.
+    Their sum may exceed the time of a step, because the phases wait for the device and use no CUDA graph. Forward includes the loss
+    and the gradient penalty. Micro-batches are summed.
     """
     clock = PhaseClock(trainer.cluster.synchronize)
     for _ in range(steps):

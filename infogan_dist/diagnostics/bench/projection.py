@@ -1,4 +1,4 @@
-"""Predicts the step on another number of processes from the calls, bytes and seconds measured here."""
+"""Predicts the time of a step on another number of processes from the calls, bytes and seconds measured here."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Link:
     latency: float
 
     def all_reduce_seconds(self, calls: float, size: float, processes: int) -> float:
-        """So many ring all-reduces of `size` bytes together: each sends 2(N-1) messages of an N-th of its bytes, one after
-        another (Patarasuk & Yuan 2009)."""
+        """Seconds of `calls` ring all-reduces of `size` bytes in total on N processes: each sends 2(N-1) messages of a 1/N of its bytes,
+        one after another (Patarasuk & Yuan 2009)."""
         return 2 * (processes - 1) * (calls * self.latency + size / processes / self.bandwidth)
 
     @classmethod
     def from_all_reduces(cls, small: float, large: float, large_size: float, processes: int) -> Link:
-        """The link on which an all-reduce of nearly nothing takes `small` seconds, and one of `large_size` bytes `large`."""
+        """The link on which an all-reduce of a few bytes takes `small` seconds, and one of `large_size` bytes takes `large` seconds."""
         messages = 2 * (processes - 1)
         return cls(large_size / processes * messages / max(large - small, 1e-9), small / messages)
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """One rank's step: seconds of computation; calls and bytes of the gradient reductions; calls of batch norm's exchanges and
-    the bytes that each process adds to them, a row of its own."""
+    """One rank's step: seconds of computation; calls and bytes of the gradient reductions; calls of batch norm's exchanges, and the
+    bytes that each process contributes to them."""
 
     compute: float
     gradient_calls: float
@@ -43,22 +43,22 @@ class StepCost:
     exchange_bytes: float
 
     def seconds(self, processes: int, link: Link) -> float:
-        """The step on so many processes, each with as many images as `compute` was measured with.
+        """Seconds of the step on `processes` processes, each with as many images as `compute` was measured with.
 
-        Assumes that reductions and computation do not overlap; DDP overlaps some of them, so this is an upper bound.
+        It assumes that reductions and computation do not overlap. DDP overlaps some of them, so this is an upper bound.
         """
         gradients = link.all_reduce_seconds(self.gradient_calls, self.gradient_bytes, processes)
         exchanges = link.all_reduce_seconds(self.exchange_calls, self.exchange_bytes * processes, processes)
         return self.compute + gradients + exchanges
 
     def efficiency(self, processes: int, link: Link) -> float:
-        """The share of `processes` times one process's rate that is left."""
+        """The predicted rate as a share of `processes` times one process's rate."""
         return self.compute / self.seconds(processes, link)
 
 
 @dataclass(frozen=True)
 class Target:
-    """The number of processes to predict for, and their link where it is not the one measured here."""
+    """The number of processes to predict for, and their link; None for the one measured here."""
 
     processes: int
     link: Link | None

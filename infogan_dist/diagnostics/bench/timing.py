@@ -1,4 +1,4 @@
-"""Times whole steps on all ranks together, in alternation with what they are compared with."""
+"""Times steps on all ranks at once, alternating between those that are compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from infogan_dist.distributed.cluster import Cluster
 
 REPEATS = 5
-SECONDS = 2.0  # a repeat lasts at least about so long
+SECONDS = 2.0  # approximate least duration of a repeat
 WARM_UP = FEWEST = 2  # steps
 
 Step = Callable[[], object]
@@ -19,7 +19,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a step in each repeat."""
+    """Seconds per step in each repeat."""
 
     seconds: tuple[float, ...]
 
@@ -33,12 +33,12 @@ class Timing:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Largest minus smallest, as a share of the median."""
+    """The largest value minus the smallest, divided by the median."""
     return (max(values) - min(values)) / statistics.median(values)
 
 
 def seconds_per_step(step: Step, count: int, cluster: Cluster) -> float:
-    """Seconds of each of `count` steps, the device's work included. Every rank calls it; each gets its own clock's."""
+    """Seconds per step over `count` steps, by this rank's clock, until the device has finished. Every rank calls it."""
     cluster.any(False)  # a barrier
     cluster.synchronize()
     start = time.perf_counter()
@@ -48,17 +48,17 @@ def seconds_per_step(step: Step, count: int, cluster: Cluster) -> float:
     return (time.perf_counter() - start) / count
 
 
-def steps_per_repeat(contenders: Mapping[str, Step], cluster: Cluster) -> dict[str, int]:
-    """How many steps of each make a repeat, the same on every rank; warms them up."""
-    warm = {name: seconds_per_step(step, WARM_UP, cluster) for name, step in contenders.items()}
+def steps_per_repeat(steps: Mapping[str, Step], cluster: Cluster) -> dict[str, int]:
+    """The number of calls per repeat of each of `steps`, the same on every rank. Warms them up."""
+    warm = {name: seconds_per_step(step, WARM_UP, cluster) for name, step in steps.items()}
     return cluster.on_main(lambda: {name: max(FEWEST, math.ceil(SECONDS / each)) for name, each in warm.items()})
 
 
-def alternate(contenders: Mapping[str, Step], cluster: Cluster) -> dict[str, Timing]:
-    """Each contender timed REPEATS times in turn, so that machine noise hits all alike."""
-    counts = steps_per_repeat(contenders, cluster)
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+def alternate(steps: Mapping[str, Step], cluster: Cluster) -> dict[str, Timing]:
+    """Time each of `steps` REPEATS times in turn, so that machine noise affects all alike."""
+    counts = steps_per_repeat(steps, cluster)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):
-        for name, step in contenders.items():
+        for name, step in steps.items():
             taken[name].append(seconds_per_step(step, counts[name], cluster))
     return cluster.on_main(lambda: {name: Timing(tuple(each)) for name, each in taken.items()})

@@ -1,4 +1,4 @@
-"""What a step computes: its floating-point operations, and the matrix products its layers are made of."""
+"""The floating-point operations of a step, and the matrix products of its layers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Product = tuple[int, int, int]  # [rows, inner] @ [inner, columns]
 
 @dataclass(frozen=True)
 class Work:
-    """One step of one process: operations of its matrix products and convolutions, a multiplication and an addition being
-    two; and the products that its layers' forward passes come to, the largest first."""
+    """One step of one process: the operations of its matrix products and convolutions, a multiplication and an addition counted as
+    two; and the matrix products of its layers' forward passes, the largest first."""
 
     operations: int
     products: tuple[Product, ...]
 
 
 def work_of(step: Callable[[], object], networks: Iterable[nn.Module]) -> Work:
-    """The work of `step`, which is run once; `networks` are those it uses. Compiled networks run as they were written."""
+    """The work of `step`, which is run once with `networks`. Compiled networks run in eager mode."""
     products: set[Product] = set()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -43,7 +43,7 @@ def work_of(step: Callable[[], object], networks: Iterable[nn.Module]) -> Work:
 
 
 def product_of(layer: Any, x: Tensor, y: Tensor) -> Product:
-    """A layer's forward pass as one matrix product: a row for each position where its kernel lies."""
+    """A layer's forward pass as one matrix product, with a row for each position of its kernel."""
     if isinstance(layer, nn.ConvTranspose2d):
         return x.numel() // layer.in_channels, layer.in_channels, layer.weight[0].numel()
     return y.numel() // len(layer.weight), layer.weight[0].numel(), len(layer.weight)

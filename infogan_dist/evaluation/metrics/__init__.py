@@ -1,1 +1,1 @@
-"""One file a metric."""
+"""One file per metric."""

@@ -1,4 +1,4 @@
-"""Whether Q is as sure as it is right."""
+"""Calibration of Q, and the entropy of its predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINS = 15  # Guo et al. 2017, section 5
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
     """Σ_b n_b / N |accuracy_b - confidence_b| over bins of equal width in confidence (Guo et al. 2017, Eq. 3).
 
-    `confidence` is float [N] in 0..1, `correct` bool [N]. 0 is perfect, 1 the worst.
+    `confidence` is float [N] in 0..1, `correct` bool [N]. 0 is perfect, 1 is the worst.
     """
     bin_of = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, correct.double() - confidence.double())
@@ -25,13 +25,13 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 
 
 def mean_entropy(logits: Tensor) -> float:
-    """E[H(Q(c | x))] in nats of logits [N, K]: 0 where Q is always certain, ln K where it never tells."""
+    """E[H(Q(c | x))] in nats, of logits [N, K]: 0 where Q is certain, ln K where it is uniform."""
     return float(-(logits.log_softmax(1) * logits.softmax(1)).sum(1).mean())
 
 
 def calibration(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`calibration_error` (ECE of the matched code on test images, a fraction); `entropy_on_reals` and `entropy_on_fakes`, nats
-    by categorical code. An unmatched class counts as wrong."""
+    """`calibration_error`, the ECE of the matched code on test images, a fraction, where an unmatched class counts as wrong;
+    `entropy_on_reals` and `entropy_on_fakes`, nats by categorical code."""
     names = model.spec.categorical_names
     if not names:
         return {}

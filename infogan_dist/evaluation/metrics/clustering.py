@@ -1,6 +1,6 @@
-"""How far the classes of the code and the labels tell of each other, without a matching.
+"""Agreement of the code's classes with the labels, without a one-to-one matching: purity, NMI and ARI.
 
-These flatter beside the code error: a class that holds two labels costs purity little. NMI and ARI are scikit-learn's.
+They are more lenient than the code error: a class that holds two labels lowers purity little. NMI and ARI are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from infogan_dist.evaluation.reals import Reals
 
 
 def purity(predicted: Tensor, labels: Tensor) -> float:
-    """The share of images that have the commonest label of their class (Manning et al. 2008, section 16.3), in 0..1."""
+    """The share of images with the most frequent label of their class, in 0..1 (Manning et al. 2008, section 16.3)."""
     return int(contingency(predicted, labels).amax(1).sum()) / len(labels)
 
 
 def agreement(predicted: Tensor, labels: Tensor) -> Metrics:
-    """`purity`; and `nmi` (arithmetic mean, 0..1) and `ari` (Hubert and Arabie 1985, 0 by chance) where scikit-learn is."""
+    """`purity`; with scikit-learn also `nmi` (arithmetic mean, 0..1) and `ari` (0 by chance, Hubert and Arabie 1985)."""
     metrics: Metrics = {"purity": purity(predicted, labels)}
     try:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score

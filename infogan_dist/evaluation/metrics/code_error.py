@@ -1,8 +1,7 @@
-"""Code error: how often the class Q reads off a real image is not the one matched to its label.
+"""Code error: the share of real images whose predicted class is not the one matched to their label.
 
 The matching is one to one and maximises the agreement (Kuhn 1955, by scipy). It is fitted on labelled train images and applied
-to test images; labels are used for nothing else. Two classes that share a label, or two labels that share a class, cost an
-error each: unlike purity, this flatters no one.
+to test images. Unlike purity, it counts the errors of two classes that share a label and of two labels that share a class.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ UNMATCHED = -1
 
 
 def fit_matching(predicted: Tensor, labels: Tensor, widths: tuple[int, int]) -> Tensor:
-    """The label of each code class, int64 [widths[0]]: one to one, the most agreeing images.
+    """The label of each class, int64 [widths[0]]: the one-to-one matching on which most images agree.
 
-    UNMATCHED where there are more classes than labels, or where class and label never met.
+    `widths` are the numbers of classes and labels. UNMATCHED where classes outnumber labels, or where no image agrees.
     """
-    met = contingency(predicted, labels, widths)
-    classes, matched = linear_sum_assignment(met.numpy(), maximize=True)
+    counts = contingency(predicted, labels, widths)
+    classes, matched = linear_sum_assignment(counts.numpy(), maximize=True)
     matching = torch.full((widths[0],), UNMATCHED)
     matching[classes] = torch.from_numpy(matched)
-    matching[classes[met.numpy()[classes, matched] == 0]] = UNMATCHED
+    matching[classes[counts.numpy()[classes, matched] == 0]] = UNMATCHED
     return matching
 
 
 def error(predicted: Tensor, labels: Tensor, matching: Tensor) -> float:
-    """The share of images whose class is not matched to their label; an unmatched class is always wrong."""
+    """The share of images whose class is not matched to their label. An unmatched class is always wrong."""
     return 1 - int((matching[predicted] == labels).sum()) / len(labels)
 
 
 @dataclass(frozen=True)
 class MatchedCode:
-    """The code that is held against the labels and the label of each of its classes, int64 [K], fitted on train images."""
+    """The code compared with the labels, and the label of each of its classes, int64 [K], fitted on train images."""
 
     name: str
     matching: Tensor
@@ -52,14 +51,14 @@ class MatchedCode:
 
 
 def matched_code(spec: LatentSpec, labels: int) -> str | None:
-    """The code that is held against the labels: the categorical one with the width nearest to the number of `labels`, the first
-    of several alike. That is categorical_0 in every shipped config. None where there is no categorical code."""
+    """The code to compare with the labels: the first categorical code whose width is nearest to the number of `labels`, which is
+    categorical_0 in every shipped config. None without a categorical code."""
     widths = dict(zip(spec.categorical_names, spec.categorical, strict=True))
     return min(widths, key=lambda name: abs(widths[name] - labels), default=None)
 
 
 def match(model: EvaluatedModel, reals: Reals, group: Group) -> MatchedCode | None:
-    """The matching of a model's code to the labels; None where there are no labels or no categorical code."""
+    """The matching of a model's code to the labels; None without labels or without a categorical code."""
     name = matched_code(model.spec, reals.classes)
     if name is None or reals.train_labels is None:
         return None
@@ -70,15 +69,15 @@ def match(model: EvaluatedModel, reals: Reals, group: Group) -> MatchedCode | No
 
 
 def code_error(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`code_error` and `code_error_fitted_on_test` (fractions), `matching` (code, label by class) and what it was fitted on."""
+    """`code_error` and `code_error_fitted_on_test`, fractions; `matching`: the code, the label of each class, and the images fitted on."""
     matched = match(model, reals, group)
     if matched is None or reals.test_labels is None:
         return {}
     predicted, labels = matched.test_predicted, reals.test_labels
-    flattering = fit_matching(predicted, labels, (len(matched.matching), reals.classes))
+    on_test = fit_matching(predicted, labels, (len(matched.matching), reals.classes))
     named = {str(number): label for number, label in enumerate(matched.matching.tolist()) if label != UNMATCHED}
     return {
         "code_error": error(predicted, labels, matched.matching),
-        "code_error_fitted_on_test": error(predicted, labels, flattering),
+        "code_error_fitted_on_test": error(predicted, labels, on_test),
         "matching": {"code": matched.name, "labels": named, "fitted_on": len(reals.train)},
     }

@@ -1,7 +1,7 @@
-"""How well single codes stand for single factors, where the factors of each image are known: MIG, FactorVAE, SAP and DCI.
+"""Disentanglement scores for images with known factors: MIG, FactorVAE, SAP and DCI.
 
-`codes` is what Q reads from N images, `factors` what they were made from. A categorical code is one discrete variable of the
-scores, never a group of one-hot columns: splitting it up would spread its information over many and hide it.
+`codes` are Q's predictions on N images, `factors` the factors that the images were drawn from. A categorical code is one
+discrete variable, not a group of one-hot columns, which would spread its information over many variables.
 """
 
 from __future__ import annotations
@@ -19,46 +19,44 @@ from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.randomness import Stream
 
 BINS = 20  # of a continuous variable where a score needs a discrete one (Locatello et al. 2019, appendix C)
-VOTES = 800  # to fit the majority vote on, and as many to score it (Kim & Mnih 2018, appendix B)
+VOTES = 800  # to fit the majority vote, and as many to score it (Kim & Mnih 2018, appendix B)
 IMAGES_OF_A_VOTE = 200  # Kim & Mnih 2018, appendix B
-_LEAST_SPREAD = (
-    0.05  # of the largest: codes below it are switched off (as Locatello et al. 2019, appendix C, prune them)
-)
+_LEAST_SPREAD = 0.05  # of the largest variance; codes below it are pruned (Locatello et al. 2019, appendix C)
 _TREES = 30
-_TRAINED_ON = 0.8  # of the images: DCI's trees; they are scored on the rest
+_TRAINED_ON = 0.8  # share of the images that DCI's trees are fitted on; the rest score them
 
 
 @dataclass(frozen=True)
 class Variables:
-    """Codes or factors of N images: float [N, V], and which of the V are discrete (class numbers from 0)."""
+    """Codes or factors of N images: float [N, V], and whether each of the V is discrete, with class numbers from 0."""
 
     values: Tensor
     discrete: tuple[bool, ...]
 
     def as_classes(self) -> list[Tensor]:
-        """Each variable as int64 [N]: as it is where it is discrete, else in `BINS` bins of equal width."""
+        """Each variable as int64 [N]: its class numbers where it is discrete, else its bin among `BINS` of equal width."""
         return [_binned(column, kind) for column, kind in zip(self.values.T, self.discrete, strict=True)]
 
 
 def mutual_information_gap(codes: Variables, factors: Variables) -> float:
-    """MIG: the mean over factors of (I of the best code - I of the next) / H of the factor (Chen et al. 2018, Eq. 6)."""
+    """MIG: the mean over factors of (I(best code) - I(second best)) / H(factor) (Chen et al. 2018, Eq. 6)."""
     entropies = [_mutual_information(factor, factor) for factor in factors.as_classes()]
     by_factor = information(codes, factors).T.tolist()
-    return _mean([_gap(told) / entropy for told, entropy in zip(by_factor, entropies, strict=True)])
+    return _mean([_gap(of_codes) / entropy for of_codes, entropy in zip(by_factor, entropies, strict=True)])
 
 
 def information(codes: Variables, factors: Variables) -> Tensor:
-    """I of each code and each factor in nats, float64 [codes, factors]; continuous ones in bins."""
+    """Mutual information of each code with each factor in nats, float64 [codes, factors]. Continuous variables are binned."""
     of_factors = factors.as_classes()
-    told = [[_mutual_information(code, factor) for factor in of_factors] for code in codes.as_classes()]
-    return torch.tensor(told, dtype=torch.float64)
+    nats = [[_mutual_information(code, factor) for factor in of_factors] for code in codes.as_classes()]
+    return torch.tensor(nats, dtype=torch.float64)
 
 
 def factor_vae_score(codes: Variables, factors: Variables, stream: Stream) -> float:
-    """How often the code that varies least tells which factor was held (Kim & Mnih 2018, section 4). Chance is 1 / factors.
+    """Accuracy of the code with the least variance at naming the fixed factor (Kim & Mnih 2018, section 4). Chance is 1 / factors.
 
-    Each vote holds one factor at a value over `IMAGES_OF_A_VOTE` images; the votes' majority is fitted on half of them. The
-    variance of a discrete code is Gini's (Dupont 2018, section 4). Codes that stand still take no part; 0 where all do.
+    Each vote fixes one factor over `IMAGES_OF_A_VOTE` images. The majority vote is fitted on half of the votes and scored on the
+    rest. The variance of a discrete code is Gini's (Dupont 2018, section 4). Constant codes are left out; 0 where all are.
     """
     spread = _spreads(codes)
     active = spread > _LEAST_SPREAD * spread.max()
@@ -68,21 +66,21 @@ def factor_vae_score(codes: Variables, factors: Variables, stream: Stream) -> fl
     held = stream.derived("factor").integers(torch.arange(2 * VOTES), 1, below=len(classes))[:, 0]
     like = stream.derived("image").integers(torch.arange(2 * VOTES), 1, below=len(codes.values))[:, 0]
     picks = stream.derived("others").bits(torch.arange(2 * VOTES), IMAGES_OF_A_VOTE)
-    still = []
+    chosen = []
     for factor, image, draws in zip(held.tolist(), like.tolist(), picks, strict=True):
         alike = (classes[factor] == classes[factor][image]).nonzero()[:, 0]
         group = Variables(codes.values[alike[draws % len(alike)]], codes.discrete)
-        still.append(torch.where(active, _spreads(group) / spread, torch.inf).argmin())
+        chosen.append(torch.where(active, _spreads(group) / spread, torch.inf).argmin())
     votes = torch.zeros(len(spread), len(classes), dtype=torch.int64)
-    votes.index_put_((torch.stack(still[:VOTES]), held[:VOTES]), torch.tensor(1), accumulate=True)
-    return (votes.argmax(1)[torch.stack(still[VOTES:])] == held[VOTES:]).double().mean().item()
+    votes.index_put_((torch.stack(chosen[:VOTES]), held[:VOTES]), torch.tensor(1), accumulate=True)
+    return (votes.argmax(1)[torch.stack(chosen[VOTES:])] == held[VOTES:]).double().mean().item()
 
 
 def separated_attribute_predictability(codes: Variables, factors: Variables) -> float:
-    """SAP: the mean over factors of how much better the best single code predicts it than the next (Kumar et al. 2018, section 3).
+    """SAP: the mean over factors of the score of the best code minus that of the second best (Kumar et al. 2018, section 3).
 
-    A continuous factor is predicted by linear regression (R²; on a discrete code by the mean of each class), a discrete one by
-    the majority of each class or bin of the code (accuracy).
+    The score of a continuous factor is the R² of linear regression, on a discrete code of the class means. The score of a
+    discrete factor is the accuracy of the majority label of each class or bin of the code.
     """
     gaps = []
     for factor, is_class in zip(factors.values.T.double(), factors.discrete, strict=True):
@@ -99,10 +97,11 @@ def separated_attribute_predictability(codes: Variables, factors: Variables) -> 
 def disentanglement_completeness_informativeness(
     codes: Variables, factors: Variables, stream: Stream
 ) -> dict[str, float]:
-    """DCI by importances of random forests (Eastwood & Williams 2018, section 3); nothing without scikit-learn.
+    """DCI from feature importances of random forests (Eastwood & Williams 2018, section 3); empty without scikit-learn.
 
-    disentanglement: 1 - entropy of the factors a code serves, weighted by the code's importance. completeness: 1 - entropy of
-    the codes a factor is spread over. informativeness: accuracy, or R², of the factors on images left out, mean over factors.
+    disentanglement: 1 - entropy of each code's importance over factors, weighted by the code's total importance.
+    completeness: 1 - entropy of each factor's importance over codes.
+    informativeness: accuracy or R² on images that were not fitted, mean over factors.
     """
     if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
         return {}
@@ -118,7 +117,7 @@ def disentanglement_completeness_informativeness(
 
 
 def _forests(codes: Variables, factors: Variables, stream: Stream) -> tuple[Tensor, list[float]]:
-    """The importance of each code for each factor, [codes, factors], and the score of each factor's forest."""
+    """The importance of each code for each factor, [codes, factors], and the score of each factor's forest on the test images."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     classes = codes.as_classes()
@@ -149,14 +148,14 @@ def _binned(column: Tensor, discrete: bool) -> Tensor:
 
 
 def _mutual_information(a: Tensor, b: Tensor) -> float:
-    """In nats, of classes int64 [N] and [N]; the entropy where both are one."""
+    """I(a; b) in nats, of classes int64 [N] each. I(a; a) is the entropy of a."""
     joint = contingency(a, b).double() / len(a)
-    apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return torch.where(joint > 0, joint * torch.log(joint / apart), 0.0).sum().item()
+    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return torch.where(joint > 0, joint * torch.log(joint / independent), 0.0).sum().item()
 
 
 def _spreads(variables: Variables) -> Tensor:
-    """Variance of each variable; of a discrete one Gini's: half the chance that two of its values differ. float64 [V]."""
+    """Variance of each variable, float64 [V]; of a discrete one Gini's: half the probability that two of its values differ."""
     spreads = []
     for column, discrete in zip(variables.values.T.double(), variables.discrete, strict=True):
         counts = column.long().bincount().double() if discrete else column
@@ -170,7 +169,7 @@ def _majority_accuracy(code: Tensor, factor: Tensor) -> float:
 
 
 def _r_squared(inputs: Tensor, target: Tensor) -> float:
-    """Of linear regression with an intercept, inputs [N, I] on target [N]; 0 where nothing varies."""
+    """R² of linear regression with an intercept, of inputs [N, I] on target [N]; 0 where the target is constant."""
     x, y = inputs - inputs.mean(0), target - target.mean()
     total = y.square().sum().item()
     residual = (y - x @ torch.linalg.pinv(x) @ y).square().sum().item()
@@ -178,13 +177,13 @@ def _r_squared(inputs: Tensor, target: Tensor) -> float:
 
 
 def _relative_entropy(shares: Tensor) -> Tensor:
-    """Entropy of each row [.., K] relative to ln K; of one column 0."""
+    """Entropy of each row [.., K] divided by ln K; 0 where K is 1."""
     entropy = -torch.xlogy(shares, shares).sum(1)
     return entropy / math.log(shares.shape[1]) if shares.shape[1] > 1 else entropy
 
 
 def _gap(scores: list[float]) -> float:
-    """The best less the next; the best itself where there is no other."""
+    """The best score minus the second best; the best itself where it is the only one."""
     first, second = sorted([*scores, 0.0], reverse=True)[:2]
     return first - second
 

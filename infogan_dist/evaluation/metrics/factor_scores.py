@@ -1,4 +1,4 @@
-"""How well single codes stand for the factors that images were made from, where these are known: data.name = sprites."""
+"""Disentanglement scores of Q's codes on data with known factors, such as data.name = sprites."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from infogan_dist.randomness import Stream
 
 
 def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
-    """What Q reads, in the order of `spec.code_names`: the likeliest class of a categorical code, the mean of a continuous one."""
+    """Q's predictions in the order of `spec.code_names`: the most likely class of a categorical code, the mean of a continuous one."""
     classes = [logits.argmax(1, keepdim=True).double() for logits in posterior.logits]
     kinds = (True,) * len(classes) + (False,) * spec.continuous
     return Variables(torch.cat([*classes, posterior.mean.double()], dim=1), kinds)
@@ -30,7 +30,7 @@ def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
 
 def factor_scores(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`factor_scores`: `mig`, `factor_vae`, `sap`, `disentanglement`, `completeness`, `informativeness` of Q on test images;
-    `information_by_factor`: what each code tells of each factor, nats."""
+    `information_by_factor`: mutual information of each code with each factor, nats."""
     factors = reals.test_factors
     if factors is None or not model.spec.code_names:
         return {}
@@ -39,9 +39,9 @@ def factor_scores(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
 
 
 def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], factor_names: tuple[str, ...]) -> Metrics:
-    """The metrics of N images. The draws that the scores need are the same for every run."""
+    """The scores of N images. Their random draws are the same for every run."""
     stream = Stream(0, "factor scores")
-    told = {
+    by_factor = {
         code: dict(zip(factor_names, row, strict=True))
         for code, row in zip(code_names, information(codes, factors).tolist(), strict=True)
     }
@@ -52,5 +52,5 @@ def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], fa
             "sap": separated_attribute_predictability(codes, factors),
             **disentanglement_completeness_informativeness(codes, factors, stream),
         },
-        "information_by_factor": told,
+        "information_by_factor": by_factor,
     }

@@ -1,7 +1,7 @@
-"""How far two sets of images lie apart in the classifier's features, each distance beside its real-against-real floor.
+"""Fréchet and kernel distance of two sets of features of the reference classifier.
 
-Neither is the FID or KID of other papers: those are taken in Inception's features. Plain float64 torch, as torchmetrics 1.9
-adds its sums up in float32 and draws KID's subsets from torch's ambient generator; the tests hold the two side by side.
+These are not FID and KID, which use Inception's features. Computed in float64: torchmetrics 1.9 accumulates in float32 and draws
+KID's subsets from torch's global generator. A test compares both.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _ROWS = 1024  # rows of a kernel matrix at a time, to bound the memory
 def frechet_distance(ours: Tensor, theirs: Tensor) -> float:
     """|μ1 - μ2|² + tr(Σ1 + Σ2 - 2 (Σ1 Σ2)^½) of features [N, F] and [M, F] (Heusel et al. 2017, Eq. 6).
 
-    It shrinks towards its limit as the sets grow: compare only distances of sets of the same sizes.
+    It decreases towards its limit as the sets grow: compare only distances between sets of the same sizes.
     """
     (mean1, covariance1), (mean2, covariance2) = _moments(ours), _moments(theirs)
     values, vectors = torch.linalg.eigh(covariance1)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    # tr (Σ1 Σ2)^½ by the symmetric matrix of the same eigenvalues: real, and sound where a feature is dead
+    # tr (Σ1 Σ2)^½ from the symmetric matrix with the same eigenvalues: real, also where a feature has no variance
     shared = torch.linalg.eigvalsh(root @ covariance2 @ root).clamp(min=0).sqrt().sum()
     distance = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * shared
     return max(0.0, float(distance))
@@ -30,8 +30,8 @@ def frechet_distance(ours: Tensor, theirs: Tensor) -> float:
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     """The unbiased squared maximum mean discrepancy of features [N, F] and [M, F] (Gretton et al. 2012, Eq. 3).
 
-    With the cubic kernel of Bińkowski et al. 2018, over all pairs instead of drawn subsets. Around 0 for two samples of one
-    distribution, so it may be slightly negative.
+    It uses the cubic kernel of Bińkowski et al. 2018 over all pairs instead of random subsets. For two samples of one
+    distribution it is around 0 and may be negative.
     """
     x, y = ours.double(), theirs.double()
     within = [(_kernel_sum(z, z) - float(_kernel(z, z).sum())) / (len(z) * (len(z) - 1)) for z in (x, y)]

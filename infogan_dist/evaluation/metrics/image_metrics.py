@@ -1,6 +1,6 @@
-"""The metrics of G's images: what the classifier makes of fresh samples, and what each continuous code does to the pen.
+"""Metrics of G's images: predictions of the reference classifier, and the effect of each continuous code on the strokes.
 
-On digits only: elsewhere there is no classifier and no pen, and the metrics are absent.
+They apply to handwritten digits only.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, Reading, ReferenceClassifier, reading
+from infogan_dist.evaluation.reference_classifier import DIGITS, ClassifierOutput, ReferenceClassifier, split_output
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.batches import batches_of
 from infogan_dist.sampling.grids import to_uint8
 
-SWEEPS = 256  # z that each continuous code is swept for
-LEVELS = 9  # of a sweep, from -1 to 1
+SWEEPS = 256  # draws of z for which each continuous code is swept
+VALUES = 9  # values of the code in a sweep, from -1 to 1
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What the classifier makes of G's fresh images, of all test digits and of as many train digits as a distance is taken of."""
+class ClassifierOutputs:
+    """The classifier's predictions on G's images, on all test digits, and on the train digits that the distances use."""
 
-    fakes: Reading
-    test: Reading
-    train: Reading
+    fakes: ClassifierOutput
+    test: ClassifierOutput
+    train: ClassifierOutput
 
 
 def image_metrics(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """Consistency, non-digits, modes, distances with their floors, neighbourhoods, and which classifier found them."""
+    """`traversal_consistency`, `non_digit_rate`, the metrics of `scores`, and the classifier's accuracy and sha256."""
     of_digits = DATA_SETS[reals.data.name].handwritten_digits
     if not of_digits or reals.train_labels is None or reals.test_labels is None:
         return {}
     file = group.on_main(lambda: _classifier_file(reals))
     classifier = reference_classifier.classifier_from(file).to(group.device)
-    read = _readings(classifier, model, reals, group)
-    right = (read.test.digits == reals.test_labels).double().mean().item()
-    metrics = _consistency(read, model, reals, group)
-    # pairs of images are compared on rank zero: done on every rank at once, they would only get in each other's way
-    metrics |= group.on_main(lambda: scores(read))
-    return metrics | {"classifier_accuracy": right, "classifier_sha256": reference_classifier.sha256(file)}
+    outputs = _classifier_outputs(classifier, model, reals, group)
+    accuracy = (outputs.test.digits == reals.test_labels).double().mean().item()
+    metrics = _consistency(outputs, model, reals, group)
+    # on rank zero alone: ranks that compare all pairs at once compete for the same cores
+    metrics |= group.on_main(lambda: scores(outputs))
+    return metrics | {"classifier_accuracy": accuracy, "classifier_sha256": reference_classifier.sha256(file)}
 
 
-def scores(read: Readings) -> Metrics:
-    """What follows from the readings alone. Both distances are to test digits; their floors, of train digits to them.
+def scores(outputs: ClassifierOutputs) -> Metrics:
+    """The metrics that need only the classifier's predictions. Distances are to test digits; a floor is that of train digits.
 
-    The sets compared are of one size, and the floor is what a perfect memory of train digits would get.
+    All compared sets have the same size. A G that copied train digits would reach the floor.
     """
-    fake_shares, real_shares = (class_shares(each.digits, DIGITS) for each in (read.fakes, read.test))
-    size = len(read.train.features)
-    fakes, test, train = (each.features[:size] for each in (read.fakes, _shuffled(read.test), read.train))
+    fake_shares, real_shares = (class_shares(each.digits, DIGITS) for each in (outputs.fakes, outputs.test))
+    size = len(outputs.train.features)
+    fakes, test, train = (each.features[:size] for each in (outputs.fakes, _shuffled(outputs.test), outputs.train))
     return {
-        "non_digit_rate": non_digit_rate(read.fakes.confidences, least_confidence(read.test.confidences)),
+        "non_digit_rate": non_digit_rate(outputs.fakes.confidences, least_confidence(outputs.test.confidences)),
         "mode_coverage": mode_coverage(fake_shares, real_shares),
         "reverse_kl": reverse_kl(fake_shares, real_shares),
         "frechet": frechet_distance(fakes, test),
@@ -78,21 +78,21 @@ def scores(read: Readings) -> Metrics:
 
 
 def continuous_effect(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`continuous_effect`: by code and attribute of the pen, its `Effect` with z and the other codes held."""
+    """`continuous_effect`: the `Effect` of each continuous code on each stroke attribute, z and the other codes held."""
     spec = model.spec
     if not DATA_SETS[reals.data.name].handwritten_digits or not spec.continuous:
         return {}
     found = {}
     for name in spec.continuous_names:
-        levels = spec.sweep_values(name, LEVELS)
+        values = spec.sweep_values(name, VALUES)
 
-        def measure(ours: Tensor, name: str = name, levels: Tensor = levels) -> Tensor:
-            swept = model.latents(ours // LEVELS, **{name: levels[ours % LEVELS]})
+        def measure(ours: Tensor, name: str = name, values: Tensor = values) -> Tensor:
+            swept = model.latents(ours // VALUES, **{name: values[ours % VALUES]})
             return attributes(model.draw(spec.vector(swept)))
 
-        count = SWEEPS * LEVELS
+        count = SWEEPS * VALUES
         measured = group.map_batches(batches_of(count), measure)[:count]
-        found[name] = {attribute: asdict(effect) for attribute, effect in effects(levels, measured).items()}
+        found[name] = {attribute: asdict(effect) for attribute, effect in effects(values, measured).items()}
     return {"continuous_effect": found}
 
 
@@ -103,46 +103,50 @@ def _classifier_file(reals: Reals) -> bytes:
     )
 
 
-def _readings(classifier: ReferenceClassifier, model: EvaluatedModel, reals: Reals, group: Group) -> Readings:
-    """Each set is shared out over the ranks; every rank gets all of it, on the CPU."""
+def _classifier_outputs(
+    classifier: ReferenceClassifier, model: EvaluatedModel, reals: Reals, group: Group
+) -> ClassifierOutputs:
+    """Predictions on every rank, on the CPU. Each rank computes a part of each set."""
 
-    def read(source: ImageSource, indexes: Tensor) -> Reading:
-        def table(ours: Tensor) -> Tensor:
-            return _read(classifier, scaled(source.read(indexes[ours])).to(group.device))
+    def classify(source: ImageSource, indexes: Tensor) -> ClassifierOutput:
+        def classify_batch(ours: Tensor) -> Tensor:
+            return _classify(classifier, scaled(source.read(indexes[ours])).to(group.device))
 
-        return reading(group.map_batches(batches_of(len(indexes)), table)[: len(indexes)].cpu())
+        return split_output(group.map_batches(batches_of(len(indexes)), classify_batch)[: len(indexes)].cpu())
 
     def fakes(ours: Tensor) -> Tensor:
         drawn = model.draw(model.spec.vector(model.latents(ours)))
-        return _read(classifier, scaled(to_uint8(drawn)))  # in the 256 greys that reals come in
+        return _classify(classifier, scaled(to_uint8(drawn)))  # quantised to 256 greys, as reals are
 
     size = min(model.fresh, len(reals.test), len(reals.train))
     chosen = _stream().derived("train").permutation(0, len(reals.train))[:size]
     drawn = group.map_batches(batches_of(model.fresh), fakes)[: model.fresh].cpu()
-    return Readings(reading(drawn), read(reals.test, torch.arange(len(reals.test))), read(reals.train, chosen))
+    return ClassifierOutputs(
+        split_output(drawn), classify(reals.test, torch.arange(len(reals.test))), classify(reals.train, chosen)
+    )
 
 
-def _consistency(read: Readings, model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
+def _consistency(outputs: ClassifierOutputs, model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     matched = match(model, reals, group)
     if matched is None:
         return {}
     position = model.spec.categorical_names.index(matched.name)
     drawn_classes = model.latents(torch.arange(model.fresh)).codes.categorical[:, position]
-    return {"traversal_consistency": traversal_consistency(read.fakes.digits, drawn_classes, matched.matching)}
+    return {"traversal_consistency": traversal_consistency(outputs.fakes.digits, drawn_classes, matched.matching)}
 
 
 @torch.no_grad()
-def _read(classifier: ReferenceClassifier, images: Tensor) -> Tensor:
-    table: Tensor = classifier(images)
-    return table
+def _classify(classifier: ReferenceClassifier, images: Tensor) -> Tensor:
+    output: Tensor = classifier(images)
+    return output
 
 
-def _shuffled(read: Reading) -> Reading:
-    """Test sets come sorted, by writer or digit: a part of one must not be its beginning."""
-    order = _stream().derived("test").permutation(0, len(read.logits))
-    return Reading(read.features[order], read.logits[order])
+def _shuffled(outputs: ClassifierOutput) -> ClassifierOutput:
+    """In random order: test sets may be sorted by writer or digit, so their first images are no random sample."""
+    order = _stream().derived("test").permutation(0, len(outputs.logits))
+    return ClassifierOutput(outputs.features[order], outputs.logits[order])
 
 
 def _stream() -> Stream:
-    """Which reals stand for all is no matter of a run: every model meets the same ones."""
+    """The same stream for every run, so that every model is compared with the same reals."""
     return Stream(0, "image figures")

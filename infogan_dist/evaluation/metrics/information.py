@@ -1,4 +1,4 @@
-"""The mutual information lower bound on fresh images of G_ema. It says nothing about real images: see the code error."""
+"""The mutual information lower bound on images of G_ema. It does not measure predictions on real images; the code error does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from infogan_dist.losses import CodePosterior, information_bound, negative_log_l
 
 
 def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, float]:
-    """L_I by code in nats, H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5); below 0 where Q is worse than no guess."""
-    likelihoods = negative_log_likelihoods(posterior, codes, spec)
-    return {name: bound.item() for name, bound in information_bound(likelihoods, spec).items()}
+    """L_I by code in nats, H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5); negative where Q is worse than the prior."""
+    nll = negative_log_likelihoods(posterior, codes, spec)
+    return {name: bound.item() for name, bound in information_bound(nll, spec).items()}
 
 
 def information(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:

@@ -1,1 +1,1 @@
-"""A plugin of each kind."""
+"""A plugin with one record of each kind."""

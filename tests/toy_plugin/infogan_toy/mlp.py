@@ -1,4 +1,4 @@
-"""G, FE, D and Q without a convolution."""
+"""G, FE, D and Q without convolutions."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""What infogan_dist reads first: records, without torch."""
+"""The records of the plugin. They import no torch."""
 
 from infogan_dist.registry.data_sets import DataSetRecord
 from infogan_dist.registry.families import FamilyRecord

@@ -1,4 +1,4 @@
-"""Stripes four pixels apart in three directions, a data set that needs no files."""
+"""A data set without files: stripes with a period of four pixels in three directions."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ COUNT = {"train": 96, "test": 48}
 def open_stripes(data: DataConfig, split: str) -> ArraySource:
     """uint8 [N, 1, H, W]; the direction of image i is i mod 3, its phase i mod 4."""
     index = torch.arange(COUNT[split])[:, None, None]
-    place = torch.arange(data.image_size)
-    row, column = place[None, :, None], place[None, None, :]
-    along = torch.stack([row + 0 * column, column + 0 * row, row + column])[index.flatten() % 3].squeeze(1)
-    return ArraySource((((along + index) % 4 < 2) * 255).to(torch.uint8)[:, None])
+    pixel = torch.arange(data.image_size)
+    row, column = pixel[None, :, None], pixel[None, None, :]
+    across = torch.stack([row + 0 * column, column + 0 * row, row + column])[index.flatten() % 3].squeeze(1)
+    return ArraySource((((across + index) % 4 < 2) * 255).to(torch.uint8)[:, None])
 
 
 def labels(data: DataConfig, split: str) -> Tensor:
