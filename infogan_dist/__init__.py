@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infogan_dist.latents import LatentSpec
     from infogan_dist.sampling.generator import Generator
+    from infogan_dist.sampling.recognizer import Recognizer
 
 __version__ = "0.2.0"
-__all__ = ["Generator", "LatentSpec", "__version__"]
+__all__ = ["Generator", "LatentSpec", "Recognizer", "__version__"]
+
+_MODULES = {
+    "Generator": "infogan_dist.sampling.generator",
+    "LatentSpec": "infogan_dist.latents",
+    "Recognizer": "infogan_dist.sampling.recognizer",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that the config and the command line answer at once."""
-    if name == "Generator":
-        from infogan_dist.sampling.generator import Generator
-
-        return Generator
-    if name == "LatentSpec":
-        from infogan_dist.latents import LatentSpec
-
-        return LatentSpec
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

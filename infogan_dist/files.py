@@ -7,12 +7,18 @@ module does not import torch.
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEADER_LIMIT = 2**20  # bytes of a safetensors header: ours have about ten thousand
 NAME_LIMIT = 255  # bytes of a file name, on every common file system
@@ -59,6 +65,43 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Within, write into the new folder that this yields: afterwards it takes the place of `path`, which is missing or an empty
+    folder. Where writing fails, `path` is as it was."""
+    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a dead process of this number
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write one safetensors file, the same bytes for the same content. Raises OSError.
+
+    Its permissions follow the umask, as of every file that `open` makes; the library's own `save_file` lets only the owner read.
+    """
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = save(contiguous, dict(metadata) if metadata is not None else None)
+    path.write_bytes(_with_sorted_metadata(content) if metadata else content)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same file with its metadata in order: the library writes them in another one each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def sync(path: Path) -> None:

@@ -15,10 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
-
 import infogan_dist
 from infogan_dist.checkpoints.manifest import (
     MANIFEST,
@@ -33,7 +29,7 @@ from infogan_dist.checkpoints.manifest import (
 )
 from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
-from infogan_dist.files import path_problem, sync
+from infogan_dist.files import path_problem, sync, write_safetensors
 
 __all__ = [
     "Checkpoint",
@@ -82,7 +78,7 @@ def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
         files = {}
         for stem, tensors in state.items():
             path = partial / f"{stem}.safetensors"
-            _write(tensors, path)
+            write_safetensors(path, tensors)
             sync(path)
             shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
             files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
@@ -217,10 +213,3 @@ def check_finite(state: State) -> None:
             # a sum is finite where all numbers are, and many times sooner there; but for one that overflows
             if not tensor.sum().isfinite() and not tensor.isfinite().all():
                 raise Diverged(f"{stem}.{name} is not finite, and no checkpoint is made of it")
-
-
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # how the library tells that it could not write
-        raise OSError(f"{path}: {error}") from error

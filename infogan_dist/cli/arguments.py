@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,7 +31,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder or an exported file"
+        "checkpoint", metavar="CHECKPOINT", help="a run folder, a checkpoint folder, an exported file or a hub repo"
     )
 
 
@@ -49,12 +50,18 @@ def config_and_launch(options: argparse.Namespace) -> tuple[Config, Launch]:
 
 
 def write_result(write: Callable[[], Any], out: Path, option: str = "--out") -> None:
-    """Write a result, making the folders above it, and print its path; UserError where that cannot be done."""
+    """Write a result, making the folders above it, and print its path; UserError where that cannot be done, and nothing is left."""
+    missing = [folder for folder in out.parents if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write()
-    except OSError as error:
-        raise UserError(f"{option} {out} cannot be written: {error}") from error
+    except BaseException as error:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"{option} {out} cannot be written: {error}") from error
+        raise
     print(out)
 
 

@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from infogan_dist.sampling.batches import batches_of
     from infogan_dist.sampling.generator import Generator
-    from infogan_dist.sampling.grids import batches_of, check_out, to_uint8, write_images
+    from infogan_dist.sampling.grids import check_out, to_uint8, write_images
 
     launch = Launch.from_environment(os.environ)
     if launch.processes == 1:

@@ -81,6 +81,11 @@ class Config(Section):
         """The images of the whole run, which the fractions of schedules refer to."""
         return self.schedule.images or self.train.steps * self.train.global_batch
 
+    def without_paths(self) -> Config:
+        """The same config with placeholders for `output` and `data.root`, so that it says nothing of the machine it was used on."""
+        root = "images" if DATA_SETS[self.data.name].needs_root else None
+        return self.model_copy(update={"output": "exported", "data": self.data.model_copy(update={"root": root})})
+
     @model_validator(mode="after")
     def _check(self) -> Config:
         check_path("output", self.output, OUTPUT_NAME_LIMIT)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from torch.nn.functional import adaptive_avg_pool2d
 
-from infogan_dist.data.sources import ImageSource
+if TYPE_CHECKING:  # a checkpoint is read where torchvision, which opens images, is not installed
+    from infogan_dist.data.sources import ImageSource
 
 SAMPLED = 64  # images, evenly spaced in the set
 SIDE = 2  # pixels of a thumbnail

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.metric_values import Metrics
-from infogan_dist.files import atomic_write, read_regular
+from infogan_dist.files import atomic_write
+from infogan_dist.sampling.pretrained import CODE_NAMES, Provenance, provenance
 
-FILE = "code_names.json"
-LIMIT = 2**20  # bytes of that file: ours have some hundred
 REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
 
 
@@ -67,7 +65,7 @@ def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
         data=metrics["data"],
         step=origin.step,
     )
-    path = origin.run / FILE
+    path = origin.run / CODE_NAMES
     try:
         with atomic_write(path) as partial:
             partial.write_text(names.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -76,25 +74,25 @@ def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
     return names
 
 
-def names_of(path: Path) -> CodeNames | None:
-    """The names of the codes of a run folder's newest checkpoint or of one checkpoint; None where there are none, or those of
-    another step: what a class draws may change while it trains.
+def names_of(path: str | Path) -> CodeNames | None:
+    """The names of the codes of a run folder's newest checkpoint, of one checkpoint or of an exported model; None where there are
+    none, or those of another step: what a class draws may change while it trains.
 
-    Raises UserError where the file is not what `name_codes` writes.
+    Raises UserError where they are not what `name_codes` writes.
     """
-    if path.suffix == ".safetensors":
-        return None
-    checkpoint = checkpoints.find(path)
-    run = Origin(checkpoint.path, checkpoint.step, 0).run
-    file = run / FILE if run is not None else None
-    if file is None or not file.exists():
+    return names_in(provenance(path), path)
+
+
+def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
+    """The same of a model that is loaded; `path` is what messages call it."""
+    if known.code_names is None:
         return None
     try:
-        names = CodeNames.model_validate(_read(file))
-    except (ValueError, OSError, RecursionError) as error:
+        names = CodeNames.model_validate(json.loads(known.code_names))
+    except (ValueError, RecursionError) as error:
         said = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UserError(f"{file} is not what evaluate wrote ({said}); remove it and {REMEDY}") from None
-    return names if names.step == checkpoint.step else None
+        raise UserError(f"{path}: {CODE_NAMES} is not what evaluate wrote ({said}); remove it and {REMEDY}") from None
+    return names if names.step == known.step else None
 
 
 def held_by(names: CodeNames | None, label: int, held: Mapping[str, float], path: Path) -> dict[str, float]:
@@ -107,7 +105,3 @@ def held_by(names: CodeNames | None, label: int, held: Mapping[str, float], path
             f"--digit {label} is {names.code}={number}, but --set says {held[names.code]:g}; give one of them"
         )
     return {**held, names.code: number}
-
-
-def _read(file: Path) -> Any:
-    return json.loads(read_regular(file, LIMIT).decode("utf-8"))

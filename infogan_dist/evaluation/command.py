@@ -29,7 +29,8 @@ from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
 from infogan_dist.evaluation.table import runs_table, table
-from infogan_dist.sampling.grids import batches_of, fixed_grids, to_uint8, write_grid
+from infogan_dist.sampling.batches import batches_of
+from infogan_dist.sampling.grids import fixed_grids, to_uint8, write_grid
 
 STDOUT = Path("-")
 THREADS = 1  # of each process: another number of them rounds a sum otherwise, and the metrics would not be the same

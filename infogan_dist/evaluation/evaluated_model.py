@@ -21,7 +21,7 @@ from infogan_dist.losses import CodePosterior
 from infogan_dist.networks import Networks
 from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
-from infogan_dist.sampling.grids import batches_of
+from infogan_dist.sampling.batches import batches_of
 
 FRESH = 10_000  # images that G draws for a figure: as many as the test parts of MNIST and its kin hold
 
@@ -114,9 +114,7 @@ def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:
     Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
     """
     if path.suffix == ".safetensors":
-        raise UserError(
-            f"{path} holds G alone; evaluating codes needs FE and Q: give a run folder or a checkpoint folder"
-        )
+        raise UserError(f"{path} is an exported file; evaluating needs a run folder or a checkpoint folder")
     checkpoint = group.on_main(lambda: checkpoints.find(path))
     state = group.on_main(lambda: checkpoint.load("G_ema", "FE", "Q"))
     config = checkpoint.config

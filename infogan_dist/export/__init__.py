@@ -1,1 +1,1 @@
-"""A model outside this package: one file a format, and the page."""
+"""A model outside this package, and models of other programs in ours: one file a format, and the page."""

@@ -72,24 +72,33 @@ def family_of(config: Config) -> ModuleType:
 
 def converted_networks(config: Config) -> dict[str, Converted]:
     """G, FE, D and Q of a config on the meta device, converted, without spectral norms."""
-    family, networks, data = family_of(config), config.networks, config.data
-    spec, size = LatentSpec.from_config(config.latents), data.image_size
+    plain, networks, data = plain_networks(config), config.networks, config.data
+    latent_dim, size = LatentSpec.from_config(config.latents).dim, data.image_size
     norm_Q = networks.norm_D if networks.norm_Q == "family" else networks.norm_Q
 
-    def converted(name: str, plain: nn.Module, input_shape: Sequence[int], norm: str) -> Converted:
-        return convert(plain, input_shape, norm == "batch_local", name)
+    def converted(name: str, input_shape: Sequence[int], norm: str) -> Converted:
+        return convert(plain[name], input_shape, norm == "batch_local", name)
 
     with torch.device("meta"):
-        G = family.generator(networks, spec.dim, data.channels, size)
-        FE = converted(
-            "FE", family.front_end(networks, data.channels, size), (data.channels, size, size), networks.norm_D
-        )
-        D, Q = family.discriminator(networks, size), family.recognition(networks, spec.posterior_dim, size)
+        FE = converted("FE", (data.channels, size, size), networks.norm_D)
         return {
-            "G": converted("G", G, (spec.dim,), networks.norm_G),
+            "G": converted("G", (latent_dim,), networks.norm_G),
             "FE": FE,
-            "D": converted("D", D, FE.output_shape, networks.norm_D),
-            "Q": converted("Q", Q, FE.output_shape, norm_Q),
+            "D": converted("D", FE.output_shape, networks.norm_D),
+            "Q": converted("Q", FE.output_shape, norm_Q),
+        }
+
+
+def plain_networks(config: Config) -> dict[str, nn.Module]:
+    """G, FE, D and Q of a config on the meta device, in plain torch as their family has them."""
+    family, networks, data = family_of(config), config.networks, config.data
+    spec, size = LatentSpec.from_config(config.latents), data.image_size
+    with torch.device("meta"):
+        return {
+            "G": family.generator(networks, spec.dim, data.channels, size),
+            "FE": family.front_end(networks, data.channels, size),
+            "D": family.discriminator(networks, size),
+            "Q": family.recognition(networks, spec.posterior_dim, size),
         }
 
 

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from infogan_dist.checkpoints import store as checkpoints
-from infogan_dist.config.reading import parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
-from infogan_dist.files import atomic_write, check_safetensors_header, path_problem
 from infogan_dist.latents import Latents, LatentSpec
-from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
-from infogan_dist.sampling.grids import batches_of
-
-HEADER = "infogan_dist"  # the key of the exported file's metadata that holds the config
+from infogan_dist.sampling import pretrained
+from infogan_dist.sampling.batches import batches_of
+from infogan_dist.sampling.pretrained import Pretrained, Provenance
 
 
 class Generator:
     """G_ema and its LatentSpec. `network` maps [B, spec.dim] to images [B, C, H, W] in [-1, 1]."""
 
-    def __init__(self, network: nn.Module, config: Config):
+    def __init__(self, network: nn.Module, config: Config, provenance: Provenance | None = None):
         self.network = network.eval().requires_grad_(False)
         self.config = config
         self.spec = LatentSpec.from_config(config.latents)
+        self.provenance = provenance or Provenance()
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Generator:
-        """From a run folder (its newest checkpoint that verifies), one checkpoint folder or an exported .safetensors file.
+        """From a run folder (its newest checkpoint that verifies), one checkpoint folder, an exported .safetensors file, a folder
+        that `convert --to huggingface` wrote, or a hub repo id, `user/name`.
 
         Raises UserError where `path` is none of these, NoUsableCheckpoint where a checkpoint does not verify.
         """
-        path = Path(path)
-        if path.suffix == ".safetensors":
-            config, tensors = _read_exported(path)
-        else:
-            checkpoint = checkpoints.find(path)
-            config, tensors = checkpoint.config, checkpoint.load("G_ema")["G_ema"]
-        return cls(_generator_with(config, tensors, path), config)
+        model = pretrained.load(path, "G")
+        return cls(model.network("G"), model.config, model.provenance)
+
+    def to(self, device: torch.device | str) -> Generator:
+        """This generator, moved to `device`, where its images then are."""
+        self.network.to(device)
+        return self
 
     def sample(self, count: int, seed: int | None = None, **codes: float) -> Tensor:
         """`count` images [count, C, H, W] in [-1, 1], float32; a code that is not set is drawn at random.
@@ -56,7 +51,7 @@ class Generator:
         if count < 0:
             raise UserError(f"sample draws 0 images or more, not {count}")
         data = self.config.data
-        empty = torch.empty(0, data.channels, data.image_size, data.image_size)
+        empty = torch.empty(0, data.channels, data.image_size, data.image_size, device=self._weight.device)
         return torch.cat([empty, *self.batches(count, seed, **codes)])
 
     def batches(self, count: int, seed: int | None = None, **codes: float) -> Iterator[Tensor]:
@@ -77,40 +72,17 @@ class Generator:
     @torch.no_grad()
     def draw(self, latents: Latents) -> Tensor:
         """The images [B, C, H, W] of given noise and codes, float32 in [-1, 1]."""
-        weight = next(self.network.parameters())
-        images: Tensor = self.network(self.spec.vector(latents).to(weight))
+        images: Tensor = self.network(self.spec.vector(latents).to(self._weight))
         return images.float()
 
-    def save(self, path: Path) -> None:
-        """Write one .safetensors file that `from_pretrained` reads: the weights, and the config in the header."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        with atomic_write(path) as partial:
-            save_file(tensors, partial, metadata={HEADER: self.config.model_dump_json()})
+    def save(self, path: str | Path) -> None:
+        """Write one .safetensors file that `from_pretrained` reads: weights, config, and the names of the codes if they have any.
 
+        Raises UserError for another ending, OSError where the file cannot be written.
+        """
+        tensors = {"G": dict(self.network.state_dict())}
+        pretrained.save(Pretrained(self.config, tensors, self.provenance), path)
 
-def _read_exported(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    problem = path_problem(str(path))
-    if problem is not None or not path.is_file():
-        raise UserError(f"there is no file {path}{f': its path {problem}' if problem else ''}")
-    try:
-        check_safetensors_header(path)
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a safetensors file: {error}") from error
-    if header is None:
-        raise UserError(
-            f"{path} is a safetensors file, but not one that `infogan-dist convert` wrote: no config in its header"
-        )
-    try:
-        return parse_config(json.loads(header)), tensors
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: the config in its header is not one of ours: {error}") from error
-
-
-def _generator_with(config: Config, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    try:
-        return load_network("G_ema", config, tensors)
-    except ValueError as error:
-        raise UserError(f"{path} does not hold the weights its config describes: {error}") from error
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.network.parameters())

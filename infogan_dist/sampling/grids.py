@@ -28,7 +28,6 @@ GRID_FORMATS: dict[str, dict[str, Any]] = {  # what Pillow is given, by the endi
     ".webp": {"format": "WEBP", "lossless": True},
 }
 ARRAY_ENDING = ".npz"
-BATCH = 64  # images drawn at once
 GRID_COLUMNS = 10
 PADDING = 2  # pixels between the images of a grid
 MARGIN = 8  # pixels beside the names of a grid's rows
@@ -60,15 +59,6 @@ def fixed_grids(spec: LatentSpec, seed: int) -> dict[str, Grid]:
         swept = spec.with_values(held, {name: spec.sweep_values(name, GRID_COLUMNS)[column]})
         grids[name] = Grid(Latents(spec.draw(stream, row).noise, swept), GRID_COLUMNS)
     return grids
-
-
-def batches_of(count: int) -> list[Tensor]:
-    """The indexes below `count` in batches of one size, int64 [BATCH] each, the last filled up from the first indexes.
-
-    An image drawn in the same batch has the same bits, whichever process draws that batch.
-    """
-    starts = torch.arange(0, count, BATCH)
-    return list((starts[:, None] + torch.arange(BATCH)) % count)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.sampling.batches import batches_of
 from infogan_dist.sampling.curves import write_curves
-from infogan_dist.sampling.grids import Grid, batches_of, fixed_grids, to_uint8, write_grid
+from infogan_dist.sampling.grids import Grid, fixed_grids, to_uint8, write_grid
 from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.records import Records
 from infogan_dist.training.train_state import TrainState

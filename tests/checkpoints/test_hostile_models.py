@@ -165,12 +165,17 @@ def test_weights_of_a_dtype_that_no_network_has_are_refused(run: Path, copy: Pat
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_weights_of_any_dtype_of_networks_are_read_as_they_are(run: Path, tmp_path: Path, dtype: Any) -> None:
+def test_weights_of_any_dtype_of_networks_are_read_and_compute_in_float32_at_least(
+    run: Path, tmp_path: Path, dtype: Any
+) -> None:
     G = Generator.from_pretrained(run)
     G.network.to(dtype)
     G.save(tmp_path / "G.safetensors")
     read = Generator.from_pretrained(tmp_path / "G.safetensors")
-    assert {tensor.dtype for tensor in read.network.state_dict().values()} == {dtype}
+    assert {tensor.dtype for tensor in load_file(tmp_path / "G.safetensors").values()} == {dtype}
+    computes = torch.promote_types(dtype, torch.float32)
+    assert {tensor.dtype for tensor in read.network.state_dict().values()} == {computes}
+    G.network.to(computes)
     assert torch.equal(read.sample(2, seed=0), G.sample(2, seed=0))
 
 

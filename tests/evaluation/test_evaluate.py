@@ -184,7 +184,7 @@ def test_held_out_images_of_a_folder_are_called_so(tmp_path: Path, capsys: pytes
 
 def test_what_cannot_be_evaluated_is_one_line(run: Path, infogan: Command, tmp_path: Path) -> None:
     Generator.from_pretrained(run).save(tmp_path / "G.safetensors")
-    refused(infogan("evaluate", "G.safetensors"), "G.safetensors holds G alone", "FE and Q")
+    refused(infogan("evaluate", "G.safetensors"), "G.safetensors is an exported file", "run folder")
     refused(infogan("evaluate", "nowhere"), "there is no nowhere")
     refused(infogan("evaluate", tmp_path), "holds no checkpoint")
     refused(infogan("evaluate", run, "--json", "no/where.json"), "--json no/where.json cannot be written")

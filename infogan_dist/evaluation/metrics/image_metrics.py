@@ -26,7 +26,8 @@ from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.reference_classifier import DIGITS, Reading, ReferenceClassifier, reading
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.data_sets import DATA_SETS
-from infogan_dist.sampling.grids import batches_of, to_uint8
+from infogan_dist.sampling.batches import batches_of
+from infogan_dist.sampling.grids import to_uint8
 
 SWEEPS = 256  # z that each continuous code is swept for
 LEVELS = 9  # of a sweep, from -1 to 1

@@ -1,0 +1,34 @@
+"""Trained networks in plain torch: the same function from torch's own layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infogan_dist.latents import LatentSpec
+from infogan_dist.networks import build_networks
+from infogan_dist.networks.plain import plain_network
+from tests.conftest import tiny
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "norm_D"), [("paper28", 28, "batch"), ("paper28", 28, "spectral"), ("dcgan", 32, "spectral")]
+)
+def test_a_plain_network_computes_the_same_from_layers_of_torch_alone(family: str, size: int, norm_D: str) -> None:
+    config = tiny("x", f"networks={{family: {family}, width: 4, norm_D: {norm_D}}}", f"data.image_size={size}")
+    networks = build_networks(config).named()
+    x = torch.randn(5, LatentSpec.from_config(config.latents).dim, generator=torch.Generator().manual_seed(0))
+    for name in ("G", "FE", "Q"):
+        for module in networks[name].modules():  # statistics of a network that has trained
+            if hasattr(module, "running_mean"):
+                module.running_mean.uniform_(-1, 1)
+                module.running_var.uniform_(0.5, 2)
+        before = {key: tensor.clone() for key, tensor in networks[name].state_dict().items()}
+        plain = plain_network(name, networks[name].eval(), config)
+        assert {type(module).__module__.partition(".")[0] for module in plain.modules()} == {"torch"}
+        with torch.no_grad():
+            expected = networks[name](x)
+        torch.testing.assert_close(plain(x), expected, atol=1e-5, rtol=1e-5)
+        assert all(torch.equal(tensor, before[key]) for key, tensor in networks[name].state_dict().items())
+        assert not any("num_batches_tracked" in key or "parametrizations" in key for key in plain.state_dict())
+        x = expected
