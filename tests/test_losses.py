@@ -13,10 +13,12 @@ from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import (
     CodePosterior,
     clustering_loss,
+    contrastive_loss,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
     information_bound,
+    information_ceilings,
     information_loss,
     mutual_information,
     negative_log_likelihoods,
@@ -24,11 +26,12 @@ from infogan_dist.losses import (
 )
 
 SPEC = LatentSpec((NoiseConfig(dim=1),), categorical=(10, 3), continuous=2)
+LEARNED = ObjectiveConfig()
 CODES = Codes(torch.tensor([[3, 2], [9, 0]]), torch.tensor([[0.5, -0.2], [-1.0, 0.7]]))
 
 
-def bounds(output: Tensor) -> dict[str, float]:
-    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, SPEC), CODES, SPEC)
+def bounds(output: Tensor, objective: ObjectiveConfig = LEARNED) -> dict[str, float]:
+    likelihoods = negative_log_likelihoods(CodePosterior.from_output(output, SPEC, objective), CODES, SPEC)
     return {name: value.item() for name, value in information_bound(likelihoods, SPEC).items()}
 
 
@@ -58,7 +61,7 @@ def test_losses_stay_finite_and_keep_their_gradient_where_a_sigmoid_saturates() 
 def test_half_precision_logits_are_scored_in_float32() -> None:
     half = torch.zeros(2, 1).bfloat16()
     assert discriminator_loss(half, half, ObjectiveConfig()).dtype == torch.float32
-    assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC).mean.dtype == torch.float32
+    assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC, ObjectiveConfig()).mean.dtype == torch.float32
 
 
 def test_a_perfect_q_reaches_ln_k_and_a_uniform_one_scores_0() -> None:
@@ -174,6 +177,33 @@ def test_without_a_game_nothing_is_lost_and_every_logit_has_a_gradient() -> None
 def test_without_a_code_the_losses_are_0_where_the_other_tensors_are() -> None:
     """A CPU tensor among CUDA ones cannot be averaged with them; `meta` stands for any other device."""
     spec = LatentSpec((NoiseConfig(dim=2),), (), 0)
-    posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec)
+    posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec, ObjectiveConfig())
     assert clustering_loss(posterior, posterior).device.type == "meta"
     assert information_loss({}, spec, ObjectiveConfig(), posterior.mean.device).device.type == "meta"
+
+
+def output_of(mean: Tensor) -> Tensor:
+    """Q's output with these means, perfect classes and a log-variance of 3 for the continuous codes, [2, 17]."""
+    classes = [20 * torch.nn.functional.one_hot(CODES.categorical[:, i], width) for i, width in enumerate((10, 3))]
+    return torch.cat([*(each.float() for each in classes), mean, torch.full_like(mean, 3.0)], dim=1)
+
+
+def test_a_fixed_variance_of_1_has_its_own_ceiling_which_a_perfect_q_reaches() -> None:
+    fixed = ObjectiveConfig(continuous_likelihood="fixed")
+    ceilings = information_ceilings(SPEC, fixed)
+    assert ceilings["continuous_0"] == pytest.approx(math.log(2) - 0.5 * math.log(2 * math.pi))
+    assert bounds(output_of(CODES.continuous), fixed) == pytest.approx(ceilings, abs=1e-6)
+    off = bounds(output_of(CODES.continuous + 0.6), fixed)
+    assert off["continuous_1"] == pytest.approx(ceilings["continuous_1"] - 0.6**2 / 2, abs=1e-6), (
+        "half the squared error"
+    )
+    assert set(information_ceilings(SPEC, ObjectiveConfig())) == {"categorical_0", "categorical_1"}
+
+
+def test_the_contrastive_loss_is_ln_n_of_a_useless_q_and_0_where_only_the_shared_code_agrees() -> None:
+    shared = torch.tensor([0, 2])
+    assert contrastive_loss(torch.zeros(4, 3), shared, 0.25).item() == pytest.approx(math.log(3))
+    apart = torch.tensor([[0.5, -1, -1], [0.5, 1, 1], [-1, -1, 0.1], [1, 1, 0.1]])
+    assert contrastive_loss(apart, shared, 0.25).item() == pytest.approx(0, abs=1e-6)
+    by_hand = torch.tensor([[0.0, 0.0], [0.5, 0.0]])  # the first differs by two standard deviations
+    assert contrastive_loss(by_hand, torch.tensor([0]), 0.25).item() == pytest.approx(2 + math.log(1 + math.exp(-2)))
