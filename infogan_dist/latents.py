@@ -117,6 +117,16 @@ class LatentSpec:
         codes = Codes(torch.cat([empty, *classes], dim=1), torch.cat([empty.float(), *levels], dim=1))
         return Latents(torch.cat(noise, dim=1), codes)
 
+    def share_in_pairs(self, codes: Codes, stream: Stream, positions: Tensor) -> tuple[Codes, Tensor]:
+        """The same codes, but of the images at positions 2i and 2i + 1 one continuous code is equal. Which one, int64 [B/2], is
+        random. B is even."""
+        pairs = positions[::2] // 2
+        shared = stream.derived("shared").integers(pairs, 1, below=self.continuous)[:, 0]
+        continuous = codes.continuous.clone()
+        rows = torch.arange(len(pairs), device=positions.device)
+        continuous[2 * rows + 1, shared] = continuous[2 * rows, shared]
+        return Codes(codes.categorical, continuous), shared
+
     def vector(self, latents: Latents) -> Tensor:
         """G's input, [B, dim] in the dtype of the noise."""
         codes, dtype = latents.codes, latents.noise.dtype

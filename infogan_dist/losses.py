@@ -26,10 +26,12 @@ class CodePosterior:
     log_variance: Tensor
 
     @classmethod
-    def from_output(cls, output: Tensor, spec: LatentSpec) -> CodePosterior:
-        """Split Q's output [B, spec.posterior_dim], in float32 or higher."""
+    def from_output(cls, output: Tensor, spec: LatentSpec, objective: ObjectiveConfig) -> CodePosterior:
+        """Split Q's output [B, spec.posterior_dim], in float32 or higher. A fixed variance is 1."""
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         *logits, mean, log_variance = output.split([*spec.categorical, spec.continuous, spec.continuous], dim=1)
+        if objective.continuous_likelihood == "fixed":
+            log_variance = torch.zeros_like(log_variance)
         return cls(tuple(logits), mean, log_variance)
 
 
@@ -132,6 +134,24 @@ def information_loss(
 def information_bound(nll: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
     """L_I of each code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
     return {name: entropy - nll[name] for name, entropy in spec.entropies().items()}
+
+
+def information_ceilings(spec: LatentSpec, objective: ObjectiveConfig) -> dict[str, float]:
+    """The largest L_I in nats by code: ln K of K classes; ln 2 - ln(2π)/2 where Q's Gaussian has variance 1. With a learned variance
+    a continuous code has none."""
+    fixed = objective.continuous_likelihood == "fixed"
+    of_continuous = dict.fromkeys(spec.continuous_names, math.log(2) - math.log(2 * math.pi) / 2) if fixed else {}
+    return spec.ceilings() | of_continuous
+
+
+def contrastive_loss(mean: Tensor, shared: Tensor, scale: float) -> Tensor:
+    """Cross-entropy in nats of naming the continuous code that two images share, from Q's means (after Lin et al. 2020, Eq. 4).
+
+    `mean` [B, n]: images 2i and 2i + 1 are a pair and share code `shared`[i], int64 [B/2]. The logit of a code is the negative
+    squared difference of its two means over 2 `scale`².
+    """
+    first, second = mean.unflatten(0, (-1, 2)).unbind(1)
+    return cross_entropy(-(first - second).square() / (2 * scale**2), shared)
 
 
 def clustering_loss(

@@ -8,7 +8,7 @@ import torch
 
 from infogan_dist.config.model import NoiseConfig
 from infogan_dist.errors import UserError
-from infogan_dist.latents import Latents, LatentSpec
+from infogan_dist.latents import Codes, Latents, LatentSpec
 from infogan_dist.randomness import Stream
 
 SPEC = LatentSpec((NoiseConfig(dim=5), NoiseConfig(dim=3, distribution="normal")), categorical=(10, 4), continuous=2)
@@ -146,3 +146,19 @@ def test_balanced_classes_come_once_in_every_k_positions_wherever_they_are_drawn
         assert len({tuple(run) for run in runs.tolist()}) > 10  # in random order
     part = spec.draw(Stream(0, "latents"), torch.arange(37, 91)).codes.categorical
     assert torch.equal(part, whole[37:91])
+
+
+def test_pairs_share_one_continuous_code_and_nothing_else() -> None:
+    spec = LatentSpec((NoiseConfig(dim=2),), (), continuous=3)
+    positions, stream = torch.arange(400), Stream(0, "pairs")
+    drawn = spec.draw(Stream(0, "latents"), positions).codes
+    codes, shared = spec.share_in_pairs(drawn, stream, positions)
+    first, second = codes.continuous[::2], codes.continuous[1::2]
+    equal = first == second
+    assert equal.sum(1).tolist() == [1] * 200
+    assert torch.equal(equal.int().argmax(1), shared)
+    assert torch.equal(first, drawn.continuous[::2])
+    assert shared.bincount().min() > 40
+    later, named = spec.share_in_pairs(Codes(drawn.categorical[100:], drawn.continuous[100:]), stream, positions[100:])
+    assert torch.equal(later.continuous, codes.continuous[100:]), "a function of the position"
+    assert torch.equal(named, shared[50:])

@@ -13,22 +13,24 @@ from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import (
     CodePosterior,
     clustering_loss,
+    contrastive_loss,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
     information_bound,
+    information_ceilings,
     information_loss,
     mutual_information,
-    negative_log_likelihoods,
     squared_gradients,
 )
 
 SPEC = LatentSpec((NoiseConfig(dim=1),), categorical=(10, 3), continuous=2)
+LEARNED = ObjectiveConfig()
 CODES = Codes(torch.tensor([[3, 2], [9, 0]]), torch.tensor([[0.5, -0.2], [-1.0, 0.7]]))
 
 
-def bounds(output: Tensor) -> dict[str, float]:
-    nll = negative_log_likelihoods(CodePosterior.from_output(output, SPEC), CODES, SPEC)
+def bounds(output: Tensor, objective: ObjectiveConfig = LEARNED) -> dict[str, float]:
+    nll = negative_log_nll(CodePosterior.from_output(output, SPEC, objective), CODES, SPEC)
     return {name: value.item() for name, value in information_bound(nll, SPEC).items()}
 
 
@@ -58,7 +60,7 @@ def test_losses_are_finite_and_have_gradients_at_saturated_logits() -> None:
 def test_half_precision_logits_are_converted_to_float32() -> None:
     half = torch.zeros(2, 1).bfloat16()
     assert discriminator_loss(half, half, ObjectiveConfig()).dtype == torch.float32
-    assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC).mean.dtype == torch.float32
+    assert CodePosterior.from_output(torch.zeros(2, 17).bfloat16(), SPEC, ObjectiveConfig()).mean.dtype == torch.float32
 
 
 def test_bound_of_a_perfect_q_is_ln_k_and_of_a_uniform_q_0() -> None:
@@ -174,6 +176,33 @@ def test_adversarial_none_has_zero_loss_and_zero_gradients() -> None:
 def test_losses_without_codes_are_on_the_device_of_the_logits() -> None:
     """A CPU tensor could not be averaged with CUDA tensors. `meta` represents any other device."""
     spec = LatentSpec((NoiseConfig(dim=2),), (), 0)
-    posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec)
+    posterior = CodePosterior.from_output(torch.zeros(3, 0, device="meta"), spec, ObjectiveConfig())
     assert clustering_loss(posterior, posterior).device.type == "meta"
     assert information_loss({}, spec, ObjectiveConfig(), posterior.mean.device).device.type == "meta"
+
+
+def output_of(mean: Tensor) -> Tensor:
+    """Q's output with these means, perfect classes and a log-variance of 3 for the continuous codes, [2, 17]."""
+    classes = [20 * torch.nn.functional.one_hot(CODES.categorical[:, i], width) for i, width in enumerate((10, 3))]
+    return torch.cat([*(each.float() for each in classes), mean, torch.full_like(mean, 3.0)], dim=1)
+
+
+def test_a_fixed_variance_of_1_has_its_own_ceiling_which_a_perfect_q_reaches() -> None:
+    fixed = ObjectiveConfig(continuous_likelihood="fixed")
+    ceilings = information_ceilings(SPEC, fixed)
+    assert ceilings["continuous_0"] == pytest.approx(math.log(2) - 0.5 * math.log(2 * math.pi))
+    assert bounds(output_of(CODES.continuous), fixed) == pytest.approx(ceilings, abs=1e-6)
+    off = bounds(output_of(CODES.continuous + 0.6), fixed)
+    assert off["continuous_1"] == pytest.approx(ceilings["continuous_1"] - 0.6**2 / 2, abs=1e-6), (
+        "half the squared error"
+    )
+    assert set(information_ceilings(SPEC, ObjectiveConfig())) == {"categorical_0", "categorical_1"}
+
+
+def test_the_contrastive_loss_is_ln_n_of_a_useless_q_and_0_where_only_the_shared_code_agrees() -> None:
+    shared = torch.tensor([0, 2])
+    assert contrastive_loss(torch.zeros(4, 3), shared, 0.25).item() == pytest.approx(math.log(3))
+    apart = torch.tensor([[0.5, -1, -1], [0.5, 1, 1], [-1, -1, 0.1], [1, 1, 0.1]])
+    assert contrastive_loss(apart, shared, 0.25).item() == pytest.approx(0, abs=1e-6)
+    by_hand = torch.tensor([[0.0, 0.0], [0.5, 0.0]])  # the first differs by two standard deviations
+    assert contrastive_loss(by_hand, torch.tensor([0]), 0.25).item() == pytest.approx(2 + math.log(1 + math.exp(-2)))

@@ -125,6 +125,14 @@ class ObjectiveConfig(Section):
     """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
     lambda_continuous: NonNegativeFloat = 0.1
     """Weight of the continuous codes in it. It is smaller because a Gaussian likelihood has a larger scale."""
+    continuous_likelihood: Literal["learned", "fixed"] = "learned"
+    """Q's Gaussian of a continuous code: with a learned variance (Chen et al. 2016), or with variance 1, so that the term is half the
+    squared error (Lin et al. 2020). With a learned one G is rewarded without bound for hiding a code in pixel detail."""
+    lambda_contrastive: NonNegativeFloat = 0.0
+    """Weight of the contrastive regulariser (after InfoGAN-CR, Lin et al. 2020): two images that share one continuous code are
+    drawn, and which one they share is predicted from Q's means. Needs two continuous codes."""
+    contrastive_scale: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Its standard deviation: a difference of this size between two means is a sign that their codes differ."""
     information_trains: Literal["heads", "trunk"] = "heads"
     """What the information term trains besides G. `heads`: Q, in the G step (the lab report). `trunk`: FE and Q, in the D step (the
     authors' code)."""

@@ -101,6 +101,11 @@ class Config(Section):
                 f"objective.information_from = augmented, but augmentation.preset = {self.augmentation.preset} changes no image; "
                 "use augmentation.preset = digits or objective.information_from = images"
             )
+        if self.objective.lambda_contrastive and self.latents.continuous < 2:
+            raise ValueError(
+                f"objective.lambda_contrastive = {self.objective.lambda_contrastive} compares continuous codes, but "
+                f"latents.continuous = {self.latents.continuous}; give at least 2, or set objective.lambda_contrastive = 0"
+            )
         if self.objective.lambda_clustering and not self.latents.categorical:
             raise ValueError(
                 f"objective.lambda_clustering = {self.objective.lambda_clustering} trains the classes of the categorical codes, "

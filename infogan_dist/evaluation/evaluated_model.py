@@ -105,7 +105,7 @@ class EvaluatedModel:
         return self.spec.vector(self.latents(positions, **codes))
 
     def _posterior(self, output: Tensor) -> CodePosterior:
-        return CodePosterior.from_output(output.cpu().double(), self.spec)
+        return CodePosterior.from_output(output.cpu().double(), self.spec, self.config.objective)
 
 
 def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:

@@ -114,7 +114,7 @@ class _Search:
         return (images - self._image).square().flatten(1).mean(1)
 
     def _illegibility(self, images: Tensor) -> Tensor:
-        posterior = CodePosterior.from_output(self._Q.Q(self._Q.FE(images)), self._G.spec)
+        posterior = CodePosterior.from_output(self._Q.Q(self._Q.FE(images)), self._G.spec, self._Q.config.objective)
         wanted = self._after.categorical.expand(len(images), -1)
         losses = [
             cross_entropy(TEMPERATURE * posterior.logits[code], wanted[:, code], reduction="none")

@@ -51,7 +51,7 @@ def encode(folder: Path, Q: Recognizer, map_batches: Callable[[list[Tensor], Dra
         raise UserError(f"--images {folder} holds no images")
     source = FolderSource(files, Q.config.data)
     outputs = map_batches(batches_of(len(files)), lambda ours: _output(Q, source.read(ours)))
-    posterior = CodePosterior.from_output(outputs[: len(files)].cpu().double(), Q.spec)
+    posterior = CodePosterior.from_output(outputs[: len(files)].cpu().double(), Q.spec, Q.config.objective)
     return Encoded([file.relative_to(folder).as_posix() for file in files], source, posterior)
 
 

@@ -57,7 +57,7 @@ class Recognizer:
                 f"images are [B, {', '.join(map(str, expected))}] of floats in [-1, 1], not {shape} of {dtype}"
             )
         outputs = [self._output(batch) for batch in images.split(BATCH)]
-        return CodePosterior.from_output(torch.cat(outputs), self.spec)
+        return CodePosterior.from_output(torch.cat(outputs), self.spec, self.config.objective)
 
     @torch.no_grad()
     def _output(self, images: Tensor) -> Tensor:

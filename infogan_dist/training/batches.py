@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
@@ -88,7 +89,8 @@ class BatchStream:
             weight = clustering_weight(self._config, images_before(self._config, step))
             positives = Positives(augment[POSITIVES](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
-        return MicroBatch(reals, drawn["latent"], codes, augment.get("D"), augment.get("G"), positives)
+        shared = drawn["shared"][::2] if "shared" in drawn else None
+        return MicroBatch(reals, drawn["latent"], codes, shared, augment.get("D"), augment.get("G"), positives)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
@@ -124,6 +126,10 @@ class BatchStream:
 
     def _rows(self, positions: Tensor) -> Draws:
         latents, objective = self._spec.draw(self._latents, positions), self._config.objective
+        shared: Draws = {}
+        if objective.lambda_contrastive:
+            codes, named = self._spec.share_in_pairs(latents.codes, self._latents.derived("pairs"), positions)
+            latents, shared = replace(latents, codes=codes), {"shared": named.repeat_interleave(2)}
         drawn = {
             "latent": self._spec.vector(latents).to(self._cluster.dtype),
             "categorical": latents.codes.categorical,
@@ -131,14 +137,19 @@ class BatchStream:
         }
         augmented = ["D", "G"] if objective.information_from == "augmented" else []
         augmented += [POSITIVES] if objective.lambda_clustering else []
-        return drawn | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
+        return drawn | shared | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
 
 
 def _check_pairs(config: Config, processes: int) -> None:
     share = config.train.global_batch // (processes * config.train.accumulate)
-    used = config.objective.information_from == "augmented" or config.objective.lambda_clustering > 0
-    if used and config.augmentation.paste and share % 2:
+    objective = config.objective
+    augments = objective.information_from == "augmented" or objective.lambda_clustering > 0
+    needs_pairs = {
+        f"augmentation.paste = {config.augmentation.paste}": augments and config.augmentation.paste > 0,
+        f"objective.lambda_contrastive = {objective.lambda_contrastive}": objective.lambda_contrastive > 0,
+    }
+    for key in (key for key, needed in needs_pairs.items() if needed and share % 2):
         raise UserError(
-            f"augmentation.paste = {config.augmentation.paste} needs pairs of images, but train.global_batch = "
-            f"{config.train.global_batch} gives each process {share} per micro-batch; use a batch that gives an even number"
+            f"{key} needs pairs of images, but train.global_batch = {config.train.global_batch} gives each process {share} per "
+            "micro-batch; use a batch that gives an even number"
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from infogan_dist.config.model import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
+from infogan_dist.losses import information_ceilings
 
 Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl
 
@@ -68,12 +69,15 @@ def _ignored_codes(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> Iterator[tuple[str, str]]:
     """L_I is near zero: G's images do not depend on the code. A continuous code is compared with 1 nat, because L_I has no maximum."""
-    ceilings = spec.ceilings()
+    ceilings = information_ceilings(spec, objective)
     for name in spec.code_names:
-        kind = "categorical" if name in ceilings else "continuous"
+        kind = "categorical" if name in spec.categorical_names else "continuous"
         weight: float = getattr(objective, f"lambda_{kind}")
         bounds = _all(rows, f"mi/{name}")
-        if weight and bounds and max(bounds) < collapse.information * ceilings.get(name, 1.0):
+        # with a fixed variance a Q that predicts 0 always reaches the ceiling less the half variance of U(-1, 1)
+        fixed = kind == "continuous" and name in ceilings
+        least = ceilings[name] - 1 / 6 if fixed else 0.0
+        if weight and bounds and max(bounds) < least + collapse.information * (ceilings.get(name, 1.0) - least):
             ceiling = f" of {ceilings[name]:.2f}" if name in ceilings else ""
             yield (
                 f"{name} ignored",

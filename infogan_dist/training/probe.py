@@ -48,7 +48,7 @@ class Probe:
         with frozen(networks.FE, networks.Q), self._state.engine.autocast():
             for batch in micro_batches:
                 output = networks.Q.forward(networks.FE.forward(batch.reals))  # `forward` is not compiled
-                posterior = CodePosterior.from_output(output, spec)
+                posterior = CodePosterior.from_output(output, spec, self._state.objective)
                 for name, logits in zip(spec.categorical_names, posterior.logits, strict=True):
                     for number, share in enumerate(logits.softmax(1).mean(0)):
                         shares.setdefault(f"usage/{name}/{number}", []).append(share)

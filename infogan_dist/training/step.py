@@ -15,6 +15,7 @@ from infogan_dist.losses import (
     CodePosterior,
     adversarial_loss,
     clustering_loss,
+    contrastive_loss,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
@@ -41,6 +42,7 @@ class Positives:
 class MicroBatch:
     """Reals [B, C, H, W] in [-1, 1], G's input [B, spec.dim] and the codes in it.
 
+    `shared`, int64 [B/2], is the continuous code that two neighbouring images share, where the contrastive term is on.
     `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
     `positives` belong to the reals if Q clusters them.
     """
@@ -48,6 +50,7 @@ class MicroBatch:
     reals: Tensor
     latent: Tensor
     codes: Codes
+    shared: Tensor | None = None
     augment_D: Augmentation | None = None
     augment_G: Augmentation | None = None
     positives: Positives | None = None
@@ -95,7 +98,7 @@ def discriminator_step(
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:  # D's update owns Q
-                loss = loss + _information(state, out, batch.codes)[0]
+                loss = loss + _information(state, out, batch)[0]
             if batch.positives is not None:
                 clustering = _clustering(state, out)
                 metrics[-1]["loss/clustering"] = clustering.detach()
@@ -130,7 +133,7 @@ def generator_step(
                 drawn = draw(state, batch) if fakes is None else fakes
                 augmented = batch.augment_G(drawn) if batch.augment_G is not None else None
                 out: GeneratorOutput = state.generator_module(drawn, augmented, compared)
-                information, bounds = _information(state, out, batch.codes)
+                information, bounds = _information(state, out, batch)
                 loss = generator_loss(out.fake_logits, out.real_logits, objective)
                 loss = loss + information if objective.information_trains_G else loss
                 engine.backward(poison_nonfinite(loss) * share)
@@ -163,25 +166,33 @@ def _update(engine: Engine, optimizer: Optimizer, clip_norm: float, before: Stat
 
 
 def _information(
-    state: TrainState, out: DiscriminatorOutput | GeneratorOutput, codes: Codes
+    state: TrainState, out: DiscriminatorOutput | GeneratorOutput, batch: MicroBatch
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The information term, and L_I of each code on G's images without augmentation. Q predicts classes from augmented images if there
-    are any, and continuous codes from the images, because augmentation randomises what these may encode."""
+    """The information term, plus the contrastive term if it is on, and L_I of each code on G's images without augmentation.
+
+    Q predicts classes from augmented images if there are any, and continuous codes from the images, because augmentation randomises
+    what these may encode.
+    """
     assert out.fake_posterior is not None
-    posterior = CodePosterior.from_output(out.fake_posterior, state.spec)
-    nll = negative_log_likelihoods(posterior, codes, state.spec)
-    bounds = information_bound(nll, state.spec)
+    spec, objective = state.spec, state.objective
+    posterior = CodePosterior.from_output(out.fake_posterior, spec, objective)
+    nll = negative_log_likelihoods(posterior, batch.codes, spec)
+    bounds = information_bound(nll, spec)
     if out.augmented_posterior is not None:
-        augmented = CodePosterior.from_output(out.augmented_posterior, state.spec)
-        nll = negative_log_likelihoods(replace(posterior, logits=augmented.logits), codes, state.spec)
-    return information_loss(nll, state.spec, state.objective, out.fake_posterior.device), bounds
+        of_augmented = CodePosterior.from_output(out.augmented_posterior, spec, objective)
+        nll = negative_log_likelihoods(replace(posterior, logits=of_augmented.logits), batch.codes, spec)
+    loss = information_loss(nll, spec, objective, out.fake_posterior.device)
+    if batch.shared is not None:
+        contrast = contrastive_loss(posterior.mean, batch.shared, objective.contrastive_scale)
+        loss = loss + objective.lambda_contrastive * contrast
+    return loss, bounds
 
 
 def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
     assert out.real_posterior is not None
     assert out.positive_posterior is not None
-    posterior = CodePosterior.from_output(out.real_posterior, state.spec)
-    positives = CodePosterior.from_output(out.positive_posterior, state.spec)
+    posterior = CodePosterior.from_output(out.real_posterior, state.spec, state.objective)
+    positives = CodePosterior.from_output(out.positive_posterior, state.spec, state.objective)
     return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, state.engine.mean_of_all)
 
 

@@ -7,7 +7,7 @@ from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.latents import Codes, LatentSpec
-from infogan_dist.losses import CodePosterior, information_bound, negative_log_likelihoods
+from infogan_dist.losses import CodePosterior, information_bound, information_ceilings, negative_log_likelihoods
 
 
 def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str, float]:
@@ -17,10 +17,10 @@ def bounds(posterior: CodePosterior, codes: Codes, spec: LatentSpec) -> dict[str
 
 
 def information(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`mutual_information` by code and `mutual_information_ceiling` by categorical code, nats."""
+    """`mutual_information` by code and `mutual_information_ceiling` of the codes that have one, nats."""
     if not model.spec.code_names:
         return {}
     posterior, codes = model.fakes(group)
     metrics: Metrics = {"mutual_information": bounds(posterior, codes, model.spec)}
-    ceilings = model.spec.ceilings()
+    ceilings = information_ceilings(model.spec, model.config.objective)
     return metrics | ({"mutual_information_ceiling": ceilings} if ceilings else {})
