@@ -30,7 +30,7 @@ CODES = Codes(torch.tensor([[3, 2], [9, 0]]), torch.tensor([[0.5, -0.2], [-1.0, 
 
 
 def bounds(output: Tensor, objective: ObjectiveConfig = LEARNED) -> dict[str, float]:
-    nll = negative_log_nll(CodePosterior.from_output(output, SPEC, objective), CODES, SPEC)
+    nll = negative_log_likelihoods(CodePosterior.from_output(output, SPEC, objective), CODES, SPEC)
     return {name: value.item() for name, value in information_bound(nll, SPEC).items()}
 
 
