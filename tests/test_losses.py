@@ -21,6 +21,7 @@ from infogan_dist.losses import (
     information_ceilings,
     information_loss,
     mutual_information,
+    negative_log_likelihoods,
     squared_gradients,
 )
 

@@ -66,6 +66,16 @@ class BatchStream:
         first = images_before(self._config, step)
         return self._reals.at(torch.arange(first, first + self._config.train.global_batch)).tolist()
 
+    def preview(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """The first reals [count, C, H, W] as D sees them, and augmented as Q sees fakes and positives; None if Q sees no
+        augmentation. `count` is even."""
+        positions, objective = torch.arange(count), self._config.objective
+        reals = self._images.read(self._reals.at(positions))
+        if objective.information_from != "augmented" and not objective.lambda_clustering:
+            return reals, None
+        draws = draws_at(self._augmentations.derived("D"), positions.to(reals.device))
+        return reals, Augmentation(self._config.augmentation, draws, torch.ones((), device=reals.device))(reals)
+
     @cached_property
     def _neighbours(self) -> Tensor:
         """The nearest neighbours of every image, int64 [N, n]. Every rank calls it and gets the same."""

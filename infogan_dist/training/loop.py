@@ -63,6 +63,7 @@ def train(
             Run(config, cluster, trainer, start, images) as run,
             profiling as step_is_done,
         ):
+            run.pictures.save_reals(trainer.batches)
             trainer.warm_up_ddp(run.first_step)
             stop.when_requested(run.mark_stopping)
             for step in run.remaining_steps():

@@ -1,4 +1,4 @@
-"""The pictures of a run: grids drawn from fixed noise, and curves of its metrics."""
+"""The pictures of a run: its reals, grids of fixed noise, and curves."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from infogan_dist.checkpoints.run_folder import RunFolder
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.sampling.batches import batches_of
+from infogan_dist.sampling.captions import Captions
 from infogan_dist.sampling.curves import write_curves
 from infogan_dist.sampling.grids import Grid, fixed_grids, to_uint8, write_grid
+from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.records import Records
 from infogan_dist.training.train_state import TrainState
+
+REALS_ROWS, REALS_COLUMNS = 4, 10  # of reals.png
 
 
 class Pictures:
@@ -24,6 +28,23 @@ class Pictures:
     def __init__(self, config: Config, cluster: Cluster, folder: MainFolder, state: TrainState, records: Records):
         self._config, self._cluster, self._folder = config, cluster, folder
         self._state, self._records = state, records
+
+    def save_reals(self, batches: BatchStream) -> None:
+        """Write reals.png: some reals as the networks see them, each row followed by its augmentation if Q sees any."""
+
+        def write(folder: RunFolder) -> None:
+            reals, augmented = batches.preview(REALS_ROWS * REALS_COLUMNS)
+            rows = ["reals"] * REALS_ROWS
+            images = reals.split(REALS_COLUMNS)
+            if augmented is not None:
+                rows = ["reals", "augmented for Q"] * REALS_ROWS
+                images = tuple(row for pair in zip(images, augmented.split(REALS_COLUMNS), strict=True) for row in pair)
+            title = f"{folder.path.resolve().name}, {self._config.data.name}"
+            captions = Captions(title=title, rows=rows)
+            write_grid(to_uint8(torch.cat(images)).cpu(), REALS_COLUMNS, folder.path / "reals.png", captions)
+            self._folder.written["reals"] = str(folder.path / "reals.png")
+
+        self._folder.do(write)
 
     def save(self, step: int) -> None:
         """Write the grids of fixed noise and the curves after `step`."""
