@@ -6,17 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infogan_dist.api import edit, evaluate, train
     from infogan_dist.latents import LatentSpec
     from infogan_dist.sampling.generator import Generator
     from infogan_dist.sampling.recognizer import Recognizer
 
 __version__ = "0.2.0"
-__all__ = ["Generator", "LatentSpec", "Recognizer", "__version__"]
+__all__ = ["Generator", "LatentSpec", "Recognizer", "__version__", "edit", "evaluate", "train"]
 
 _MODULES = {
     "Generator": "infogan_dist.sampling.generator",
     "LatentSpec": "infogan_dist.latents",
     "Recognizer": "infogan_dist.sampling.recognizer",
+    "edit": "infogan_dist.api",
+    "evaluate": "infogan_dist.api",
+    "train": "infogan_dist.api",
 }
 
 

@@ -25,7 +25,7 @@ LAYERS = (  # from the lowest; the parts of one layer do not import each other
     ("training",),
     ("export",),
     ("diagnostics",),
-    ("cli",),
+    ("cli", "api"),
     ("__main__",),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}

@@ -49,21 +49,27 @@ class EvaluateOptions:
 
 
 def evaluate(options: EvaluateOptions, launch: Launch) -> None:
-    """Measure every checkpoint, print a table, write the metrics as JSON. Every rank calls it.
+    """Measure every checkpoint, print a table, write the metrics as JSON. Every rank calls it. Raises as `measured` does."""
+    with Group(launch, THREADS, ProcessesConfig()) as group:
+        report, lines = measured(options, group)
+        group.on_main(lambda: _print_and_write(lines, report, options.out))
+
+
+def measured(options: EvaluateOptions, group: Group) -> tuple[Metrics, list[str]]:
+    """The metrics as JSON holds them, and lines for the user. Every rank calls it.
 
     The JSON of one checkpoint is its metrics; of several it is {"runs": [metrics, ...], "summary": {...}}, with a row for a run
     without a usable checkpoint. Raises UserError for a path that is no run or checkpoint, before it measures.
     """
-    with Group(launch, THREADS, ProcessesConfig()) as group:
-        group.on_main(lambda: _check(options))
-        data: dict[DataConfig, Reals] = {}
-        rows = [_row(path, options, group, data) for path in options.paths]
-        report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
-        control_rows = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
-        report |= {"controls": control_rows} if options.controls else {}
-        lines = run_report(rows[0]) if len(rows) == 1 else []
-        lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
-        group.on_main(lambda: _print_and_write(lines, report, options.out))
+    group.on_main(lambda: _check(options))
+    data: dict[DataConfig, Reals] = {}
+    rows = [_row(path, options, group, data) for path in options.paths]
+    report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
+    control_rows = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
+    report |= {"controls": control_rows} if options.controls else {}
+    lines = run_report(rows[0]) if len(rows) == 1 else []
+    lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
+    return report, lines
 
 
 def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals]) -> Metrics:
@@ -141,6 +147,8 @@ def _data_for(config: Config, options: EvaluateOptions) -> DataConfig:
     if not changed:
         return config.data
     values = config.model_dump(mode="json")
+    if "name" in changed:
+        values["data"]["root"] = None  # the run's own, of another data set
     values["data"] |= changed
     return parse_config(values).data
 

@@ -61,6 +61,14 @@ class Generator:
         for positions in batches_of(count):
             yield self.images_at(positions, seed, **codes)[: count - int(positions[0])]
 
+    def traverse(self, code: str, frames: int = 10, seed: int = 0, low: float = -1.0, high: float = 1.0) -> Tensor:
+        """One image of `sample` with one code changed: every class, or `frames` values from `low` to `high`. z and the other codes are
+        held. Images [n, C, H, W] in [-1, 1]. Raises UserError for a code that this model does not have."""
+        self.spec.with_values(self.spec.neutral_codes(0), {code: 0})
+        values = self.spec.sweep_values(code, frames, low, high)
+        held = self.latents_at(torch.zeros(len(values), dtype=torch.int64), seed)
+        return self.draw(Latents(held.noise, self.spec.with_values(held.codes, {code: values})))
+
     def images_at(self, positions: Tensor, seed: int, **codes: CodeValue) -> Tensor:
         """The images that stand at `positions`, int64 [B], in the endless row of `sample`'s images."""
         return self.draw(self.latents_at(positions, seed, **codes))
