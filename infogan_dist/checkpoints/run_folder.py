@@ -35,7 +35,7 @@ LAST_ROWS = 20  # of metrics.jsonl, in a post-mortem
 
 
 class RunFolder:
-    """An open run: locked against a second writer, its config recorded, its metrics cut back to where it goes on.
+    """An open run folder: locked against other writers, with the config recorded and the metrics cut to the checkpoint.
 
     Opening raises UserError where another process has the folder or it cannot be written to. With `debug`, opening removes
     what an earlier debug run left, and raises UserError where the folder holds anything else.

@@ -65,7 +65,7 @@ def snapshot(state: State) -> State:
 def save(folder: Path, state: State, metadata: dict[str, Any]) -> Path:
     """Write `state` to folder/step-XXXXXXXX atomically. `metadata` goes into the manifest and must contain `step`.
 
-    Raises Diverged if a number is not finite. An OSError changes no earlier checkpoint and leaves nothing of this one. A killed
+    Raises Diverged if a number is not finite. An OSError changes no earlier checkpoint and leaves no part of this one. A killed
     process may leave a folder `.tmp-step-XXXXXXXX`, which `clear` removes.
     """
     check_finite(state)

@@ -22,7 +22,7 @@ SHIPPED_CONFIGS = (
     Path(__file__).parents[2] / "configs",
 )  # in a wheel, in a checkout
 
-# What may differ when a run goes on: where things are and when they are written, never a number of the training.
+# Keys that may differ when a run continues: paths and intervals, no number of the training.
 FREE_TO_CHANGE = (
     *("schema_version", "output", "data.root", "train.steps", "train.threads", "train.cuda_graph"),
     *("log", "sample", "evaluate", "checkpoint", "collapse"),

@@ -39,7 +39,7 @@ class FolderSource:
 
 
 def open_folder(data: DataConfig, split: str) -> ImageSource:
-    """All image files below data.root, whatever the split. Raises UserError where there is none."""
+    """All image files below data.root, for every split. Raises UserError if there are none."""
     root = Path(str(data.root))
     if not root.is_dir():
         raise UserError(f"data.root = {root} is not a folder; set it to the folder of images")

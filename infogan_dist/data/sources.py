@@ -78,7 +78,7 @@ def scored_split(data: DataConfig, trained_on: bool = True) -> str:
 
 
 def images_of(split: str) -> str:
-    """A split in words: `test images`."""
+    """The name of a split for users: `test images`."""
     return split if split.endswith("images") else f"{split} images"
 
 

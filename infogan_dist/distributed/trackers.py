@@ -69,7 +69,7 @@ class Trackers:
         for tracker in tuple(self._started):
             try:
                 act(tracker)
-            except Exception as error:  # whatever a tracker's package raises, the run is worth more
+            except Exception as error:  # a tracker's package may raise anything; the run continues without it
                 self._started.remove(tracker)
                 self._say(f"warning: {tracker.name} failed and is left out: {_first_line(error)}")
 

@@ -58,7 +58,7 @@ def push(folder: Path, repo: str, public: bool) -> str:
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model of infogan_dist")
     except UserError:
         raise
-    except Exception as error:  # those of the hub, and whatever its HTTP library raises
+    except Exception as error:  # errors of the hub and of its HTTP library
         later = f"hf upload {repo} {folder}{'' if public else ' --private'}"
         raise UserError(f"{folder} is written and not pushed: {first_line(error)}; later: {later}") from error
     return f"{api.endpoint}/{repo}"

@@ -45,7 +45,7 @@ class RunCurves:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: metrics with their names in words, and horizontal lines with what they mean."""
+    """One panel: metrics with names for readers, and horizontal lines with their meaning."""
 
     title: str
     unit: str

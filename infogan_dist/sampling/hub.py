@@ -38,7 +38,7 @@ def download(repo: str) -> Path:
         raise
     except RepositoryNotFoundError as error:
         raise UserError(f"there is no {repo} here, and no hub repo of that name that you may read") from error
-    except Exception:  # whatever the HTTP library raises where it cannot connect
+    except Exception:  # any error of the HTTP library: it cannot connect
         is_offline = True
     try:
         return Path(hf_hub_download(repo, MODEL, local_files_only=is_offline))

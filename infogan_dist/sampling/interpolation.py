@@ -1,4 +1,4 @@
-"""Noise as standard normal numbers, whatever its distribution, and paths between the noise of several seeds."""
+"""Maps noise of any distribution to standard normal numbers, and makes paths between the noise of several seeds."""
 
 from __future__ import annotations
 

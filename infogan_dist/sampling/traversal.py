@@ -115,7 +115,7 @@ def all_codes(spec: LatentSpec, held: Latents, count: int, bounds: Bounds, class
 
 
 def near_square(count: int) -> int:
-    """Columns for so many images: as many as fill every row, or make a square where those would be far more."""
+    """The number of columns for `count` images: one that fills every row, or of a square if that would be far wider."""
     square = math.isqrt(count - 1) + 1
     filling = next(columns for columns in range(square, count + 1) if count % columns == 0)
     return filling if filling <= 2 * square else square

@@ -57,7 +57,7 @@ def train(
         trainer = Trainer(config, cluster, source)
         probe = Probe(trainer.state, config.seed)
         if cluster.any(stop.requested):
-            raise StoppedBySignal("stopped by a signal before training; the same command goes on")
+            raise StoppedBySignal("stopped by a signal before training; the same command continues")
         profiling = profiled(cluster, config.output) if profile else not_profiled()
         with (
             Run(config, cluster, trainer, start, images) as run,
@@ -85,7 +85,7 @@ def train(
                     run.saving.save(step, wait=stopping)
                 step_is_done()
                 if stopping and step < config.train.steps:
-                    raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command goes on")
+                    raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command continues")
 
 
 def _wait_while_stopping(config: Config, cluster: Cluster, stop: StopRequest) -> None:

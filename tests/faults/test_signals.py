@@ -17,7 +17,7 @@ def test_signal_saves_once_and_the_same_command_continues(workspace: Workspace, 
     assert stopped.exit_code() == 75
     first, last = stopped.messages()
     assert f"{name}: stopping after this step" in first
-    assert "stopped by a signal after step 3 and saved; the same command goes on" in last
+    assert "stopped by a signal after step 3 and saved; the same command continues" in last
     assert steps_kept(workspace.folder / "run") == [2, 3]
     assert markers(workspace.folder / "run") == ["PREEMPTED"]
     (resumed,) = workspace.train()

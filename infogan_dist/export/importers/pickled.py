@@ -43,7 +43,7 @@ def read_pickled(path: Path) -> Any:
             for name in _globals(file):
                 if name not in ALLOWED:
                     raise UserError(
-                        f"{path} holds a pickle that asks for {name[:200]}; nothing of it was run. Only tensors are read"
+                        f"{path} holds a pickle that asks for {name[:200]}; no code was run. Only tensors are read"
                     )
             file.seek(0)
             with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):

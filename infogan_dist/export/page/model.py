@@ -24,7 +24,7 @@ from infogan_dist.registry.data_sets import DATA_SETS, DataSetRecord
 
 @dataclass(frozen=True)
 class Score:
-    """A code error, a fraction, and the images that it was measured on, in words."""
+    """A code error, a fraction, and the name of the images that it was measured on."""
 
     code_error: float
     images: str

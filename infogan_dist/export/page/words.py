@@ -58,7 +58,7 @@ def _preprocessing(model: Model) -> str:
 def _names(model: Model) -> str:
     if not model.spec.categorical:
         return ""
-    said = "Q always chooses one of its classes, whatever it is given. It knows them by number; "
+    said = "Q always chooses one of its classes. It knows them by number; "
     if model.names is None:
         return f"{said}nobody has named them."
     return f"{said}the names came afterwards, from labels of {model.names.data} that training never saw."
