@@ -85,7 +85,9 @@ def train(
                     run.saving.save(step, wait=stopping)
                 step_is_done()
                 if stopping and step < config.train.steps:
-                    raise StoppedBySignal(f"stopped by a signal after step {step} and saved; the same command continues")
+                    raise StoppedBySignal(
+                        f"stopped by a signal after step {step} and saved; the same command continues"
+                    )
 
 
 def _wait_while_stopping(config: Config, cluster: Cluster, stop: StopRequest) -> None:
