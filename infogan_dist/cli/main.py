@@ -58,7 +58,8 @@ def _report_to_torchrun(error: InfoganError) -> None:
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         with suppress(OSError):
-            Path(file).write_text(json.dumps({"message": str(error), "timestamp": str(int(time.time()))}))
+            message = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}}
+            Path(file).write_text(json.dumps({"message": message}))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -149,7 +149,7 @@ def _one_line(error: ValidationError, places: dict[str, str]) -> str:
         return f"{key} = {json.dumps(first['input'], default=str)}: it should be a mapping of keys{place}"
     said = first["msg"].replace("Input should be", "it should be")
     if first["type"] in ("tuple_type", "list_type") and not isinstance(first["input"], dict):
-        said += f"; write {key}=[{first['input']}]"
+        said = f"it should be a list; write {key}=[{first['input']}]"
     if key in FRACTIONS:
         said += ", a fraction of the run"
     return f"{key} = {json.dumps(first['input'], default=str)}: {said}{place}"

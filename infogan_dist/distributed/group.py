@@ -20,6 +20,7 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data.host_memory import keep_freed_memory
 from infogan_dist.distributed.agreement import checksums, first_difference, format_ranks
 from infogan_dist.distributed.cores import Cores
+from infogan_dist.distributed.interface import choose_interface
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
 from infogan_dist.errors import Diverged, InfoganError, UserError
@@ -50,15 +51,20 @@ class Group:
         timeout = timedelta(seconds=processes.timeout + WATCHDOG_MARGIN)
         self._who = f"rank {launch.rank} of {launch.processes} on {socket.gethostname()}"
         gloo = launch.processes > 1 and (on_cpu or launch.share_gpus)  # NCCL refuses two processes on one GPU
+        if gloo and launch.local_processes < launch.processes:
+            choose_interface(os.environ)
         try:
             with launch.in_environment(os.environ):
                 self._state = cast(Any, PartialState(cpu=on_cpu, timeout=timeout, backend="gloo" if gloo else None))
-        except torch.distributed.DistError as error:
-            raise RankLost(
-                f"{self._who} could not connect to the other ranks: {_flat(error)}; see the output of the other processes"
-            ) from error
         except NotImplementedError as error:  # consumer GPUs whose driver lacks peer-to-peer copies
             raise UserError(_flat(error)) from error
+        except RuntimeError as error:
+            if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error).lower():
+                raise
+            raise RankLost(
+                f"{self._who} could not connect to the other ranks: {_flat(error)}; see the output of the other processes, and if "
+                "the hosts have several network interfaces, set GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME to the one that they share"
+            ) from error
         self.processes: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.is_main: bool = self._state.is_main_process

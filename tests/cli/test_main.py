@@ -120,4 +120,4 @@ def test_torchrun_finds_the_line_for_its_summary(infogan: Command, tmp_path: Pat
     refused(
         infogan("train", "debug", "train.stepz=1", TORCHELASTIC_ERROR_FILE=str(tmp_path / "error.json")), "train.stepz"
     )
-    assert "unknown config key train.stepz" in json.loads((tmp_path / "error.json").read_text())["message"]
+    assert "unknown config key train.stepz" in json.loads((tmp_path / "error.json").read_text())["message"]["message"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan_dist.config import yaml_core
@@ -175,6 +175,7 @@ def test_a_third_continuous_code_is_a_yaml_edit() -> None:
 paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=50)
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-9, max_value=9.9), st.integers(0, 2**63 - 1), paths)
 def test_a_dumped_config_loads_back_unchanged(lr: float, seed: int, output: str) -> None:
     config = parse_config({"output": output, "seed": seed, "optimizer": {"G": {"lr": lr}}})

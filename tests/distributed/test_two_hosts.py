@@ -36,7 +36,7 @@ class Host:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start Python with these arguments on this host, without GPUs."""
         command = ["ip", "netns", "exec", self.namespace, sys.executable, *arguments]
-        environment = clean_environment(GLOO_SOCKET_IFNAME=CABLE, ACCELERATE_USE_CPU="true")
+        environment = clean_environment(ACCELERATE_USE_CPU="true")
         with self._log("stdout").open("wb") as stdout, self._log("stderr").open("wb") as stderr:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=stdout, stderr=stderr)
 
