@@ -63,7 +63,7 @@ def decide_resume(
     reached = _reached(folder, found.step if found else 0)
     recorded = _recorded(folder, found)
     if recorded is not None and resume == "never":
-        raise UserError(f"{folder} holds a run and --resume never was given; choose another output")
+        raise UserError(f"{folder} holds a run and --resume is never; choose another output")
     if recorded is not None:
         config = _kept(config, recorded)
         for key, old, new in changed_numbers(recorded, config):

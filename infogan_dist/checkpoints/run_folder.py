@@ -59,7 +59,7 @@ class RunFolder:
                 _cut(file, checkpoint.step if checkpoint else 0)
             checkpoints.clear(self.checkpoints)
         except OSError as error:
-            raise UserError(f"output = {self.path} cannot be written to: {error}; mend it or choose another") from error
+            raise UserError(f"output = {self.path} cannot be written to: {error}; repair it or choose another") from error
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +92,7 @@ class RunFolder:
             steps = [checkpoints.step_of(path) for path in checkpoints.folders(self.checkpoints)]
             left = f"the checkpoint of step {steps[0]} is" if steps else "no checkpoint is"
             raise CannotWrite(
-                f"{self.path} cannot be written to: {error}; {left} there: make room, and the same command goes on"
+                f"{self.path} cannot be written to: {error}; {left} there: free some space, and the same command continues"
             ) from error
 
     def record(self, kind: str, step: int, images_seen: int, metrics: dict[str, float]) -> None:
@@ -194,7 +194,7 @@ def check_debug_folder(path: Path) -> None:
     """Raises UserError where `path` holds anything that no debug run made."""
     holds = path.exists() and any(child.name != LOCK for child in path.iterdir())
     if holds and not (path / DEBUG).is_file():
-        raise UserError(f"{path} exists and is no debug run; move it away")
+        raise UserError(f"{path} exists and is not a debug run; move it away")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -203,13 +203,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises UserError where there is such a file and it cannot be read.
     """
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file; move it away")
+        raise UserError(f"{path} is not a file; move it away")
     try:
         *lines, _torn = read_regular(path, METRICS_LIMIT).decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; mend it or move it away") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}; repair it or move it away") from error
     return [row for row in map(_parsed, lines) if _is_row(row)]
 
 

@@ -75,7 +75,7 @@ def check_described(checkpoint: Checkpoint, config: Config) -> None:
     shapes = {Path(name).stem: recorded["shapes"] for name, recorded in files.items()}
     mismatch = first_shape_mismatch(shapes, config)
     if mismatch is not None:
-        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {mismatch}")
+        raise NoUsableCheckpoint(f"{checkpoint.path} belongs to another network: {mismatch}")
 
 
 def _with_layout_of(parameter: Tensor, value: Tensor) -> Tensor:

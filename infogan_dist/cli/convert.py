@@ -128,4 +128,4 @@ def _check_out(out: Path, ending: str) -> None:
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; choose another name")
     if holder is not None and store.is_checkpoint(holder):
-        raise UserError(f"--out {out} lies in the checkpoint {holder}; choose a path outside it")
+        raise UserError(f"--out {out} is inside the checkpoint {holder}; choose a path outside it")

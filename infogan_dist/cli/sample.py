@@ -85,7 +85,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.seeds and options.count:
         raise UserError("--seeds draws one image for each seed; drop --count")
     if options.grid and not picture:
-        raise UserError(f"--grid arranges the images of a picture, which --out {options.out} is not; drop it")
+        raise UserError(f"--grid is for pictures, and --out {options.out} is not one; drop it")
     if options.grid and given and given > room:
         raise UserError(f"--grid {options.grid[0]}x{options.grid[1]} has no room for {given} images")
     if options.scale and options.out.suffix.lower() == ".npz":

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     config, launch = config_and_launch(options)
     if launch.precision not in (None, config.train.precision) and prints_messages(os.environ):
         print(
-            f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} counts",
+            f"infogan-dist: the launcher asks for {launch.precision}; train.precision = {config.train.precision} is used",
             file=sys.stderr,
         )
     if options.dry_run:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     if options.debug and options.init_from is not None:
         raise UserError("--debug checks new networks; give --init-from without it")
     if options.debug and options.profile:
-        raise UserError("--debug trains a few checked steps, whose times say nothing; give --profile without it")
+        raise UserError("--debug trains a few checked steps, whose times are not representative; give --profile without it")
     if options.debug:
         from infogan_dist.diagnostics.debug import debug
 

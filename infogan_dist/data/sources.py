@@ -83,7 +83,7 @@ def images_of(split: str) -> str:
 
 
 def file_split(data: DataConfig, split: str) -> str:
-    """The part of the files that a split lies in."""
+    """The part of the files that contains a split."""
     return "train" if data.held_out else split
 
 

@@ -72,7 +72,7 @@ def check_processes(run: Preflight) -> Findings:
         yield problem(no_graph)
     if run.launch.precision not in (None, run.config.train.precision):
         yield warning(
-            f"the launcher asks for {run.launch.precision}; train.precision = {run.config.train.precision} counts"
+            f"the launcher asks for {run.launch.precision}; train.precision = {run.config.train.precision} is used"
         )
 
 

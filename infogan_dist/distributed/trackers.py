@@ -28,7 +28,7 @@ TAKE_ONE_IMAGE = ("aim", "clearml")  # where Accelerate's class passes a single 
 
 
 class Trackers:
-    """The started trackers of a run, whose files lie in the run folder. `run_id` is kept when the run is resumed.
+    """The started trackers of a run, whose files are in the run folder. `run_id` is kept when the run is resumed.
 
     `say` prints a line for the user. Raises UserError where a tracker cannot start. One that fails later is left out, with a
     warning: metrics.jsonl has every number.

@@ -22,7 +22,7 @@ SCORES = {  # of an evaluation during training, by key: as the card calls it, an
 
 
 def write_card(model: Model, folder: Path, picture: str, path: Path, repo: str) -> None:
-    """Write the card of the model files that lie in `folder`. Raises UserError where huggingface_hub is not installed."""
+    """Write the card of the model files in `folder`. Raises UserError where huggingface_hub is not installed."""
     try:
         from huggingface_hub import EvalResult, ModelCardData
     except ImportError:
@@ -157,7 +157,7 @@ def _weaknesses(model: Model) -> Iterator[str]:
     yield "This is one run; another seed of the same config may be better or worse."
     if "code_error" in scores:
         yield (
-            f"{scores['code_error']:.1%} of the images that were scored lie in a class that is matched to another label: "
+            f"{scores['code_error']:.1%} of the scored images are in a class that is matched to another label: "
             "a class now and then draws something else."
         )
     elif model.G.spec.categorical:

@@ -17,7 +17,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def is_repo(name: str) -> bool:
-    """Whether `name` can only mean a hub repo, `user/name`: there is no such path here, nor a folder that it would lie in."""
+    """Whether `name` can only mean a hub repo, `user/name`: there is no such path here, and no folder that could contain it."""
     return _REPO.fullmatch(name) is not None and not os.path.lexists(name) and not os.path.lexists(Path(name).parent)
 
 

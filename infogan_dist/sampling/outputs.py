@@ -37,7 +37,7 @@ def check_file(out: Path, endings: Sequence[str], flag: str = "--out") -> None:
         raise UserError(f"{flag} {out} is a folder; choose another name")
     holder = checkpoints.holder(out)
     if holder is not None and checkpoints.is_checkpoint(holder):
-        raise UserError(f"{flag} {out} lies in the checkpoint {holder}; choose a path outside it")
+        raise UserError(f"{flag} {out} is inside the checkpoint {holder}; choose a path outside it")
 
 
 def check_out(out: Path) -> None:

@@ -97,5 +97,5 @@ def restore(checkpoint: Checkpoint, state: TrainState, cluster: Cluster) -> None
     try:
         state.load_state_dict(tensors)
     except NoUsableCheckpoint as error:
-        raise NoUsableCheckpoint(f"{checkpoint.path} is of another network: {error}") from None
+        raise NoUsableCheckpoint(f"{checkpoint.path} belongs to another network: {error}") from None
     cluster.restore_scaler(checkpoint.manifest.get("scaler", {}))

@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("convert {run} --to onnx --push user/a --out a.onnx", ["--push goes with --to huggingface"]),
         ("convert {run} --to huggingface --public --out a", ["--public goes with --push"]),
         ("convert {run} --to huggingface --out {run}/hub", ["into the run"]),
-        ("convert {run} --to onnx --out {run}/checkpoints/step-00000006/G.onnx", ["lies in the checkpoint"]),
+        ("convert {run} --to onnx --out {run}/checkpoints/step-00000006/G.onnx", ["is inside the checkpoint"]),
         ("convert nowhere --to onnx --out a.onnx", ["there is no nowhere"]),
         ("convert nowhere --from natsu-mnist --out a.safetensors", ["nowhere cannot be read"]),
         ("convert {run} --from accelerate --out a.safetensors", ["which Accelerate's save_state writes"]),

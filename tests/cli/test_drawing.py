@@ -209,7 +209,7 @@ def test_an_edit_is_a_strip_and_the_same_each_time(call: Call, digits: Path, mon
         ("sample RUN --out a.png --seeds 0-99999999999", "more than 10000 seeds"),
         ("sample RUN --out a.png --grid 4y2", "4y2 is not COLUMNSxROWS"),
         ("sample RUN --out a.png --grid 4x2 --count 9", "has no room for 9 images"),
-        ("sample RUN --out folder --grid 4x2", "--grid arranges"),
+        ("sample RUN --out folder --grid 4x2", "--grid is for pictures"),
         ("sample RUN --out a.npz --scale 2", "--scale enlarges"),
         ("sample RUN --out a.png --count 10001", "too large to look at"),
         ("sample RUN --out a.png --set categorical_0=1,", "CODE=NUMBER"),

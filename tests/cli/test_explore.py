@@ -65,9 +65,9 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(
         (run, "--port", "70000"): ["70000 is not a port"],
         (run, "--html", "folder.html"): ["folder.html is a folder"],
         (run, "--space", "full"): ["full holds notes.txt", "empty folder"],
-        (run, "--html", inside): ["lies in the checkpoint"],
+        (run, "--html", inside): ["is inside the checkpoint"],
         ("nowhere", "--html", "a.html"): ["there is no nowhere"],
-        ("G.safetensors", "--html", "a.html"): ["G.safetensors holds G alone", "run folder"],
+        ("G.safetensors", "--html", "a.html"): ["G.safetensors is an exported file", "run folder"],
     }.items():
         line = complaint([*map(str, arguments)], capsys)
         assert all(word in line for word in words), line

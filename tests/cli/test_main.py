@@ -96,7 +96,7 @@ def test_train_sample_and_convert_one_after_the_other(infogan: Command, tmp_path
     before = sorted(tmp_path.rglob("*"))
     refused(infogan("sample", "run", "--out", "run"), "into the run")
     inside = "run/checkpoints/step-00000004/G_ema.safetensors"
-    refused(infogan("convert", "run", "--to", "safetensors", "--out", inside), "lies in the checkpoint")
+    refused(infogan("convert", "run", "--to", "safetensors", "--out", inside), "is inside the checkpoint")
     assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "run/checkpoints/step-00000004/D.safetensors").unlink()
     refused(infogan("train", *TINY), "D.safetensors is missing", code=4)

@@ -380,7 +380,7 @@ def test_the_command_refuses_what_train_refuses(infogan: Command, tmp_path: Path
     nowhere = ("train.precision=fp32", "data={name: folder, root: nowhere}")
     result = infogan("doctor", "debug", *nowhere, ACCELERATE_MIXED_PRECISION="bf16")
     refused(result, "1 problem to solve before runs/debug can train")
-    assert "warning processes: the launcher asks for bf16; train.precision = fp32 counts" in result.stdout
+    assert "warning processes: the launcher asks for bf16; train.precision = fp32 is used" in result.stdout
     assert "on grey images" in result.stdout
     assert "problem data: data.root = nowhere is not a folder" in result.stdout
     assert "example: infogan-dist doctor configs/quickstart.yaml" in infogan("doctor", "--help").stdout

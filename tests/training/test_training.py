@@ -266,7 +266,7 @@ def test_debug_detects_an_update_of_a_frozen_network(tmp_path: Path, monkeypatch
 def test_debug_deletes_only_folders_of_debug_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tiny(tmp_path / "exp-debug"), ONE_PROCESS)
     before = contents(tmp_path / "exp-debug")
-    with pytest.raises(UserError, match="exp-debug exists and is no debug run; move it away"):
+    with pytest.raises(UserError, match="exp-debug exists and is not a debug run; move it away"):
         debug(tiny(tmp_path / "exp"), ONE_PROCESS)
     assert contents(tmp_path / "exp-debug") == before
 
@@ -277,7 +277,7 @@ def test_run_that_continues_a_debug_run_loses_its_debug_marker(tmp_path: Path) -
     small = debug_config(tiny(tmp_path / "exp"))
     train(small.model_copy(update={"train": small.train.model_copy(update={"steps": 4})}), ONE_PROCESS)
     before = contents(tmp_path / "exp-debug")
-    with pytest.raises(UserError, match="is no debug run"):
+    with pytest.raises(UserError, match="is not a debug run"):
         debug(tiny(tmp_path / "exp"), ONE_PROCESS)
     assert contents(tmp_path / "exp-debug") == before
 
@@ -303,7 +303,7 @@ def test_debug_keeps_a_run_that_it_finds_only_after_locking(tmp_path: Path, monk
         (tmp_path / "exp-debug" / "config.yaml").write_text("of another run")
 
     monkeypatch.setattr(debugging, "_check_repeats", meanwhile)
-    with pytest.raises(UserError, match="is no debug run"):
+    with pytest.raises(UserError, match="is not a debug run"):
         debug(tiny(tmp_path / "exp"), ONE_PROCESS)
     assert (tmp_path / "exp-debug" / "config.yaml").read_text() == "of another run"
 

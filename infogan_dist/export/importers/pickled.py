@@ -56,7 +56,7 @@ def read_pickled(path: Path) -> Any:
     except Exception as error:  # a file of any bytes raises nearly anything
         reason = " ".join(str(error).partition(". ")[0].split())[:200]
         raise UserError(
-            f"{path} is no file of tensors that torch.save wrote: {reason or type(error).__name__}"
+            f"{path} is not a file of tensors that torch.save wrote: {reason or type(error).__name__}"
         ) from None
 
 

@@ -51,7 +51,7 @@ class Model:
         Raises UserError where `path` is neither, NoUsableCheckpoint where nothing there verifies.
         """
         if path.suffix == ".safetensors":
-            raise UserError(f"{path} holds G alone; the page needs FE and Q: give a run folder or a checkpoint folder")
+            raise UserError(f"{path} is an exported file; the page needs a run folder or a checkpoint folder")
         checkpoint = checkpoints.find(path)
         config, tensors = checkpoint.config, checkpoint.load("G_ema", "FE", "Q")
         try:

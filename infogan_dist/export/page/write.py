@@ -70,4 +70,4 @@ tags: [infogan, gan]
 def _check_outside(path: Path, option: str) -> None:
     holder = checkpoints.holder(path)
     if holder is not None and checkpoints.is_checkpoint(holder):
-        raise UserError(f"{option} {path} lies in the checkpoint {holder}; choose a path outside it")
+        raise UserError(f"{option} {path} is inside the checkpoint {holder}; choose a path outside it")
