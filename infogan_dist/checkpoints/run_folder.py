@@ -59,7 +59,9 @@ class RunFolder:
                 _cut(file, checkpoint.step if checkpoint else 0)
             checkpoints.clear(self.checkpoints)
         except OSError as error:
-            raise UserError(f"output = {self.path} cannot be written to: {error}; repair it or choose another") from error
+            raise UserError(
+                f"output = {self.path} cannot be written to: {error}; repair it or choose another"
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,9 @@ def run(options: argparse.Namespace) -> None:
     if options.debug and options.init_from is not None:
         raise UserError("--debug checks new networks; give --init-from without it")
     if options.debug and options.profile:
-        raise UserError("--debug trains a few checked steps, whose times are not representative; give --profile without it")
+        raise UserError(
+            "--debug trains a few checked steps, whose times are not representative; give --profile without it"
+        )
     if options.debug:
         from infogan_dist.diagnostics.debug import debug
 

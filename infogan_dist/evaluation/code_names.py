@@ -113,7 +113,9 @@ def held_by(
 ) -> dict[str, CodeValue]:
     """`held`, and the class that draws `label`. Raises UserError where `held` sets the same code to another value."""
     if names is None:
-        raise UserError(f"the codes of {path} have no names at this step, so --digit {label} cannot be resolved; {REMEDY}")
+        raise UserError(
+            f"the codes of {path} have no names at this step, so --digit {label} cannot be resolved; {REMEDY}"
+        )
     number = names.class_of(label)
     given = held.get(names.code, number)
     if given != number:
