@@ -90,12 +90,12 @@ def _opens(call: ast.Call) -> bool:
 
 
 def training_modules() -> set[str]:
-    """The modules that `training` imports, without evaluation."""
+    """The modules that `training` imports, without evaluation and the package itself, whose names users import lazily."""
     every, reached, ahead = modules(), set(), ["infogan_dist.training.loop"]
     while ahead:
         name = ahead.pop()
         name = name if name in every else name.rpartition(".")[0]
-        if name in every and name not in reached and not name.startswith("infogan_dist.evaluation"):
+        if name in every and name not in {*reached, "infogan_dist"} and not name.startswith("infogan_dist.evaluation"):
             reached.add(name)
             ahead += list(imported(every[name]))
     return reached

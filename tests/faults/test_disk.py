@@ -50,7 +50,7 @@ def test_full_disk_while_writing_metrics_ends_the_run_with_a_message(
 ) -> None:
     (first,) = workspace.train("disk/run", faults="kill@5")
     assert first.exit_code() == -9
-    filler = fill(disk, but=4096 * 3)  # for the markers and the lock
+    filler = fill(disk, but=4096 * 64)  # for reals.png, the markers and the lock
     (second,) = workspace.train("disk/run", "log.every=1", faults="fill-disk@6")
     assert second.exit_code() == 1, second.err
     only_message(second.err, "No space left", "the checkpoint of step 4 is there")

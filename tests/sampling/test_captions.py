@@ -75,10 +75,10 @@ def test_no_text_touches_the_edge(scale: int) -> None:
         assert (edge == 255).all()
 
 
-@pytest.mark.parametrize(("scale", "shown"), [(1, 3), (2, 6)])
-def test_names_of_columns_that_would_touch_are_left_out(scale: int, shown: int) -> None:
-    names = [f"{value:.2f}" for value in torch.linspace(-1, 1, 6).tolist()]
-    pixels = np.asarray(captioned(GREY, 6, Captions(columns=names), scale))
+@pytest.mark.parametrize(("columns", "shown"), [(6, 6), (24, 12)])
+def test_names_of_many_columns_that_would_touch_are_left_out(columns: int, shown: int) -> None:
+    names = [f"{value:.2f}" for value in torch.linspace(-1, 1, columns).tolist()]
+    pixels = np.asarray(captioned(GREY[:1].expand(columns, -1, -1, -1), columns, Captions(columns=names), scale=1))
     ink = columns_with_ink(pixels[MARGIN : MARGIN + LINE], 200)
     assert 1 + int((np.diff(ink) > 5).sum()) == shown
 

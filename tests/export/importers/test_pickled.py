@@ -65,7 +65,7 @@ def test_a_pickle_with_code_is_refused_by_the_name_of_its_global(tmp_path: Path,
     if name == "a module" and written == "protocol 0":
         asked = "copy_reg._reconstructor"
     WRITERS[written](content, tmp_path / "file")
-    with pytest.raises(UserError, match=f"holds a pickle that asks for .*{asked}; nothing of it was run") as caught:
+    with pytest.raises(UserError, match=f"holds a pickle that asks for .*{asked}; no code was run") as caught:
         read_pickled(tmp_path / "file")
     assert str(caught.value).isprintable()
     assert not (tmp_path / "marker").exists()
@@ -109,7 +109,7 @@ def test_the_refusal_is_one_line_of_a_process(infogan: Command, tmp_path: Path) 
 )
 def test_any_other_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(UserError, match=r"is no file of tensors that torch\.save wrote") as caught:
+    with pytest.raises(UserError, match=r"is not a file of tensors that torch\.save wrote") as caught:
         read_pickled(tmp_path / "file")
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
