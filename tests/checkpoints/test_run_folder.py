@@ -229,7 +229,7 @@ def test_invalid_metrics_rows_are_dropped_and_a_folder_in_their_place_is_named(t
     assert [row["step"] for row in read_metrics(path)] == [1, 2]
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match=r"metrics\.jsonl is no file"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl is not a file"):
         read_metrics(path)
 
 

@@ -258,7 +258,7 @@ def test_debug_detects_an_update_of_a_frozen_network(tmp_path: Path, monkeypatch
     folder = tmp_path / "other-debug"
     folder.mkdir()
     (folder / "mine.txt").write_text("keep")
-    with pytest.raises(UserError, match="no debug run"):
+    with pytest.raises(UserError, match="is not a debug run"):
         debug(tiny(tmp_path / "other"), ONE_PROCESS)
     assert (folder / "mine.txt").exists()
 
