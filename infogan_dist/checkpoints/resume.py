@@ -88,7 +88,7 @@ def decide_resume(
 def is_finished(config: Config) -> bool:
     """Whether the run in the output folder is DONE with as many steps as `config` asks for. Verifies no checkpoint.
 
-    Raises UserError where the folder holds a run with other numbers.
+    Raises UserError if the folder holds a run with another config.
     """
     folder = Path(config.output)
     recorded = _recorded(folder, None)
@@ -114,7 +114,7 @@ def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) ->
 
 
 def _continued(config: Config, recorded: Config) -> Config:
-    """`config` with what the run in its output folder recorded. Raises UserError where it changes a number of that run."""
+    """`config` with the recorded values that a resumed run keeps. Raises UserError if it changes a number of that run."""
     config = _kept(config, recorded)
     for key, old, new in changed_numbers(recorded, config):
         raise UserError(

@@ -7,13 +7,13 @@ import os
 import shlex
 
 from infogan_dist.cli.arguments import add_config, count, path
-from infogan_dist.distributed.launcher import Launch
+from infogan_dist.distributed.launcher import Launch, has_parent_launcher
 from infogan_dist.errors import UserError
 
-HELP = "trains one run per combination of config values; the same command again continues"
+HELP = "trains one run per combination of config values; the same command resumes"
 NOTES = (
-    "key.path=1,2,3 lists values, separated at the commas outside of brackets and quotes; every combination is a run in DIR.\n"
-    "Ctrl-C stops the runs once they have saved. At the end comes the table of evaluate, where a failed run is a row as well."
+    "key.path=1,2,3 lists values, split at the commas outside brackets and quotes; each combination is a run folder in DIR.\n"
+    "Ctrl-C stops the runs after they have saved. The sweep ends with the table of evaluate, which lists failed runs too."
 )
 EXAMPLE = (
     "infogan-dist sweep configs/quickstart.yaml seed=1,2,3 latents.continuous=1,2 --output runs/sweep\n"
@@ -27,7 +27,9 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--output", required=True, type=path, metavar="DIR", help="the folder of the run folders")
-    parser.add_argument("--jobs", type=count, metavar="N", help="runs at a time; they share cores and GPUs out (1)")
+    parser.add_argument(
+        "--jobs", type=count, metavar="N", help="runs that train at a time, each on its part of the cores and GPUs (1)"
+    )
     parser.add_argument("--launcher", metavar="COMMAND", help="starts each run with `COMMAND -m infogan_dist train`")
     parser.add_argument(
         "--print", choices=["slurm"], help="print the script of a job array and stop; nothing is trained"
@@ -41,14 +43,13 @@ def run(options: argparse.Namespace) -> None:
     launch = Launch.from_environment(os.environ)
     if launch.processes > 1:
         raise UserError(
-            "a sweep is one process that starts its runs; start it without a launcher and give it the launcher of each run: "
-            "--launcher 'torchrun --nproc-per-node 2'"
+            "sweep is one process that starts the processes of its runs; start it without a launcher, with the launcher of each run "
+            "as --launcher 'torchrun --nproc-per-node 2'"
         )
     launcher = _words(options.launcher) if options.launcher is not None else ()
-    if launcher and options.jobs is not None and options.print is None:
-        raise UserError(
-            "--jobs shares out one host, and a run under a launcher uses all of it; give --jobs or --launcher"
-        )
+    launched = bool(launcher) or has_parent_launcher(os.environ)
+    if launched and options.jobs is not None and options.print is None:
+        raise UserError("--jobs divides one host, and a run under a launcher uses all of it; use --jobs or a launcher")
     runs = combinations(options.overrides, options.output)
     for each in runs:
         load_config(options.config, each.overrides)
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _words(launcher: str) -> tuple[str, ...]:
-    """Split as a shell would. Raises UserError where a quotation does not end, or there is no word."""
+    """`launcher` split into words as a shell does. Raises UserError if a quotation does not end, or if it is empty."""
     try:
         words = tuple(shlex.split(launcher))
     except ValueError as error:

@@ -47,7 +47,7 @@ class EvaluateOptions:
     name_codes: bool = False
     out: Path | None = None
     failed: Mapping[Path, str] = field(default_factory=dict)
-    """Runs to list as failed, with the reason, and not to measure."""
+    """Runs that are not measured but listed as failed, with the reason."""
 
 
 def evaluate(options: EvaluateOptions, launch: Launch) -> None:

@@ -17,12 +17,12 @@ from infogan_dist.training.signals import send_when_parent_ends
 
 LOG = "train.log"
 MESSAGE = "infogan-dist: "
-TAIL = 2**16  # bytes at the end of a log in which the reason of a failure is looked for
+TAIL = 2**16  # bytes: the end of a log, which is searched for the reason of a failure
 
 
 @dataclass(frozen=True)
 class Share:
-    """The cores and the GPU that one of several concurrent runs may use; None for all."""
+    """The cores and the GPU that one of several concurrent runs uses; None for all."""
 
     cores: frozenset[int] | None = None
     gpu: str | None = None
@@ -41,10 +41,10 @@ def shares(jobs: int, gpus: Sequence[str]) -> list[Share]:
 
 
 class Child:
-    """A `train` command in progress. Where this process ends, however it ends, Linux sends the child SIGTERM: it saves and ends.
+    """A running `train` command. When this process ends, even by SIGKILL, Linux sends the child SIGTERM, so that it saves and ends.
 
-    `launcher` are the words of a command that starts `-m infogan_dist train`, such as torchrun's; none for this interpreter.
-    Raises UserError where the launcher cannot be started.
+    `launcher` is a command that starts `-m infogan_dist train`, such as torchrun, split into words; empty for this interpreter.
+    Raises UserError if the launcher cannot be started.
     """
 
     def __init__(self, run: Combination, config: str, launcher: Sequence[str], share: Share):
@@ -62,7 +62,7 @@ class Child:
                     stdout=log,
                     stderr=log,
                     env=_environment(share),
-                    process_group=0,  # Ctrl-C in a terminal would reach it beside our SIGTERM, and two signals stop it at once
+                    process_group=0,  # so that Ctrl-C in a terminal does not signal it too: a second signal stops it without saving
                     preexec_fn=lambda: _prepare(share),
                 )
             except OSError as error:
@@ -77,7 +77,7 @@ class Child:
         self._process.terminate()
 
     def failure(self) -> str | None:
-        """Why the ended command failed: the last line that it printed, or the signal that killed it. None where it did not fail."""
+        """Why the command failed: the last line that it printed, or the signal that killed it. None if it succeeded."""
         code = self._process.returncode
         if code == 0:
             return None
@@ -86,11 +86,12 @@ class Child:
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         lines = self._printed()
+        # a launcher prints its own summary after our message
         ours = [line for line in lines if line.startswith(MESSAGE)] if self._launched else lines[-1:]
         return ours[-1].removeprefix(MESSAGE) if ours else f"exit code {code}"
 
     def _printed(self) -> list[str]:
-        """The last lines of this command in its log; a launcher adds a summary of its own."""
+        """The last lines that this command logged, without blank ones."""
         with self._log.open("rb") as log:
             log.seek(max(self._start, log.seek(0, os.SEEK_END) - TAIL))
             lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
@@ -98,7 +99,7 @@ class Child:
 
 
 def _environment(share: Share) -> dict[str, str]:
-    """Ours, without what a launcher of this process has set."""
+    """The environment of this process without the variables of a launcher."""
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith((*RANK_PREFIXES, "ACCELERATE_"))
     }
@@ -106,7 +107,7 @@ def _environment(share: Share) -> dict[str, str]:
 
 
 def _prepare(share: Share) -> None:
-    """In the child, before its program."""
+    """Prepare the child process before it starts its program."""
     send_when_parent_ends(signal.SIGTERM)
     if share.cores is not None:
         os.sched_setaffinity(0, share.cores)

@@ -18,7 +18,7 @@ DIGEST = 12  # hexadecimal digits that end a name which was cut
 
 @dataclass(frozen=True)
 class Combination:
-    """One run: its folder, and the overrides that `train` gets, `output` among them."""
+    """One run: its folder and the overrides for `train`, including `output`."""
 
     output: Path
     overrides: tuple[str, ...]
@@ -31,7 +31,7 @@ class Combination:
 def combinations(overrides: Sequence[str], folder: Path) -> list[Combination]:
     """The product of the values of all `key.path=1,2,3`, the last key varying fastest. One value is for every run.
 
-    Raises UserError where a key or a value is given twice, no key has several values, or an override sets `output`.
+    Raises UserError if a key or a value is given twice, if no key has several values, or if an override sets `output`.
     """
     values: dict[str, list[str]] = {}
     for override in overrides:
@@ -50,7 +50,7 @@ def combinations(overrides: Sequence[str], folder: Path) -> list[Combination]:
 
 
 def folder_name(values: dict[str, str]) -> str:
-    """`seed=1,latents.categorical=%5B10%5D`: percent-encoded as in a URL; a long name is cut and ends with a hash of all of it."""
+    """`seed=1,latents.categorical=%5B10%5D`: percent-encoded as in a URL. A long name is cut and ends with the hash of the full name."""
     name = ",".join(f"{quote(key, safe='')}={quote(text, safe='')}" for key, text in values.items())
     if len(name) <= NAME_LIMIT:
         return name

@@ -1,4 +1,4 @@
-"""Trains every run of a sweep, several at a time, and then evaluates all of them."""
+"""Trains every run of a sweep, several at a time, then evaluates all runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from infogan_dist.checkpoints.run_lock import RunLock
 from infogan_dist.config.reading import load_config
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, StoppedBySignal, UserError
+from infogan_dist.evaluation import json_file
 from infogan_dist.evaluation.command import EvaluateOptions, evaluate
 from infogan_dist.evaluation.runs import is_run
 from infogan_dist.sweep.child import LOG, Child, Share, shares
 from infogan_dist.sweep.combinations import Combination
 from infogan_dist.training.signals import StopRequest
 
-TABLE = "evaluation.json"
-LOOK_EVERY = 0.1  # seconds
+POLL_INTERVAL = 0.1  # seconds
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """The config and runs of a sweep, the words of the launcher of each run, and how many runs train at a time."""
+    """The config, runs and folder of a sweep, the launcher of each run, and the number of runs that train at a time."""
 
     config: str
     runs: tuple[Combination, ...]
@@ -36,11 +36,11 @@ class SweepOptions:
 
 
 def sweep(options: SweepOptions, launch: Launch) -> None:
-    """Train what is not DONE, then print evaluate's table and write it to evaluation.json in the sweep's folder.
+    """Train the runs that are not DONE, then print evaluate's table and write it to evaluation.json in the sweep's folder.
 
-    A run that fails is a row of the table and stops no other. Raises UserError, before anything is written, where a run's config
-    is wrong or its folder holds another run; StoppedBySignal once the runs in progress have saved; InfoganError after the table
-    where a run failed.
+    A failed run is a row of the table and does not stop the others. Raises UserError, before anything is written, if a run's config
+    is wrong or its folder holds another run; StoppedBySignal after the runs in progress have saved; InfoganError after the table
+    if a run failed.
     """
     if is_run(options.folder):
         raise UserError(f"--output {options.folder} holds a run; choose a folder for the sweep's runs")
@@ -57,7 +57,7 @@ def sweep(options: SweepOptions, launch: Launch) -> None:
         raise StoppedBySignal(
             "stopped by a signal; the runs in progress were asked to save, and the same command continues"
         )
-    table = options.folder / TABLE
+    table = options.folder / json_file.NAME
     unmarked = {path: reason for path, reason in failed.items() if not (path / "FAILED").exists()}
     evaluate(EvaluateOptions(tuple(run.output for run in options.runs), out=table, failed=unmarked), launch)
     print(table)
@@ -68,7 +68,7 @@ def sweep(options: SweepOptions, launch: Launch) -> None:
 
 
 def _train(runs: Sequence[Combination], options: SweepOptions, stop: StopRequest) -> dict[Path, str]:
-    """Train the runs; returns why each failed run failed, by its folder."""
+    """Train the runs. Returns the reason of each failure by run folder."""
     total, done = len(options.runs), len(options.runs) - len(runs)
     before = f", {done} of them done before" if done else ""
     print(f"{total} runs{before}; each logs to {options.folder}/RUN/{LOG}", flush=True)
@@ -92,7 +92,7 @@ def _train(runs: Sequence[Combination], options: SweepOptions, stop: StopRequest
                 failed[child.run.output] = reason
             done += reason is None
             print(f"{child.run.name}: {f'FAILED: {reason}' if reason else f'done ({done} of {total})'}", flush=True)
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
     return failed
 
 

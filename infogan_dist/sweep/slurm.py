@@ -19,7 +19,7 @@ def job_array(
     launcher: Sequence[str] = (),
     at_a_time: int | None = None,
 ) -> str:
-    """The script; at most `at_a_time` tasks run at once where it is given. `overrides` are the sweep's, for its comment."""
+    """The script. At most `at_a_time` tasks run at once, if it is given. Its comment shows the sweep command with `overrides`."""
     cases = [
         f"  {number}) output={shlex.quote(str(run.output))} overrides=({shlex.join(run.overrides)}) ;;"
         for number, run in enumerate(runs)
