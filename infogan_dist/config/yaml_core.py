@@ -107,8 +107,14 @@ def dump(value: Any) -> str:
     return str(yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, default_flow_style=None, width=120))
 
 
+def inline(value: Any) -> str:
+    """YAML in one line, for a command line or a table."""
+    text = yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, default_flow_style=True, width=2**31)
+    return str(text).removesuffix("\n...\n").strip()
+
+
 def flow_items(text: str, where: str) -> list[str]:
-    """The items of `1,2,3` or `[10],[5,2]` as text: split at the commas that a YAML flow sequence is split at. Raises UserError."""
+    """The items of `1,2,3` or `[10],[5,2]` as text: split at the commas of a YAML flow sequence. Raises UserError."""
     if "," not in text:
         return [text]
     sequence = f"[{text}]"
@@ -123,7 +129,7 @@ def flow_items(text: str, where: str) -> list[str]:
 
 
 def scalar(text: str) -> str:
-    """`text` as a YAML value that `load` reads back to it, in quotes only where it needs them."""
+    """`text` as a YAML value that `load` reads back unchanged, with quotes only if it needs them."""
     try:
         plain = load(text, "") == text
     except UserError:
