@@ -91,7 +91,8 @@ def _train(runs: Sequence[Combination], options: SweepOptions, stop: StopRequest
             if reason is not None:
                 failed[child.run.output] = reason
             done += reason is None
-            print(f"{child.run.name}: {f'FAILED: {reason}' if reason else f'done ({done} of {total})'}", flush=True)
+            state = f"done ({done} of {total})" if reason is None else reason if stop.requested else f"FAILED: {reason}"
+            print(f"{child.run.name}: {state}", flush=True)
         time.sleep(POLL_INTERVAL)
     return failed
 
