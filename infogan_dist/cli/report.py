@@ -1,15 +1,17 @@
-"""`report`: runs as one HTML file."""
+"""`report`: one HTML file about runs."""
 
 from __future__ import annotations
 
 import argparse
+import os
 
 from infogan_dist.cli.arguments import path, write_result
+from infogan_dist.distributed.launcher import Launch
 
 HELP = "writes one self-contained page: curves, grids, scores, configs and versions of one or several runs"
 NOTES = (
-    "scores come from --scores FILE, which `evaluate --json FILE` writes; else from an evaluation.json in the run folder or the\n"
-    "folder above it, where sweep writes it; else from the evaluations during training (evaluate.every)"
+    "Scores are read from --scores FILE, written by evaluate --json FILE; else from evaluation.json in the run folder or its\n"
+    "parent, where sweep writes it; else from the evaluations during training (evaluate.every)."
 )
 EXAMPLE = (
     "infogan-dist report runs/sweep --out sweep.html\n"
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    if Launch.from_environment(os.environ).rank:
+        return
+
     from infogan_dist.export.page.write import check_html, write_html
     from infogan_dist.export.report.page import report
 

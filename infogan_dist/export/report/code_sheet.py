@@ -104,6 +104,6 @@ def _codes(scores: Scores, spec: LatentSpec) -> tuple[Code, ...]:
     for name, prior in priors.items():
         key = f"mutual_information/{name}"
         nats = scores.metrics.get(key)
-        said = f"{metrics[key].text(nats)} {metrics[key].bound(scores)}".strip() if nats is not None else ""
-        codes.append(Code(name, prior, said, nats))
+        text = f"{metrics[key].text(nats)} {metrics[key].bound(scores)}".strip() if nats is not None else ""
+        codes.append(Code(name, prior, text, nats))
     return tuple(codes)

@@ -119,14 +119,14 @@ def _heading(runs: Sequence[Run], scores: Sequence[Scores]) -> dict[str, str]:
     families = list(dict.fromkeys(run.config.networks.family for run in runs if run.config is not None))
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     states = Counter("failed" if has_failed(run, found) else run.state for run, found in zip(runs, scores, strict=True))
-    said = ", ".join(f"{count} {state}" for state, count in states.items()) if len(runs) > 1 else next(iter(states))
+    counted = ", ".join(f"{count} {state}" for state, count in states.items()) if len(runs) > 1 else next(iter(states))
     seen = sorted({run.images_seen for run in runs})
     images = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
     networks = f" Networks: {', '.join(families)}." if families else ""
     return {
         "title": title,
         "subtitle": f"InfoGAN on {', '.join(data)}" if data else "InfoGAN",
-        "lead": f"{said.capitalize()}. {images} images seen.{networks}",
+        "lead": f"{counted.capitalize()}. {images} images seen.{networks}",
     }
 
 

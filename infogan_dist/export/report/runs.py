@@ -134,10 +134,10 @@ def _state(path: Path) -> tuple[str, str | None]:
         return "running", None
     for marker, state in (("FAILED", "failed"), ("PREEMPTED", "stopped"), ("DONE", "done")):
         if (path / marker).exists():
-            said = ""
+            text = ""
             with suppress(OSError):
-                said = " ".join(read_regular(path / marker, MARKER_LIMIT).decode(errors="replace").split())
-            return state, printable(said) or None
+                text = " ".join(read_regular(path / marker, MARKER_LIMIT).decode(errors="replace").split())
+            return state, printable(text) or None
     return "unfinished", "its process ended without a marker file; the same train command resumes it"
 
 
