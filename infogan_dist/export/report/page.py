@@ -105,7 +105,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "svg": Markup,  # curves.py escapes
         "swatch": lambda style: Markup(swatch(style)),  # noqa: S704 - a constant
-        "breakable": lambda text: Markup(re.sub(r"(?<=[,=._/])(?=.)", "<wbr>", str(escape(text)))),  # noqa: S704 - escaped
+        "breakable": lambda text: Markup(re.sub(r"(?<=[,._/])(?=.)", "<wbr>", str(escape(text)))),  # noqa: S704 - escaped
     }
     return environment.from_string(_asset("report.html"))
 

@@ -83,7 +83,7 @@ def test_several_seeds_have_a_mean_an_interval_and_failures(runs: list[Path], tm
     page = write(tmp_path, tmp_path / "sweep")
     table = Reader(page)
     assert [text for _, text in table.rows[0]] == [
-        *("Metric", "Mean 3 runs, 1 failed", "seed= 1 seed 1", "seed= 2 seed 2", "seed= 10 seed 10 failed")
+        *("Metric", "Mean 3 runs, 1 failed", "seed=1 seed 1", "seed=2 seed 2", "seed=10 seed 10 failed")
     ]
     mean, first, second, third = table.cells("Code error")
     interval = mean_interval([0.0225, 0.0275])
