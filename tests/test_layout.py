@@ -24,7 +24,7 @@ LAYERS = (  # from the lowest; the parts of one layer do not import each other
     ("evaluation",),
     ("training",),
     ("export",),
-    ("diagnostics",),
+    ("diagnostics", "sweep"),
     ("cli", "api"),
     ("__main__",),
 )

@@ -20,6 +20,7 @@ from infogan_dist import cli
 from infogan_dist.cli.main import parse
 from infogan_dist.config.reading import load_config
 from infogan_dist.errors import UserError
+from infogan_dist.sweep.combinations import combinations
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, ROOT, clean_environment, tiny
 
@@ -136,7 +137,10 @@ def test_every_command_parses(page: Path, command: str, monkeypatch: pytest.Monk
         return
     try:
         options = parse(ours)
-        if hasattr(options, "overrides"):
+        if ours[0] == "sweep":
+            for each in combinations(options.overrides, options.output):
+                load_config(options.config, each.overrides)
+        elif hasattr(options, "overrides"):
             load_config(options.config, options.overrides)
         if ours[0] == "config":
             options.run(options)

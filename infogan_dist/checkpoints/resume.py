@@ -65,12 +65,7 @@ def decide_resume(
     if recorded is not None and resume == "never":
         raise UserError(f"{folder} holds a run and --resume is never; choose another output")
     if recorded is not None:
-        config = _kept(config, recorded)
-        for key, old, new in changed_numbers(recorded, config):
-            raise UserError(
-                f"{folder} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; set it back, choose another output, "
-                f"or start a new run from its networks: --init-from {folder} output=OTHER"
-            )
+        config = _continued(config, recorded)
     notices = [f"skipping a damaged checkpoint: {complaint}" for complaint in complaints]
     resumed_from = found.resumed_from if found is not None else []
     initial = _initial(init_from, config, newest=found) if init_from is not None else None
@@ -90,6 +85,19 @@ def decide_resume(
     return Resume(config, found, finished, tuple(notices), tuple(resumed_from), initial)
 
 
+def is_finished(config: Config) -> bool:
+    """Whether the run in the output folder is DONE with as many steps as `config` asks for. Verifies no checkpoint.
+
+    Raises UserError if the folder holds a run with another config.
+    """
+    folder = Path(config.output)
+    recorded = _recorded(folder, None)
+    if recorded is None:
+        return False
+    _continued(config, recorded)
+    return recorded.train.steps >= config.train.steps and (folder / "DONE").exists()
+
+
 def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) -> None:
     """Raises UserError where `checkpoint` was trained on other images than these. One that does not record its images passes,
     unless its data set has changed since."""
@@ -103,6 +111,17 @@ def check_images(checkpoint: Checkpoint, config: Config, images: Fingerprint) ->
         raise UserError(
             f"{checkpoint.path} was trained on other images of {name} than there are now ({change}); {remedy}"
         )
+
+
+def _continued(config: Config, recorded: Config) -> Config:
+    """`config` with the recorded values that a resumed run keeps. Raises UserError if it changes a number of that run."""
+    config = _kept(config, recorded)
+    for key, old, new in changed_numbers(recorded, config):
+        raise UserError(
+            f"{config.output} holds a run with {key} = {json.dumps(old)}, not {json.dumps(new)}; set it back, choose another output, "
+            f"or start a new run from its networks: --init-from {config.output} output=OTHER"
+        )
+    return config
 
 
 def _recorded(folder: Path, newest: Checkpoint | None) -> Config | None:

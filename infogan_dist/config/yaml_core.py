@@ -6,6 +6,7 @@ Source: yaml.org/spec/1.2.2, section 10.3.2.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -104,6 +105,36 @@ def _check_size(root: yaml.Node) -> None:
 def dump(value: Any) -> str:
     """Block-style text that `load` reads back as an equal value. Keys keep their order."""
     return str(yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, default_flow_style=None, width=120))
+
+
+def inline(value: Any) -> str:
+    """YAML in one line, for a command line or a table."""
+    text = yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, default_flow_style=True, width=2**31)
+    return str(text).removesuffix("\n...\n").strip()
+
+
+def flow_items(text: str, where: str) -> list[str]:
+    """The items of `1,2,3` or `[10],[5,2]` as text: split at the commas of a YAML flow sequence. Raises UserError."""
+    if "," not in text:
+        return [text]
+    sequence = f"[{text}]"
+    try:
+        root = yaml.compose(sequence, Loader=_CoreLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(
+            f"{where}, {text}, is not valid YAML; put quotes around a value with special characters"
+        ) from error
+    assert isinstance(root, yaml.SequenceNode)
+    return [sequence[item.start_mark.index : item.end_mark.index] for item in root.value]
+
+
+def scalar(text: str) -> str:
+    """`text` as a YAML value that `load` reads back unchanged, with quotes only if it needs them."""
+    try:
+        plain = load(text, "") == text
+    except UserError:
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def key_lines(text: str) -> dict[str, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class EvaluateOptions:
     controls: bool = False
     name_codes: bool = False
     out: Path | None = None
+    failed: Mapping[Path, str] = field(default_factory=dict)
+    """Runs that are not measured but listed as failed, with the reason."""
 
 
 def evaluate(options: EvaluateOptions, launch: Launch) -> None:
@@ -74,6 +76,8 @@ def measured(options: EvaluateOptions, group: Group) -> tuple[Metrics, list[str]
 
 def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals]) -> Metrics:
     """The metrics of one checkpoint. Among several, a checkpoint that cannot be used is a failed row instead of an error."""
+    if path in options.failed:
+        return {"checkpoint": str(path), "failed": options.failed[path]}
     try:
         model = from_checkpoint(path, group)
     except NoUsableCheckpoint as error:
@@ -162,7 +166,7 @@ def _reals(data: DataConfig, group: Group, opened: dict[DataConfig, Reals]) -> R
 def _check(options: EvaluateOptions) -> None:
     """Raises UserError for a path that does not exist or a --json file that cannot be written, before minutes of measuring."""
     for path in options.paths:
-        if not path.exists():
+        if not path.exists() and path not in options.failed:
             raise UserError(f"there is no {path}; give a run folder or a checkpoint folder")
     if options.out is not None and options.out != STDOUT:
         json_file.check_writable(options.out)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from infogan_dist.errors import UserError
 
+NAME = "evaluation.json"
+"""The file in its folder to which `sweep` writes the metrics of its runs, and which `report` reads."""
+
 
 def check_writable(out: Path) -> None:
     """Raises UserError where `out` cannot be written. Leaves no file."""

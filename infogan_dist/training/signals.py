@@ -56,13 +56,13 @@ def interruptible(environment: Mapping[str, str]) -> Iterator[None]:
     earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         if launcher:
-            _send_when_parent_ends(LAUNCHER_ENDED)
+            send_when_parent_ends(LAUNCHER_ENDED)
             if launcher.ended:  # before the signal was requested
                 raise KeyboardInterrupt
         yield
     finally:
         if launcher:
-            _send_when_parent_ends(0)
+            send_when_parent_ends(0)
         for number, handler in earlier.items():
             signal.signal(number, handler)
 
@@ -122,7 +122,7 @@ class StopRequest:
                 os.write(sys.stderr.fileno(), f"\ninfogan-dist: {reason}\n".encode())
 
 
-def _send_when_parent_ends(number: int) -> None:
+def send_when_parent_ends(number: int) -> None:
     """Have the kernel send signal `number` (0: none) to this process when the thread that started it ends. On Linux only."""
     if sys.platform == "linux":
         import ctypes

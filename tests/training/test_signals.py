@@ -48,7 +48,7 @@ def test_end_of_the_launcher_interrupts_a_command(environment: dict[str, str], a
 def test_end_of_the_launcher_before_the_signal_was_requested_is_detected(
     adopted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "_send_when_parent_ends", lambda number: adopted.pop(0) if number else None)
+    monkeypatch.setattr(signals, "send_when_parent_ends", lambda number: adopted.pop(0) if number else None)
     with pytest.raises(KeyboardInterrupt), interruptible(ACCELERATE):
         pytest.fail("the command began")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from infogan_dist.export.html import base_style, policy_hash
 from infogan_dist.export.page.model import Model
 from infogan_dist.export.page.pack import NotForPage, description, encoded, layers_of, multiply_adds
 from infogan_dist.export.page.words import words
@@ -56,7 +55,7 @@ def packed(model: Model) -> Packed:
 
 def page(model: Model, networks: Packed | None) -> str:
     """The HTML. Without `networks` it asks the server that sends it to compute (`server.py`)."""
-    style = _tag("style", asset("style.css"))
+    style = _tag("style", base_style() + asset("style.css"))
     scripts = [
         _data("content", "application/json", json.dumps(_content(model, networks)).replace("<", "\\u003c")),
         _tag("script", "\n".join(asset(f"{name}.js") for name in SCRIPTS)),
@@ -118,8 +117,7 @@ def _policy(blocks: list[str], asks_server: bool) -> str:
         texts = [
             block.removeprefix(f"<{tag}>").removesuffix(f"</{tag}>") for block in blocks if block.startswith(f"<{tag}>")
         ]
-        digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
+        return " ".join(map(policy_hash, texts))
 
     rules = ["default-src 'none'", f"script-src {hashes('script')}", f"style-src {hashes('style')}", "img-src data:"]
     rules += ["connect-src 'self'"] if asks_server else ["worker-src blob:"]

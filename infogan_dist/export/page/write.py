@@ -15,13 +15,13 @@ SPACE_FILES = {"index.html", "README.md"}
 OF_GIT = {".git", ".gitattributes"}  # a Space is a git repository
 
 
-def check_html(path: Path) -> None:
-    """Raises UserError where the page cannot be written to `path`; writes nothing."""
+def check_html(path: Path, option: str = "--html") -> None:
+    """Raises UserError where a page cannot be written to `path`, which `option` gives; writes nothing."""
     if path.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--html {path} does not end in .html")
+        raise UserError(f"{option} {path} does not end in .html")
     if path.is_dir():
-        raise UserError(f"--html {path} is a folder; choose another name")
-    _check_outside(path, "--html")
+        raise UserError(f"{option} {path} is a folder; choose another name")
+    _check_outside(path, option)
 
 
 def check_space(folder: Path) -> None:

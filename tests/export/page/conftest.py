@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,6 @@ from infogan_dist.networks.batch_norm import BatchNorm
 from tests.conftest import tiny
 
 PAPER28 = ("latents={noise: [{dim: 9}], categorical: [10], continuous: 2, balanced: true}", "networks.width=8")
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 STROKES = json.loads((Path(__file__).parent / "ten_strokes.json").read_text())
 
 
@@ -61,21 +55,6 @@ def roughen(network: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, BatchNorm):
             normal(module.running_mean, 0, 0.3)
             module.running_var.copy_(torch.rand(len(module.running_var), generator=generator) + 0.5)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A running browser; skips where Playwright or Chromium is missing."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
-    )
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @dataclass
