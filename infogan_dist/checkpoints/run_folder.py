@@ -138,7 +138,7 @@ class RunFolder:
         return known
 
     def save_checkpoint(self, state: checkpoints.State, facts: dict[str, Any], wait: bool = False) -> Path:
-        """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`; in the background, unless told to `wait`.
+        """Save, then prune to `checkpoint.keep` and `checkpoint.keep_every`; in the background unless `wait`.
 
         Raises Diverged rather than save a number that is not finite; an OSError of this save, or of the one before.
         """

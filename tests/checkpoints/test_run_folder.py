@@ -115,7 +115,7 @@ def test_continuation_of_a_checkpoint_resumes_and_another_run_is_refused(tmp_pat
         assert again.checkpoint is not None
         assert again.checkpoint.path == tmp_path / "fork/checkpoints/step-00000003"
         assert again.resumed_from == started.resumed_from
-    with pytest.raises(UserError, match="never was given"):
+    with pytest.raises(UserError, match="--resume is never"):
         decide_resume(fork, "never", CPU)
     for number, step, words in ((0, 2, "a checkpoint of another run"), (1, 5, "a newer checkpoint")):
         other = tiny(tmp_path / f"other-{number}")
