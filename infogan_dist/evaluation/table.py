@@ -35,6 +35,14 @@ SHOWN_SEPARATELY = (
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
     *("factor_scores", "information_by_factor"),
 )
+FACTOR_SCORES = {
+    "mig": "MIG",
+    "factor_vae": "FactorVAE",
+    "sap": "predictability gap",
+}  # the gap is no SAP: it has no linear SVM
+NOT_DSPRITES = (
+    "our sprites are not dSprites (rotation within 45 degrees, 50,000 images): do not compare with published scores"
+)
 COLUMNS = {  # of the table of runs, and their widths; the first fits its longest cell
     "run": 0,
     "seed": 6,
@@ -139,12 +147,15 @@ def _usage(metrics: Metrics) -> list[str]:
 
 
 def _factors(metrics: Metrics) -> list[str]:
-    scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in metrics["factor_scores"].items())
+    scores = ", ".join(
+        f"{FACTOR_SCORES.get(name, name)} {score:.3f}" for name, score in metrics["factor_scores"].items()
+    )
     by_code = [
         f"                 information of {code}, nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
         for code, by_factor in metrics["information_by_factor"].items()
     ]
-    return [f"factors          {scores}", *by_code]
+    caveat = [f"                 {NOT_DSPRITES}"] if metrics["data"] == "sprites" else []
+    return [f"factors          {scores}", *caveat, *by_code]
 
 
 def _others(metrics: Metrics) -> list[str]:
