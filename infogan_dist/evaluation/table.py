@@ -8,6 +8,7 @@ from typing import Any
 from infogan_dist.data.sources import images_of
 from infogan_dist.evaluation.metric_values import Metrics
 
+NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 SHOWN_SEPARATELY = (
     *(
         "checkpoint",
@@ -33,7 +34,9 @@ SHOWN_SEPARATELY = (
         "usage_entropy",
     ),
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
-    *("factor_scores", "information_by_factor"),
+    *("factor_scores", "information_by_factor", "random_features"),
+    *("frechet", "frechet_floor", "kernel", "kernel_floor"),
+    *(f"{name}{ending}" for name in NEIGHBOURHOODS for ending in ("", "_ceiling")),
 )
 FACTOR_SCORES = {
     "mig": "MIG",
@@ -63,6 +66,7 @@ def run_report(metrics: Metrics) -> list[str]:
         *(_usage(metrics) if "usage" in metrics else []),
         *(_factors(metrics) if "factor_scores" in metrics else []),
         *_others(metrics),
+        *(_compared_images(metrics) if "random_features" in metrics else []),
     ]
     return [*lines, f"failed           {metrics['failed']}"] if "failed" in metrics else lines
 
@@ -156,6 +160,21 @@ def _factors(metrics: Metrics) -> list[str]:
     ]
     caveat = [f"                 {NOT_DSPRITES}"] if metrics["data"] == "sprites" else []
     return [f"factors          {scores}", *caveat, *by_code]
+
+
+def _compared_images(metrics: Metrics) -> list[str]:
+    """G's images compared with test digits, in two feature spaces."""
+    lines = ["images           compared with test digits; in parentheses, train digits compared with test digits"]
+    spaces = {"reference classifier": metrics, "randomly initialised network": metrics["random_features"]}
+    for network, values in spaces.items():
+        distances = {name: f"{name}_floor" for name in ("frechet", "kernel") if name in values}
+        shares = {name: f"{name}_ceiling" for name in NEIGHBOURHOODS}
+        said = [
+            f"{name} {_plain(values[name])} ({_plain(values[of_reals])})"
+            for name, of_reals in (distances | shares).items()
+        ]
+        lines += [f"                 features of the {network}:", f"                 {', '.join(said)}"]
+    return lines
 
 
 def _others(metrics: Metrics) -> list[str]:

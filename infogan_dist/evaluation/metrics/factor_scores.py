@@ -29,8 +29,8 @@ def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
 
 
 def factor_scores(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`factor_scores` of Q on test images: `mig`, `factor_vae`, `sap` (a predictability gap), `disentanglement`, `completeness`, `informativeness`;
-    `information_by_factor`: mutual information of each code with each factor, nats."""
+    """`factor_scores` of Q on test images: `mig`, `factor_vae`, `sap` (a predictability gap), `disentanglement`, `completeness`,
+    `informativeness`; `information_by_factor`: mutual information of each code with each factor, nats."""
     factors = reals.test_factors
     if factors is None or not model.spec.code_names:
         return {}
