@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.intervals import binomial_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
@@ -40,9 +41,10 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
 
 
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:
-    """`code_error`, `purity`, `nmi` and `ari` of the predicted classes of train and test images, int64 each."""
-    matching = fit_matching(predicted[0], labels[0], (classes, classes))
-    return {"code_error": error(predicted[1], labels[1], matching), **agreement(predicted[1], labels[1])}
+    """`code_error` with its interval, `purity`, `nmi` and `ari` of the predicted classes of train and test images, int64 each."""
+    wrong = error(predicted[1], labels[1], fit_matching(predicted[0], labels[0], (classes, classes)))
+    interval = list(binomial_interval(wrong, len(labels[1])))
+    return {"code_error": wrong, "code_error_interval": interval, **agreement(predicted[1], labels[1])}
 
 
 def random(count: int, classes: int, stream: Stream) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import read_regular
 
@@ -34,10 +35,25 @@ def failure(path: Path, metrics: Metrics) -> str | None:
 
 
 def summary(rows: Sequence[Metrics]) -> Metrics:
-    """`runs`, `failed` and `code_error` (`median`, `best`, `worst`, fractions) over all rows. A run without a code error ranks
-    below all others; a statistic that would be its value is absent."""
+    """`runs`, `failed` and `code_error`, fractions over all rows: `median`, `best`, `worst`, and of two rows or more `mean`,
+    `standard_deviation` and `mean_interval`; `test_interval`, the binomial interval of the mean where all have as many images.
+
+    A run without a code error ranks below all others. A statistic that would depend on its value is absent.
+    """
     errors = sorted(row.get("code_error", math.inf) for row in rows)
     metrics = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    finite: Metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if len(errors) > 1 and math.isfinite(errors[-1]):
+        finite |= _spread(errors, {row["images"] for row in rows if "images" in row})
     counts: Metrics = {"runs": len(rows), "failed": sum("failed" in row for row in rows)}
     return counts | ({"code_error": finite} if finite else {})
+
+
+def _spread(errors: Sequence[float], images: set[int]) -> Metrics:
+    mean = statistics.fmean(errors)
+    found: Metrics = {
+        "mean": mean,
+        "standard_deviation": statistics.stdev(errors),
+        "mean_interval": list(mean_interval(errors)),
+    }
+    return found | ({"test_interval": list(binomial_interval(mean, *images))} if len(images) == 1 else {})

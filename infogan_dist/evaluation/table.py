@@ -26,6 +26,7 @@ SHOWN_SEPARATELY = (
     *(
         "code_error",
         "code_error_fitted_on_test",
+        "code_error_interval",
         "purity",
         "nmi",
         "ari",
@@ -51,6 +52,7 @@ COLUMNS = {  # of the table of runs, and their widths; the first fits its longes
     "seed": 6,
     "images seen": 12,
     "code error": 11,
+    "95 % of the test set": 21,
     "L_I (nats)": 11,
     "non-digits": 11,
     "note": 0,
@@ -72,23 +74,31 @@ def run_report(metrics: Metrics) -> list[str]:
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
-    """A header, a line for each run and control, and a line that summarises the runs."""
+    """A header, a line for each run and control, and lines that summarise the runs."""
     cells = [_cells(row) for row in rows]
     width = max(len(cell["run"]) for cell in cells) + 2
     widths = COLUMNS | {"run": width}
     heads = "".join(name.ljust(each) for name, each in widths.items())
     lines = ["".join(cell[name].ljust(each) for name, each in widths.items()).rstrip() for cell in cells]
-    return [heads, *lines, _summary(summary)]
+    return [heads, *lines, *_summary(summary)]
 
 
-def _summary(summary: Metrics) -> str:
+def _summary(summary: Metrics) -> list[str]:
     said = f"{summary['runs']} run{'s' if summary['runs'] > 1 else ''}, {summary['failed']} failed"
     errors = summary.get("code_error", {})
     if "median" in errors:
         said += f"; code error: median {_percent(errors['median'])}"
     if "worst" in errors:
-        said += f", {_percent(errors['best'])} to {_percent(errors['worst'])}"
-    return said
+        said += f", {_range((errors['best'], errors['worst']))}"
+    lines = [said]
+    if "mean" in errors:
+        lines.append(
+            f"mean {_percent(errors['mean'])}, standard deviation {100 * errors['standard_deviation']:.2f} points over the runs"
+        )
+        lines.append(f"95 % intervals: {_range(errors['mean_interval'])} of the mean over seeds (Student's t)")
+    if "test_interval" in errors:
+        lines[-1] += f"; {_range(errors['test_interval'])} of the mean on other test images (binomial)"
+    return lines
 
 
 def _cells(row: Metrics) -> dict[str, str]:
@@ -98,6 +108,7 @@ def _cells(row: Metrics) -> dict[str, str]:
         "seed": str(row.get("seed", "")),
         "images seen": str(row.get("images_seen", "")),
         "code error": _percent(row["code_error"]) if "code_error" in row else "",
+        "95 % of the test set": _range(row["code_error_interval"]) if "code_error_interval" in row else "",
         "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
         "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
         "note": f"FAILED: {row['failed']}" if "failed" in row else f"on {row['data']}" if "control" in row else "",
@@ -121,7 +132,8 @@ def _agreement(metrics: Metrics) -> list[str]:
         if name in metrics
     ]
     return [
-        f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}",
+        f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}"
+        f"; {_range(metrics['code_error_interval'])} is the binomial 95 % interval",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
         f"                 {_percent(metrics['code_error_fitted_on_test'])} with the matching fitted on the {scored} themselves",
         f"clustering       {', '.join(unmatched)} (of 1, without a matching)",
@@ -190,6 +202,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(_plain, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _range(ends: Sequence[float]) -> str:
+    """Two fractions, such as `1.02 to 1.46 %`."""
+    return f"{100 * ends[0]:.2f} to {_percent(ends[1])}"
 
 
 def _percent(fraction: float) -> str:

@@ -18,7 +18,9 @@ from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
 from infogan_dist.evaluation.evaluated_model import Origin
+from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
 from infogan_dist.evaluation.runs import failure, summary
+from infogan_dist.evaluation.table import runs_table
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
@@ -276,9 +278,42 @@ def test_an_invalid_file_of_names_is_refused(copied: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_intervals_of_known_errors() -> None:
+    low, high = binomial_interval(0.012, 10_000)
+    assert (high - low) / 2 == pytest.approx(0.0021, abs=0.0001)
+    assert low < 0.012 < high
+    assert binomial_interval(0.0, 100) == pytest.approx(
+        (0, 1.96**2 / (100 + 1.96**2)), abs=1e-4
+    )  # Wilson's, no error in 100
+    half = 4.303 * 0.01 / math.sqrt(3)  # t of two degrees of freedom
+    assert mean_interval([0.02, 0.03, 0.04]) == pytest.approx((0.03 - half, 0.03 + half), abs=1e-5)
+    assert mean_interval([0.0, 0.1])[0] == 0
+
+
+def test_a_summary_has_the_mean_its_deviation_and_both_intervals() -> None:
+    rows = [
+        {"code_error": error, "images": 10_000, "data": "mnist"} for error in (0.0123, 0.0119, 0.0094, 0.0122, 0.0128)
+    ]
+    found = summary(rows)["code_error"]
+    assert found["mean"] == pytest.approx(0.01172)
+    assert found["standard_deviation"] == pytest.approx(0.00133, abs=1e-5)
+    assert found["mean_interval"] == list(mean_interval([row["code_error"] for row in rows]))
+    assert found["test_interval"] == list(binomial_interval(0.01172, 10_000))
+    printed = "\n".join(runs_table(rows, summary(rows)))
+    assert "mean 1.17 %, standard deviation 0.13 points" in printed
+    assert "95 % intervals: 1.01 to 1.34 % of the mean over seeds" in printed
+    others = [*rows, {"code_error": 0.02, "images": 2000}]
+    assert "test_interval" not in summary(others)["code_error"]
+    assert "mean" not in summary([*rows, {"failed": "diverged"}])["code_error"], (
+        "a mean without a failed run would flatter"
+    )
+    assert "mean" not in summary(rows[:1])["code_error"]
+
+
 def test_a_summary_counts_every_run(tmp_path: Path) -> None:
     errors = [{"code_error": error} for error in (0.02, 0.01, 0.03)]
-    assert summary(errors) == {"runs": 3, "failed": 0, "code_error": {"median": 0.02, "best": 0.01, "worst": 0.03}}
+    found = summary(errors)["code_error"]
+    assert {name: found[name] for name in ("median", "best", "worst")} == {"median": 0.02, "best": 0.01, "worst": 0.03}
     lost = {"failed": "training diverged"}
     assert summary([*errors, lost, lost])["code_error"] == {"median": 0.03, "best": 0.01}
     assert summary([lost]) == {"runs": 1, "failed": 1}
