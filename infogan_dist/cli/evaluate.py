@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--controls", action="store_true", help="also score k-means on pixels, random codes and a single class"
     )
     parser.add_argument(
+        "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
+    )
+    parser.add_argument(
         "--name-codes",
         action="store_true",
         help="save the digit of each class in the run folder, so that `sample RUN --digit 7` works",
@@ -45,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         root=options.root,
         controls=options.controls,
+        averaged=options.averaged,
         name_codes=options.name_codes,
         out=options.json,
     )

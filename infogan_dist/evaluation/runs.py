@@ -35,23 +35,25 @@ def failure(path: Path, metrics: Metrics) -> str | None:
 
 
 def summary(rows: Sequence[Metrics]) -> Metrics:
-    """`runs`, `failed` and `code_error`, fractions over all rows: `median`, `best`, `worst`, and of two rows or more `mean`,
-    `standard_deviation` and `mean_interval`; `test_interval`, the binomial interval of the mean where all have as many images.
-
-    A run without a code error ranks below all others. A statistic that would depend on its value is absent.
-    """
-    errors = sorted(row.get("code_error", math.inf) for row in rows)
-    metrics = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
-    finite: Metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    if len(errors) > 1 and math.isfinite(errors[-1]):
-        finite |= _spread(errors, {row["images"] for row in rows if "images" in row})
+    """`runs`, `failed`, and the `statistics_of` each error that a row has: `code_error` and `code_error_averaged`."""
     counts: Metrics = {"runs": len(rows), "failed": sum("failed" in row for row in rows)}
-    return counts | ({"code_error": finite} if finite else {})
+    found = {key: statistics_of(rows, key) for key in ("code_error", "code_error_averaged")}
+    return counts | {key: values for key, values in found.items() if values}
 
 
-def _spread(errors: Sequence[float], images: set[int]) -> Metrics:
-    mean = statistics.fmean(errors)
-    found: Metrics = {
+def statistics_of(rows: Sequence[Metrics], key: str) -> Metrics:
+    """`median`, `best`, `worst`, and of two rows or more `mean`, `standard_deviation` and `mean_interval` of an error, fractions;
+    `test_interval`, the binomial interval of the mean where all rows have as many images.
+
+    A run without the error ranks below all others. A statistic that would depend on its value is absent.
+    """
+    errors = sorted(row.get(key, math.inf) for row in rows)
+    ranked = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
+    found: Metrics = {name: value for name, value in ranked.items() if math.isfinite(value)}
+    if len(errors) < 2 or not math.isfinite(errors[-1]):
+        return found
+    mean, images = statistics.fmean(errors), {row["images"] for row in rows if "images" in row}
+    found |= {
         "mean": mean,
         "standard_deviation": statistics.stdev(errors),
         "mean_interval": list(mean_interval(errors)),

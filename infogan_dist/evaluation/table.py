@@ -27,6 +27,7 @@ SHOWN_SEPARATELY = (
         "code_error",
         "code_error_fitted_on_test",
         "code_error_interval",
+        "code_error_averaged",
         "purity",
         "nmi",
         "ari",
@@ -53,6 +54,7 @@ COLUMNS = {  # of the table of runs, and their widths; the first fits its longes
     "images seen": 12,
     "code error": 11,
     "95 % of the test set": 21,
+    "averaged": 9,
     "L_I (nats)": 11,
     "non-digits": 11,
     "note": 0,
@@ -77,8 +79,8 @@ def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
     """A header, a line for each run and control, and lines that summarise the runs."""
     cells = [_cells(row) for row in rows]
     width = max(len(cell["run"]) for cell in cells) + 2
-    widths = COLUMNS | {"run": width}
-    heads = "".join(name.ljust(each) for name, each in widths.items())
+    widths = {name: each for name, each in (COLUMNS | {"run": width}).items() if any(cell[name] for cell in cells)}
+    heads = "".join(name.ljust(each) for name, each in widths.items()).rstrip()
     lines = ["".join(cell[name].ljust(each) for name, each in widths.items()).rstrip() for cell in cells]
     return [heads, *lines, *_summary(summary)]
 
@@ -98,6 +100,10 @@ def _summary(summary: Metrics) -> list[str]:
         lines.append(f"95 % intervals: {_range(errors['mean_interval'])} of the mean over seeds (Student's t)")
     if "test_interval" in errors:
         lines[-1] += f"; {_range(errors['test_interval'])} of the mean on other test images (binomial)"
+    if "median" in (averaged := summary.get("code_error_averaged", {})):
+        lines.append(f"with Q averaged over augmented copies: median {_percent(averaged['median'])}")
+        if "mean" in averaged:
+            lines[-1] += f", mean {_percent(averaged['mean'])}"
     return lines
 
 
@@ -109,6 +115,7 @@ def _cells(row: Metrics) -> dict[str, str]:
         "images seen": str(row.get("images_seen", "")),
         "code error": _percent(row["code_error"]) if "code_error" in row else "",
         "95 % of the test set": _range(row["code_error_interval"]) if "code_error_interval" in row else "",
+        "averaged": _percent(row["code_error_averaged"]) if "code_error_averaged" in row else "",
         "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
         "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
         "note": f"FAILED: {row['failed']}" if "failed" in row else f"on {row['data']}" if "control" in row else "",
@@ -131,11 +138,19 @@ def _agreement(metrics: Metrics) -> list[str]:
         for name in ("nmi", "ari", "purity")
         if name in metrics
     ]
+    averaged = (
+        [
+            f"                 {_percent(metrics['code_error_averaged'])} with Q averaged over 16 augmented copies of each image"
+        ]
+        if "code_error_averaged" in metrics
+        else []
+    )
     return [
         f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}"
         f"; {_range(metrics['code_error_interval'])} is the binomial 95 % interval",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
         f"                 {_percent(metrics['code_error_fitted_on_test'])} with the matching fitted on the {scored} themselves",
+        *averaged,
         f"clustering       {', '.join(unmatched)} (of 1, without a matching)",
         f"calibration      {_percent(metrics['calibration_error'])} expected calibration error of Q (ECE)",
     ]
