@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", help="the folder of the data, if it is not the run's")
     add_json(parser)
     parser.add_argument(
-        "--controls", action="store_true", help="also score k-means on pixels, random codes and a single class"
+        "--controls",
+        action="store_true",
+        help="also score predictions without an InfoGAN: k-means, a Gaussian mixture, random codes, probes with labels",
     )
     parser.add_argument(
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"

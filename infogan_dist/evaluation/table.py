@@ -118,7 +118,11 @@ def _cells(row: Metrics) -> dict[str, str]:
         "averaged": _percent(row["code_error_averaged"]) if "code_error_averaged" in row else "",
         "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
         "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
-        "note": f"FAILED: {row['failed']}" if "failed" in row else f"on {row['data']}" if "control" in row else "",
+        "note": f"FAILED: {row['failed']}"
+        if "failed" in row
+        else f"control on {row['data']}"
+        if "control" in row
+        else "",
     }
 
 

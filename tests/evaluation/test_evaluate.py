@@ -16,6 +16,7 @@ from infogan_dist import Generator
 from infogan_dist.__main__ import main
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
+from infogan_dist.evaluation import controls
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
@@ -38,6 +39,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+@pytest.fixture
+def short_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two iterations of expectation maximisation and one initialisation of k-means."""
+    monkeypatch.setattr(controls, "MIXTURE_ITERATIONS", 2)
+    monkeypatch.setattr(controls, "INITIALISATIONS", 1)
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -71,6 +79,8 @@ def test_the_json_of_one_run_has_every_promised_key_and_the_same_bytes_on_two_pr
     assert sum(metrics["usage"]["categorical_1"]) == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.usefixtures("short_controls")
 def test_several_runs_are_a_table_with_failures_and_controls(
     run: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +104,11 @@ def test_several_runs_are_a_table_with_failures_and_controls(
     train_digits, test_digits = (np.bincount(mnist_mini.load(split)[1]) for split in ("train", "test"))
     assert errors["one class for all"] == pytest.approx(1 - test_digits[train_digits.argmax()] / 2000)
     assert 0.87 < errors["random codes"] < 0.91
+    assert 0.2 < errors["k-means on deskewed components"] < errors["k-means on pixels"]
+    assert errors["5 nearest neighbours of deskewed components, with labels"] < 0.05
+    assert errors["linear probe on deskewed components, with labels"] < 0.08
+    assert 0.1 < errors["Gaussian mixture on deskewed components"] < 0.6
+    assert printed.count("control on mnist-mini") == 7
     for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
         assert word in printed
 
@@ -107,7 +122,11 @@ def test_a_model_of_continuous_codes_alone_has_no_ceiling(tmp_path: Path, capsys
     assert any(re.search(r"fresh images: continuous_0 \S+$", line) for line in lines)
 
 
-def test_a_single_run_has_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("short_controls")
+def test_a_single_run_has_controls_and_those_on_components_need_scikit_learn(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls, "find_spec", lambda name: None)
     *lines, last = output_of(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
     assert len(json.loads(last)["controls"]) == 3
     assert sum("k-means on pixels" in line for line in lines) == 1
