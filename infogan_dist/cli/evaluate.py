@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", help="the folder of the data, if it is not the run's")
     add_json(parser)
     parser.add_argument(
-        "--controls", action="store_true", help="also score k-means on pixels, random codes and a single class"
+        "--controls",
+        action="store_true",
+        help="also score predictions without an InfoGAN: k-means, a Gaussian mixture, random codes, probes with labels",
+    )
+    parser.add_argument(
+        "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
     )
     parser.add_argument(
         "--name-codes",
@@ -45,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         root=options.root,
         controls=options.controls,
+        averaged=options.averaged,
         name_codes=options.name_codes,
         out=options.json,
     )

@@ -227,9 +227,12 @@ class AugmentationConfig(Section):
     """Share of the images that get a random rectangle of another image, by pixelwise maximum."""
 
     @property
+    def warps(self) -> bool:
+        return bool(self.warp and any((self.rotation, self.scale, self.aspect, self.shear, self.shift, self.elastic)))
+
+    @property
     def changes_nothing(self) -> bool:
-        warps = self.warp and any((self.rotation, self.scale, self.aspect, self.shear, self.shift, self.elastic))
-        return not (warps or self.cut or self.paste)
+        return not (self.warps or self.cut or self.paste)
 
 
 class ScheduleConfig(Section):

@@ -116,7 +116,9 @@ def _features(source: ImageSource, workers: Workers) -> Tensor:
     def rows_of(indexes: Tensor) -> Iterator[Tensor]:
         chunks = indexes.split(_CHUNK)
         phase = "reading images to find their neighbours"
-        return _map(workers, lambda chunk: _pixels(source, chunk), chunks, [len(chunk) for chunk in chunks], phase)
+        return _map(
+            workers, lambda chunk: deskewed_pixels(source, chunk), chunks, [len(chunk) for chunk in chunks], phase
+        )
 
     fitted = torch.arange(len(source)) if len(source) <= EXHAUSTIVE_LIMIT else _parts(len(source))[0]
     kept = [rows for rows in rows_of(fitted) if workers.is_main]  # up to 627 MB, on one worker only
@@ -144,8 +146,8 @@ def _map(
     return (rows[:size] for rows, size in zip(found, sizes, strict=True))
 
 
-def _pixels(source: ImageSource, indexes: Tensor) -> Tensor:
-    """The images at `indexes`, deskewed and blurred, float32 [n, SIDE²]."""
+def deskewed_pixels(source: ImageSource, indexes: Tensor) -> Tensor:
+    """The images at `indexes`, deskewed and blurred, float32 [n, SIDE²]: what neighbours are compared by, before projection."""
     grey = torch.cat([_grey(source.read(some)) for some in indexes.split(_READ)])
     return gaussian_blur(deskewed(grey), [7, 7], [BLUR, BLUR]).flatten(1)
 

@@ -26,6 +26,7 @@ from infogan_dist.evaluation.controls import controls
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, Origin, from_checkpoint
 from infogan_dist.evaluation.measure import measure
 from infogan_dist.evaluation.metric_values import Metrics
+from infogan_dist.evaluation.metrics.averaged_code_error import averaged_code_error
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
 from infogan_dist.evaluation.table import run_report, runs_table
@@ -38,12 +39,14 @@ THREADS = 1  # per process: another number of threads adds floats in another ord
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The checkpoints, other data than their own, whether to add controls and to name codes, and the JSON file."""
+    """The checkpoints, other data than their own, whether to add controls, to average Q over augmented copies and to name codes,
+    and the JSON file."""
 
     paths: tuple[Path, ...]
     data: str | None = None
     root: str | None = None
     controls: bool = False
+    averaged: bool = False
     name_codes: bool = False
     out: Path | None = None
     failed: Mapping[Path, str] = field(default_factory=dict)
@@ -91,6 +94,7 @@ def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConf
     assert model.origin is not None
     reals = _reals(_data_for(model.config, options), group, data)
     metrics = setup(model, model.origin, reals) | measure(model, reals, group)
+    metrics |= averaged_code_error(model, reals, group) if options.averaged else {}
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:

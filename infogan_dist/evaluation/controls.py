@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor
 
+from infogan_dist.data.neighbours import COMPONENTS, deskewed_pixels, principal_directions
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.intervals import binomial_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
@@ -17,11 +21,15 @@ from infogan_dist.randomness import Stream
 
 SEED = 0  # controls depend on the data, not on a run
 ITERATIONS = 100  # of Lloyd's algorithm, which converges in about as many on MNIST
+INITIALISATIONS = 10  # of k-means on components; the one with the least inertia counts, which needs no labels
+MIXTURE_ITERATIONS = 200  # of expectation maximisation
+NEIGHBOURS = 5
 CHUNK = 4096  # images read at a time
 
 
 def controls(reals: Reals, group: Group) -> list[Metrics]:
-    """A row each for k-means on pixels, random codes and a single class; no row without labels. Every rank calls it."""
+    """A row each for k-means on pixels, random codes and a single class, and with scikit-learn for those of `on_components`; no row
+    without labels. Every rank calls it."""
     if reals.train_labels is None or reals.test_labels is None:
         return []
     labels, stream = (reals.train_labels, reals.test_labels), Stream(SEED, "controls")
@@ -32,6 +40,7 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
             random(len(labels[1]), reals.classes, stream.derived("test")),
         ),
         "one class for all": (torch.zeros_like(labels[0]), torch.zeros_like(labels[1])),
+        **group.on_main(lambda: on_components(*components(reals), labels[0], reals.classes)),
     }
     return [
         {"control": name, "data": reals.data.name, **scored(each, labels, reals.classes)}
@@ -39,10 +48,50 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
     ]
 
 
+def components(reals: Reals) -> tuple[Tensor, Tensor]:
+    """Train and test images deskewed and projected onto the directions that `objective.neighbour_positives` compares, fitted on train
+    images, float32 [N, COMPONENTS] each."""
+    train, test = (
+        torch.cat([deskewed_pixels(source, indexes) for indexes in torch.arange(len(source)).split(CHUNK)])
+        for source in (reals.train, reals.test)
+    )
+    mean, directions = principal_directions(train, COMPONENTS)
+    return (train - mean) @ directions, (test - mean) @ directions
+
+
+def on_components(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Predicted classes of train and test images, int64 each, of four controls on their components; none without scikit-learn.
+
+    k-means and the Gaussian mixture (full covariances) use no label. Nearest neighbours and the linear probe are trained on the
+    `labels` of the train images: they bound what the components hold.
+    """
+    if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
+        return {}
+    from sklearn.cluster import KMeans
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.mixture import GaussianMixture
+    from sklearn.neighbors import KNeighborsClassifier
+
+    scale = train.std()
+    points, others, digits = (train / scale).numpy(), (test / scale).numpy(), labels.numpy()
+    k_means = KMeans(classes, n_init=INITIALISATIONS, random_state=SEED).fit(points)
+    mixture = GaussianMixture(classes, max_iter=MIXTURE_ITERATIONS, random_state=SEED).fit(points)
+    probe = LogisticRegression(max_iter=1000).fit(points, digits)
+    nearest = KNeighborsClassifier(NEIGHBOURS).fit(points, digits)
+    predicted = {
+        "k-means on deskewed components": (k_means.predict(points), k_means.predict(others)),
+        "Gaussian mixture on deskewed components": (mixture.predict(points), mixture.predict(others)),
+        "linear probe on deskewed components, with labels": (probe.predict(points), probe.predict(others)),
+        f"{NEIGHBOURS} nearest neighbours of deskewed components, with labels": (digits, nearest.predict(others)),
+    }
+    return {name: (torch.from_numpy(a).long(), torch.from_numpy(b).long()) for name, (a, b) in predicted.items()}
+
+
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:
-    """`code_error`, `purity`, `nmi` and `ari` of the predicted classes of train and test images, int64 each."""
-    matching = fit_matching(predicted[0], labels[0], (classes, classes))
-    return {"code_error": error(predicted[1], labels[1], matching), **agreement(predicted[1], labels[1])}
+    """`code_error` with its interval, `purity`, `nmi` and `ari` of the predicted classes of train and test images, int64 each."""
+    wrong = error(predicted[1], labels[1], fit_matching(predicted[0], labels[0], (classes, classes)))
+    interval = list(binomial_interval(wrong, len(labels[1])))
+    return {"code_error": wrong, "code_error_interval": interval, **agreement(predicted[1], labels[1])}
 
 
 def random(count: int, classes: int, stream: Stream) -> Tensor:

@@ -66,7 +66,7 @@ class EvaluatedModel:
         """Q(c | x) of every image of a source, in the order of the source."""
         if id(source) not in self._read:
             read = group.map_batches(batches_of(len(source)), lambda ours: self.recognise(scaled(source.read(ours))))
-            self._read[id(source)] = source, self._posterior(read[: len(source)])
+            self._read[id(source)] = source, self.posterior(read[: len(source)])
         return self._read[id(source)][1]
 
     def fakes(self, group: Group) -> tuple[CodePosterior, Codes]:
@@ -74,7 +74,7 @@ class EvaluatedModel:
         if self._fakes is None:
             read = group.map_batches(batches_of(self.fresh), lambda ours: self.recognise(self.draw(self._vector(ours))))
             codes = self.latents(torch.arange(self.fresh)).codes
-            self._fakes = self._posterior(read[: self.fresh]), codes
+            self._fakes = self.posterior(read[: self.fresh]), codes
         return self._fakes
 
     def latents(self, positions: Tensor, **codes: Tensor | float) -> Latents:
@@ -104,7 +104,8 @@ class EvaluatedModel:
     def _vector(self, positions: Tensor, **codes: Tensor | float) -> Tensor:
         return self.spec.vector(self.latents(positions, **codes))
 
-    def _posterior(self, output: Tensor) -> CodePosterior:
+    def posterior(self, output: Tensor) -> CodePosterior:
+        """Q's output [B, spec.posterior_dim] as float64 on the CPU."""
         return CodePosterior.from_output(output.cpu().double(), self.spec, self.config.objective)
 
 

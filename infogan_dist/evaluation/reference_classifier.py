@@ -131,6 +131,11 @@ def classifier_from(file: bytes) -> ReferenceClassifier:
     return classifier.eval().requires_grad_(False)
 
 
+def untrained() -> ReferenceClassifier:
+    """The classifier before training, in evaluation mode: its features are random functions of the image."""
+    return _initial(_blank()).eval().requires_grad_(False)
+
+
 def sha256(file: bytes) -> str:
     """Identifies the classifier in the metrics that used it."""
     return hashlib.sha256(file).hexdigest()

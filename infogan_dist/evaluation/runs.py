@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import read_regular
 
@@ -34,10 +35,27 @@ def failure(path: Path, metrics: Metrics) -> str | None:
 
 
 def summary(rows: Sequence[Metrics]) -> Metrics:
-    """`runs`, `failed` and `code_error` (`median`, `best`, `worst`, fractions) over all rows. A run without a code error ranks
-    below all others; a statistic that would be its value is absent."""
-    errors = sorted(row.get("code_error", math.inf) for row in rows)
-    metrics = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    """`runs`, `failed`, and the `statistics_of` each error that a row has: `code_error` and `code_error_averaged`."""
     counts: Metrics = {"runs": len(rows), "failed": sum("failed" in row for row in rows)}
-    return counts | ({"code_error": finite} if finite else {})
+    found = {key: statistics_of(rows, key) for key in ("code_error", "code_error_averaged")}
+    return counts | {key: values for key, values in found.items() if values}
+
+
+def statistics_of(rows: Sequence[Metrics], key: str) -> Metrics:
+    """`median`, `best`, `worst`, and of two rows or more `mean`, `standard_deviation` and `mean_interval` of an error, fractions;
+    `test_interval`, the binomial interval of the mean where all rows have as many images.
+
+    A run without the error ranks below all others. A statistic that would depend on its value is absent.
+    """
+    errors = sorted(row.get(key, math.inf) for row in rows)
+    ranked = {"median": statistics.median(errors), "best": errors[0], "worst": errors[-1]}
+    found: Metrics = {name: value for name, value in ranked.items() if math.isfinite(value)}
+    if len(errors) < 2 or not math.isfinite(errors[-1]):
+        return found
+    mean, images = statistics.fmean(errors), {row["images"] for row in rows if "images" in row}
+    found |= {
+        "mean": mean,
+        "standard_deviation": statistics.stdev(errors),
+        "mean_interval": list(mean_interval(errors)),
+    }
+    return found | ({"test_interval": list(binomial_interval(mean, *images))} if len(images) == 1 else {})

@@ -8,6 +8,7 @@ from typing import Any
 from infogan_dist.data.sources import images_of
 from infogan_dist.evaluation.metric_values import Metrics
 
+NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 SHOWN_SEPARATELY = (
     *(
         "checkpoint",
@@ -25,6 +26,8 @@ SHOWN_SEPARATELY = (
     *(
         "code_error",
         "code_error_fitted_on_test",
+        "code_error_interval",
+        "code_error_averaged",
         "purity",
         "nmi",
         "ari",
@@ -33,13 +36,25 @@ SHOWN_SEPARATELY = (
         "usage_entropy",
     ),
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
-    *("factor_scores", "information_by_factor"),
+    *("factor_scores", "information_by_factor", "random_features"),
+    *("frechet", "frechet_floor", "kernel", "kernel_floor"),
+    *(f"{name}{ending}" for name in NEIGHBOURHOODS for ending in ("", "_ceiling")),
+)
+FACTOR_SCORES = {
+    "mig": "MIG",
+    "factor_vae": "FactorVAE",
+    "sap": "predictability gap",
+}  # the gap is no SAP: it has no linear SVM
+NOT_DSPRITES = (
+    "our sprites are not dSprites (rotation within 45 degrees, 50,000 images): do not compare with published scores"
 )
 COLUMNS = {  # of the table of runs, and their widths; the first fits its longest cell
     "run": 0,
     "seed": 6,
     "images seen": 12,
     "code error": 11,
+    "95 % of the test set": 21,
+    "averaged": 9,
     "L_I (nats)": 11,
     "non-digits": 11,
     "note": 0,
@@ -55,28 +70,41 @@ def run_report(metrics: Metrics) -> list[str]:
         *(_usage(metrics) if "usage" in metrics else []),
         *(_factors(metrics) if "factor_scores" in metrics else []),
         *_others(metrics),
+        *(_compared_images(metrics) if "random_features" in metrics else []),
     ]
     return [*lines, f"failed           {metrics['failed']}"] if "failed" in metrics else lines
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
-    """A header, a line for each run and control, and a line that summarises the runs."""
+    """A header, a line for each run and control, and lines that summarise the runs."""
     cells = [_cells(row) for row in rows]
     width = max(len(cell["run"]) for cell in cells) + 2
-    widths = COLUMNS | {"run": width}
-    heads = "".join(name.ljust(each) for name, each in widths.items())
+    widths = {name: each for name, each in (COLUMNS | {"run": width}).items() if any(cell[name] for cell in cells)}
+    heads = "".join(name.ljust(each) for name, each in widths.items()).rstrip()
     lines = ["".join(cell[name].ljust(each) for name, each in widths.items()).rstrip() for cell in cells]
-    return [heads, *lines, _summary(summary)]
+    return [heads, *lines, *_summary(summary)]
 
 
-def _summary(summary: Metrics) -> str:
+def _summary(summary: Metrics) -> list[str]:
     said = f"{summary['runs']} run{'s' if summary['runs'] > 1 else ''}, {summary['failed']} failed"
     errors = summary.get("code_error", {})
     if "median" in errors:
         said += f"; code error: median {_percent(errors['median'])}"
     if "worst" in errors:
-        said += f", {_percent(errors['best'])} to {_percent(errors['worst'])}"
-    return said
+        said += f", {_range((errors['best'], errors['worst']))}"
+    lines = [said]
+    if "mean" in errors:
+        lines.append(
+            f"mean {_percent(errors['mean'])}, standard deviation {100 * errors['standard_deviation']:.2f} points over the runs"
+        )
+        lines.append(f"95 % intervals: {_range(errors['mean_interval'])} of the mean over seeds (Student's t)")
+    if "test_interval" in errors:
+        lines[-1] += f"; {_range(errors['test_interval'])} of the mean on other test images (binomial)"
+    if "median" in (averaged := summary.get("code_error_averaged", {})):
+        lines.append(f"with Q averaged over augmented copies: median {_percent(averaged['median'])}")
+        if "mean" in averaged:
+            lines[-1] += f", mean {_percent(averaged['mean'])}"
+    return lines
 
 
 def _cells(row: Metrics) -> dict[str, str]:
@@ -86,9 +114,15 @@ def _cells(row: Metrics) -> dict[str, str]:
         "seed": str(row.get("seed", "")),
         "images seen": str(row.get("images_seen", "")),
         "code error": _percent(row["code_error"]) if "code_error" in row else "",
+        "95 % of the test set": _range(row["code_error_interval"]) if "code_error_interval" in row else "",
+        "averaged": _percent(row["code_error_averaged"]) if "code_error_averaged" in row else "",
         "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
         "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
-        "note": f"FAILED: {row['failed']}" if "failed" in row else f"on {row['data']}" if "control" in row else "",
+        "note": f"FAILED: {row['failed']}"
+        if "failed" in row
+        else f"control on {row['data']}"
+        if "control" in row
+        else "",
     }
 
 
@@ -108,10 +142,19 @@ def _agreement(metrics: Metrics) -> list[str]:
         for name in ("nmi", "ari", "purity")
         if name in metrics
     ]
+    averaged = (
+        [
+            f"                 {_percent(metrics['code_error_averaged'])} with Q averaged over 16 augmented copies of each image"
+        ]
+        if "code_error_averaged" in metrics
+        else []
+    )
     return [
-        f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}",
+        f"code error       {_percent(metrics['code_error'])} of {metrics['images']} {scored} of {metrics['data']}"
+        f"; {_range(metrics['code_error_interval'])} is the binomial 95 % interval",
         f"                 {matching['code']} matched one to one on {matching['fitted_on']} train images: {named}",
         f"                 {_percent(metrics['code_error_fitted_on_test'])} with the matching fitted on the {scored} themselves",
+        *averaged,
         f"clustering       {', '.join(unmatched)} (of 1, without a matching)",
         f"calibration      {_percent(metrics['calibration_error'])} expected calibration error of Q (ECE)",
     ]
@@ -139,12 +182,30 @@ def _usage(metrics: Metrics) -> list[str]:
 
 
 def _factors(metrics: Metrics) -> list[str]:
-    scores = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in metrics["factor_scores"].items())
+    scores = ", ".join(
+        f"{FACTOR_SCORES.get(name, name)} {score:.3f}" for name, score in metrics["factor_scores"].items()
+    )
     by_code = [
         f"                 information of {code}, nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
         for code, by_factor in metrics["information_by_factor"].items()
     ]
-    return [f"factors          {scores}", *by_code]
+    caveat = [f"                 {NOT_DSPRITES}"] if metrics["data"] == "sprites" else []
+    return [f"factors          {scores}", *caveat, *by_code]
+
+
+def _compared_images(metrics: Metrics) -> list[str]:
+    """G's images compared with test digits, in two feature spaces."""
+    lines = ["images           compared with test digits; in parentheses, train digits compared with test digits"]
+    spaces = {"reference classifier": metrics, "randomly initialised network": metrics["random_features"]}
+    for network, values in spaces.items():
+        distances = {name: f"{name}_floor" for name in ("frechet", "kernel") if name in values}
+        shares = {name: f"{name}_ceiling" for name in NEIGHBOURHOODS}
+        said = [
+            f"{name} {_plain(values[name])} ({_plain(values[of_reals])})"
+            for name, of_reals in (distances | shares).items()
+        ]
+        lines += [f"                 features of the {network}:", f"                 {', '.join(said)}"]
+    return lines
 
 
 def _others(metrics: Metrics) -> list[str]:
@@ -160,6 +221,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(_plain, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _range(ends: Sequence[float]) -> str:
+    """Two fractions, such as `1.02 to 1.46 %`."""
+    return f"{100 * ends[0]:.2f} to {_percent(ends[1])}"
 
 
 def _percent(fraction: float) -> str:

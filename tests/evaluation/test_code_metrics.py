@@ -13,10 +13,11 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig, NoiseConfig
 from infogan_dist.data import mnist_mini
+from infogan_dist.data.neighbours import nearest_neighbours
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.controls import by_k_means
+from infogan_dist.evaluation.controls import by_k_means, components, on_components, scored
 from infogan_dist.evaluation.labels import open_labelled
 from infogan_dist.evaluation.measure import evaluate_networks
 from infogan_dist.evaluation.metric_values import flat
@@ -150,6 +151,38 @@ def test_k_means_finds_well_separated_groups() -> None:
     train, test = by_k_means(source, source, 4)
     assert torch.equal(train, test)
     assert error(test, group, fit_matching(train, group, (4, 4))) == 0
+
+
+def test_controls_on_components_find_groups_and_need_labels_only_where_they_say_so() -> None:
+    """Four groups in two dimensions, one of them long and thin: all four controls separate them."""
+    pytest.importorskip("sklearn")
+    group, noise = torch.arange(800) % 4, Stream(0, "noise").normal(torch.arange(800), 2)
+    centres = torch.tensor([[0.0, 0.0], [0.0, 20.0], [20.0, 0.0], [20.0, 20.0]])
+    points = centres[group] + noise * torch.tensor([2.0, 0.5])
+    train, test = points[:400], points[400:]
+    found = on_components(train, test, group[:400], 4)
+    assert [name for name in found if "with labels" not in name] == [
+        "k-means on deskewed components",
+        "Gaussian mixture on deskewed components",
+    ]
+    assert len(found) == 4
+    for predicted in found.values():
+        assert scored(predicted, (group[:400], group[400:]), 4)["code_error"] == 0
+    relabelled = on_components(train, test, group[:400].roll(1), 4)
+    for name in found:
+        same = torch.equal(found[name][1], relabelled[name][1])
+        assert same == ("with labels" not in name), name
+
+
+def test_components_are_those_that_neighbours_compare() -> None:
+    reals = Reals.open(DataConfig(), most_train=300, most_test=20)
+    train, test = components(reals)
+    distances = torch.cdist(train, train).fill_diagonal_(torch.inf)
+    nearest = distances.topk(4, largest=False).indices
+    assert (nearest == nearest_neighbours(reals.train, 4)).double().mean() > 0.99
+    again, _ = components(Reals(reals.data, reals.train, reals.train, None, None))
+    assert test.shape == (20, train.shape[1])
+    assert torch.allclose(again, train, atol=1e-4)
 
 
 def test_labels_are_in_the_order_of_the_images_and_a_folder_has_none(tmp_path: Path) -> None:

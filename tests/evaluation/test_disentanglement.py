@@ -11,8 +11,9 @@ from infogan_dist.evaluation.metrics.disentanglement import (
     Variables,
     disentanglement_completeness_informativeness,
     factor_vae_score,
+    importance_scores,
     mutual_information_gap,
-    separated_attribute_predictability,
+    predictability_gap,
 )
 from infogan_dist.randomness import Stream
 
@@ -60,18 +61,30 @@ def test_a_constant_code_is_left_out_of_the_votes() -> None:
     assert factor_vae_score(Variables(torch.ones(COUNT, 2), (False, False)), FACTORS, Stream(0, "votes")) == 0
 
 
-def test_sap_of_perfect_rotated_and_random_codes() -> None:
+@pytest.mark.parametrize(("deviation", "score"), [(0.051, 1), (0.049, 0.5)])
+def test_a_weak_code_votes_from_the_standard_deviation_of_disentanglement_lib_on(
+    deviation: float, score: float
+) -> None:
+    """The second code has a 20th of the first one's spread, a 400th of its variance, and alone holds the second factor."""
+    weak = POSITIONS / POSITIONS.std(0) * torch.tensor([1, deviation])
+    found = factor_vae_score(Variables(weak, (False, False)), TWO_POSITIONS, Stream(0, "votes"))
+    assert found == pytest.approx(score, abs=0.05)
+    only = Variables(weak[:, 1:], (False,))
+    assert (factor_vae_score(only, Variables(POSITIONS[:, 1:], (False,)), Stream(0, "votes")) == 1) == (score == 1)
+
+
+def test_the_predictability_gap_of_perfect_rotated_and_random_codes() -> None:
     # the gap of both positions is 1; that of the shape is 1 minus the accuracy of the second code's majority, about a quarter
-    assert separated_attribute_predictability(PERFECT, FACTORS) == pytest.approx((2 + 0.7) / 3, abs=0.03)
-    assert separated_attribute_predictability(ROTATED, TWO_POSITIONS) < 0.05
-    assert separated_attribute_predictability(RANDOM, FACTORS) < 0.05
+    assert predictability_gap(PERFECT, FACTORS) == pytest.approx((2 + 0.7) / 3, abs=0.03)
+    assert predictability_gap(ROTATED, TWO_POSITIONS) < 0.05
+    assert predictability_gap(RANDOM, FACTORS) < 0.05
 
 
-def test_sap_of_a_discrete_code_on_a_continuous_factor_uses_class_means() -> None:
+def test_the_predictability_gap_of_a_discrete_code_on_a_continuous_factor_uses_class_means() -> None:
     binned = Variables(((POSITIONS[:, :1] + 1) * 4.5).round(), (True,))
     shuffled = Variables(Stream(0, "s").permutation(0, 10).float()[binned.values.long()], (True,))
     position = Variables(POSITIONS[:, :1], (False,))
-    assert separated_attribute_predictability(shuffled, position) == pytest.approx(1)
+    assert predictability_gap(shuffled, position) == pytest.approx(1)
 
 
 def test_dci_of_perfect_rotated_and_random_codes() -> None:
@@ -84,6 +97,18 @@ def test_dci_of_perfect_rotated_and_random_codes() -> None:
     random = disentanglement_completeness_informativeness(RANDOM, FACTORS, Stream(0, "dci"))
     assert random["disentanglement"] < 0.2
     assert random["informativeness"] < 0.15
+
+
+def test_completeness_and_disentanglement_are_weighted_by_importance() -> None:
+    """The first factor has 3/4 of the importance, in one code; the second is spread evenly over both, so its completeness is 0."""
+    found = importance_scores(torch.tensor([[6.0, 1.0], [0.0, 1.0]], dtype=torch.float64))
+    assert found["completeness"] == pytest.approx(6 / 8)
+    first = 1 + (6 / 7 * math.log2(6 / 7) + 1 / 7 * math.log2(1 / 7))
+    assert found["disentanglement"] == pytest.approx(7 / 8 * first + 1 / 8)
+    unused = importance_scores(torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64))
+    assert unused["completeness"] == pytest.approx(0), "a factor that no code predicts is not complete"
+    assert importance_scores(torch.eye(3).double()) == pytest.approx({"completeness": 1, "disentanglement": 1})
+    assert importance_scores(torch.zeros(2, 2).double()) == {"completeness": 0, "disentanglement": 0}
 
 
 def test_scores_are_repeatable() -> None:

@@ -16,9 +16,12 @@ from infogan_dist import Generator
 from infogan_dist.__main__ import main
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
+from infogan_dist.evaluation import controls
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
 from infogan_dist.evaluation.evaluated_model import Origin
+from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
 from infogan_dist.evaluation.runs import failure, summary
+from infogan_dist.evaluation.table import runs_table
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, Command, refused, tiny
 
@@ -36,6 +39,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+@pytest.fixture
+def short_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two iterations of expectation maximisation and one initialisation of k-means."""
+    monkeypatch.setattr(controls, "MIXTURE_ITERATIONS", 2)
+    monkeypatch.setattr(controls, "INITIALISATIONS", 1)
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -69,6 +79,8 @@ def test_the_json_of_one_run_has_every_promised_key_and_the_same_bytes_on_two_pr
     assert sum(metrics["usage"]["categorical_1"]) == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.usefixtures("short_controls")
 def test_several_runs_are_a_table_with_failures_and_controls(
     run: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +104,11 @@ def test_several_runs_are_a_table_with_failures_and_controls(
     train_digits, test_digits = (np.bincount(mnist_mini.load(split)[1]) for split in ("train", "test"))
     assert errors["one class for all"] == pytest.approx(1 - test_digits[train_digits.argmax()] / 2000)
     assert 0.87 < errors["random codes"] < 0.91
+    assert 0.2 < errors["k-means on deskewed components"] < errors["k-means on pixels"]
+    assert errors["5 nearest neighbours of deskewed components, with labels"] < 0.05
+    assert errors["linear probe on deskewed components, with labels"] < 0.08
+    assert 0.1 < errors["Gaussian mixture on deskewed components"] < 0.6
+    assert printed.count("control on mnist-mini") == 7
     for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
         assert word in printed
 
@@ -105,7 +122,11 @@ def test_a_model_of_continuous_codes_alone_has_no_ceiling(tmp_path: Path, capsys
     assert any(re.search(r"fresh images: continuous_0 \S+$", line) for line in lines)
 
 
-def test_a_single_run_has_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("short_controls")
+def test_a_single_run_has_controls_and_those_on_components_need_scikit_learn(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls, "find_spec", lambda name: None)
     *lines, last = output_of(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
     assert len(json.loads(last)["controls"]) == 3
     assert sum("k-means on pixels" in line for line in lines) == 1
@@ -276,9 +297,42 @@ def test_an_invalid_file_of_names_is_refused(copied: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_intervals_of_known_errors() -> None:
+    low, high = binomial_interval(0.012, 10_000)
+    assert (high - low) / 2 == pytest.approx(0.0021, abs=0.0001)
+    assert low < 0.012 < high
+    assert binomial_interval(0.0, 100) == pytest.approx(
+        (0, 1.96**2 / (100 + 1.96**2)), abs=1e-4
+    )  # Wilson's, no error in 100
+    half = 4.303 * 0.01 / math.sqrt(3)  # t of two degrees of freedom
+    assert mean_interval([0.02, 0.03, 0.04]) == pytest.approx((0.03 - half, 0.03 + half), abs=1e-5)
+    assert mean_interval([0.0, 0.1])[0] == 0
+
+
+def test_a_summary_has_the_mean_its_deviation_and_both_intervals() -> None:
+    rows = [
+        {"code_error": error, "images": 10_000, "data": "mnist"} for error in (0.0123, 0.0119, 0.0094, 0.0122, 0.0128)
+    ]
+    found = summary(rows)["code_error"]
+    assert found["mean"] == pytest.approx(0.01172)
+    assert found["standard_deviation"] == pytest.approx(0.00133, abs=1e-5)
+    assert found["mean_interval"] == list(mean_interval([row["code_error"] for row in rows]))
+    assert found["test_interval"] == list(binomial_interval(0.01172, 10_000))
+    printed = "\n".join(runs_table(rows, summary(rows)))
+    assert "mean 1.17 %, standard deviation 0.13 points" in printed
+    assert "95 % intervals: 1.01 to 1.34 % of the mean over seeds" in printed
+    others = [*rows, {"code_error": 0.02, "images": 2000}]
+    assert "test_interval" not in summary(others)["code_error"]
+    assert "mean" not in summary([*rows, {"failed": "diverged"}])["code_error"], (
+        "a mean without a failed run would flatter"
+    )
+    assert "mean" not in summary(rows[:1])["code_error"]
+
+
 def test_a_summary_counts_every_run(tmp_path: Path) -> None:
     errors = [{"code_error": error} for error in (0.02, 0.01, 0.03)]
-    assert summary(errors) == {"runs": 3, "failed": 0, "code_error": {"median": 0.02, "best": 0.01, "worst": 0.03}}
+    found = summary(errors)["code_error"]
+    assert {name: found[name] for name in ("median", "best", "worst")} == {"median": 0.02, "best": 0.01, "worst": 0.03}
     lost = {"failed": "training diverged"}
     assert summary([*errors, lost, lost])["code_error"] == {"median": 0.03, "best": 0.01}
     assert summary([lost]) == {"runs": 1, "failed": 1}

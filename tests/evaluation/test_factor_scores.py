@@ -19,6 +19,7 @@ from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.labels import known_factors
 from infogan_dist.evaluation.metrics.factor_scores import factor_scores
 from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.table import run_report
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import CodePosterior
 from infogan_dist.training.loop import train
@@ -87,4 +88,8 @@ def test_a_run_on_sprites_has_factor_scores_and_one_on_digits_has_none(tmp_path:
     assert set(scored["information_by_factor"]) == {"categorical_0", "continuous_0", "continuous_1"}
     assert 0 <= scored["factor_scores"]["factor_vae"] <= 1
     assert "code_error" not in scored
+    printed = "\n".join(run_report(scored))
+    assert "not dSprites" in printed
+    assert "SAP" not in printed, "the predictability gap has no linear SVM"
+    assert "not dSprites" not in "\n".join(run_report(not_scored))
     assert "factor_scores" not in not_scored

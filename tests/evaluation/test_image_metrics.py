@@ -15,20 +15,27 @@ from torch.nn.functional import affine_grid, grid_sample
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import mnist_mini
-from infogan_dist.data.sources import ArraySource
+from infogan_dist.data.sources import ArraySource, scaled
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation import reference_classifier
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metrics import image_metrics
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
-from infogan_dist.evaluation.metrics.image_metrics import ClassifierOutputs, scores
+from infogan_dist.evaluation.metrics.image_metrics import ClassifierOutputs, random_features, scores
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
 from infogan_dist.evaluation.metrics.non_digit import least_confidence, non_digit_rate
 from infogan_dist.evaluation.metrics.traversal import traversal_consistency
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.reference_classifier import DIGITS, FEATURES, ClassifierOutput, classifier_file
+from infogan_dist.evaluation.reference_classifier import (
+    DIGITS,
+    FEATURES,
+    ClassifierOutput,
+    classifier_file,
+    split_output,
+)
+from infogan_dist.evaluation.table import _compared_images
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.metrics import METRICS
 from tests.conftest import ONE_PROCESS, tiny
@@ -187,6 +194,22 @@ def test_fakes_that_copy_train_digits_reach_the_floors_and_others_do_not() -> No
     assert broken["frechet"] > same["frechet"] + 0.9 * FEATURES * 400
     assert broken["frechet_floor"] == same["frechet_floor"]
     assert broken["precision"] < 0.05
+    for name in ("precision", "recall", "density", "coverage"):
+        assert same[name] == same[f"{name}_ceiling"] == broken[f"{name}_ceiling"]
+
+
+def test_random_features_need_no_training_and_distinguish_digits_from_noise() -> None:
+    first, second = reference_classifier.untrained(), reference_classifier.untrained()
+    digits = scaled(torch.from_numpy(mnist_mini.load("test")[0])[:600, None])
+    noise = 2 * Stream(0, "noise").uniform(torch.arange(300), 784).view(-1, 1, 28, 28) - 1
+    test, train, other = (split_output(first(images)) for images in (digits[:300], digits[300:], noise))
+    assert torch.equal(split_output(second(digits[:300])).features, test.features)
+    real = random_features(ClassifierOutputs(train, test, train))
+    assert all(real[name] == real[f"{name}_ceiling"] for name in ("precision", "recall", "density", "coverage"))
+    assert real["coverage"] > 0.8
+    fake = random_features(ClassifierOutputs(other, test, train))
+    assert fake["frechet"] > 10 * fake["frechet_floor"] == 10 * real["frechet"]
+    assert max(fake["precision"], fake["coverage"]) < 0.05
 
 
 def test_sets_of_different_sizes_are_reduced_to_the_smallest() -> None:
@@ -248,6 +271,14 @@ def test_metrics_of_a_generator_that_copies_train_digits(
     assert metrics["classifier_accuracy"] > 0.8
     assert 0 < metrics["frechet_floor"] < metrics["frechet"], "G shears the digits"
     assert metrics["coverage"] > 0.5
+    assert 0.8 < metrics["coverage_ceiling"] <= 1
+    assert metrics["random_features"].keys() == {
+        *("frechet", "frechet_floor", "precision", "recall", "density", "coverage"),
+        *("precision_ceiling", "recall_ceiling", "density_ceiling", "coverage_ceiling"),
+    }
+    printed = "\n".join(_compared_images(metrics))
+    assert f"coverage {metrics['coverage']:.4g} ({metrics['coverage_ceiling']:.4g})" in printed
+    assert "randomly initialised network" in printed
     assert len(metrics["classifier_sha256"]) == 64
     assert image_metrics.image_metrics(model, reals, group) == metrics
     G.digits = G.digits.roll(1, dims=0)

@@ -15,6 +15,7 @@ from torch import Tensor
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.intervals import binomial_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.latents import LatentSpec
@@ -69,15 +70,18 @@ def match(model: EvaluatedModel, reals: Reals, group: Group) -> MatchedCode | No
 
 
 def code_error(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`code_error` and `code_error_fitted_on_test`, fractions; `matching`: the code, the label of each class, and the images fitted on."""
+    """`code_error`, `code_error_fitted_on_test`, fractions; `code_error_interval`, the 95 % binomial interval of the first;
+    `matching`: the code, the label of each class, and the images fitted on."""
     matched = match(model, reals, group)
     if matched is None or reals.test_labels is None:
         return {}
     predicted, labels = matched.test_predicted, reals.test_labels
     on_test = fit_matching(predicted, labels, (len(matched.matching), reals.classes))
     named = {str(number): label for number, label in enumerate(matched.matching.tolist()) if label != UNMATCHED}
+    wrong = error(predicted, labels, matched.matching)
     return {
-        "code_error": error(predicted, labels, matched.matching),
+        "code_error": wrong,
+        "code_error_interval": list(binomial_interval(wrong, len(labels))),
         "code_error_fitted_on_test": error(predicted, labels, on_test),
         "matching": {"code": matched.name, "labels": named, "fitted_on": len(reals.train)},
     }

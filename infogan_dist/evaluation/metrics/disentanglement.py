@@ -1,4 +1,4 @@
-"""Disentanglement scores for images with known factors: MIG, FactorVAE, SAP and DCI.
+"""Disentanglement scores for images with known factors: MIG, FactorVAE, a gap in predictability like SAP's, and DCI.
 
 `codes` are Q's predictions on N images, `factors` the factors that the images were drawn from. A categorical code is one
 discrete variable, not a group of one-hot columns, which would spread its information over many variables.
@@ -21,7 +21,7 @@ from infogan_dist.randomness import Stream
 BINS = 20  # of a continuous variable where a score needs a discrete one (Locatello et al. 2019, appendix C)
 VOTES = 800  # to fit the majority vote, and as many to score it (Kim & Mnih 2018, appendix B)
 IMAGES_OF_A_VOTE = 200  # Kim & Mnih 2018, appendix B
-_LEAST_SPREAD = 0.05  # of the largest variance; codes below it are pruned (Locatello et al. 2019, appendix C)
+LEAST_DEVIATION = 0.05  # standard deviation of a code that votes; those below are pruned, as disentanglement_lib does
 _TREES = 30
 _TRAINED_ON = 0.8  # share of the images that DCI's trees are fitted on; the rest score them
 
@@ -56,10 +56,11 @@ def factor_vae_score(codes: Variables, factors: Variables, stream: Stream) -> fl
     """Accuracy of the code with the least variance at naming the fixed factor (Kim & Mnih 2018, section 4). Chance is 1 / factors.
 
     Each vote fixes one factor over `IMAGES_OF_A_VOTE` images. The majority vote is fitted on half of the votes and scored on the
-    rest. The variance of a discrete code is Gini's (Dupont 2018, section 4). Constant codes are left out; 0 where all are.
+    rest. The variance of a discrete code is Gini's (Dupont 2018, section 4). Codes whose standard deviation is below
+    LEAST_DEVIATION are left out, the threshold of disentanglement_lib for codes of unit scale; 0 where all are.
     """
     spread = _spreads(codes)
-    active = spread > _LEAST_SPREAD * spread.max()
+    active = spread.sqrt() >= LEAST_DEVIATION
     if not active.any():
         return 0.0
     classes = factors.as_classes()
@@ -76,11 +77,12 @@ def factor_vae_score(codes: Variables, factors: Variables, stream: Stream) -> fl
     return (votes.argmax(1)[torch.stack(chosen[VOTES:])] == held[VOTES:]).double().mean().item()
 
 
-def separated_attribute_predictability(codes: Variables, factors: Variables) -> float:
-    """SAP: the mean over factors of the score of the best code minus that of the second best (Kumar et al. 2018, section 3).
+def predictability_gap(codes: Variables, factors: Variables) -> float:
+    """The mean over factors of the score of the best code minus that of the second best, after SAP (Kumar et al. 2018, section 3).
 
-    The score of a continuous factor is the R² of linear regression, on a discrete code of the class means. The score of a
-    discrete factor is the accuracy of the majority label of each class or bin of the code.
+    The score of a continuous factor is the R² of linear regression, as in SAP; for a discrete code, of the class means. The score
+    of a discrete factor is the accuracy of the majority label of each class or bin of the code, where SAP thresholds the code and
+    disentanglement_lib, which scores all factors as discrete, fits a linear SVM: the values are not comparable with theirs.
     """
     gaps = []
     for factor, is_class in zip(factors.values.T.double(), factors.discrete, strict=True):
@@ -99,21 +101,31 @@ def disentanglement_completeness_informativeness(
 ) -> dict[str, float]:
     """DCI from feature importances of random forests (Eastwood & Williams 2018, section 3); empty without scikit-learn.
 
-    disentanglement: 1 - entropy of each code's importance over factors, weighted by the code's total importance.
-    completeness: 1 - entropy of each factor's importance over codes.
-    informativeness: accuracy or R² on images that were not fitted, mean over factors.
+    informativeness: accuracy or R² on images that were not fitted, mean over factors. See `importance_scores` for the others.
     """
     if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
         return {}
     importance, scores = _forests(codes, factors, stream)
-    by_code = importance / importance.sum(1, keepdim=True).clamp(min=1e-12)
-    by_factor = importance / importance.sum(0, keepdim=True).clamp(min=1e-12)
-    weights = importance.sum(1) / importance.sum().clamp(min=1e-12)
+    return {**importance_scores(importance), "informativeness": _mean(scores)}
+
+
+def importance_scores(importance: Tensor) -> dict[str, float]:
+    """`disentanglement` and `completeness` of the importance of each code for each factor, float64 [codes, factors].
+
+    disentanglement: 1 - entropy of each code's importance over factors, mean weighted by the code's total importance.
+    completeness: 1 - entropy of each factor's importance over codes, mean weighted by the factor's, as in disentanglement_lib.
+    """
     return {
-        "disentanglement": (weights * (1 - _relative_entropy(by_code))).sum().item(),
-        "completeness": (1 - _relative_entropy(by_factor.T)).mean().item(),
-        "informativeness": _mean(scores),
+        "disentanglement": _weighted_concentration(importance),
+        "completeness": _weighted_concentration(importance.T),
     }
+
+
+def _weighted_concentration(importance: Tensor) -> float:
+    """1 - relative entropy of each row, mean weighted by the sums of the rows; 0 where all importance is 0."""
+    sums = importance.sum(1)
+    concentration = 1 - _relative_entropy(importance / sums[:, None].clamp(min=1e-12))
+    return ((sums * concentration).sum() / importance.sum().clamp(min=1e-12)).item()
 
 
 def _forests(codes: Variables, factors: Variables, stream: Stream) -> tuple[Tensor, list[float]]:

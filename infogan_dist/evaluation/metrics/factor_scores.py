@@ -13,7 +13,7 @@ from infogan_dist.evaluation.metrics.disentanglement import (
     factor_vae_score,
     information,
     mutual_information_gap,
-    separated_attribute_predictability,
+    predictability_gap,
 )
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.latents import LatentSpec
@@ -29,8 +29,8 @@ def read_codes(posterior: CodePosterior, spec: LatentSpec) -> Variables:
 
 
 def factor_scores(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`factor_scores`: `mig`, `factor_vae`, `sap`, `disentanglement`, `completeness`, `informativeness` of Q on test images;
-    `information_by_factor`: mutual information of each code with each factor, nats."""
+    """`factor_scores` of Q on test images: `mig`, `factor_vae`, `sap` (a predictability gap), `disentanglement`, `completeness`,
+    `informativeness`; `information_by_factor`: mutual information of each code with each factor, nats."""
     factors = reals.test_factors
     if factors is None or not model.spec.code_names:
         return {}
@@ -49,7 +49,7 @@ def scored(codes: Variables, factors: Variables, code_names: tuple[str, ...], fa
         "factor_scores": {
             "mig": mutual_information_gap(codes, factors),
             "factor_vae": factor_vae_score(codes, factors, stream),
-            "sap": separated_attribute_predictability(codes, factors),
+            "sap": predictability_gap(codes, factors),
             **disentanglement_completeness_informativeness(codes, factors, stream),
         },
         "information_by_factor": by_factor,

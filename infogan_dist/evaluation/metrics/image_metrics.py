@@ -35,7 +35,7 @@ VALUES = 9  # values of the code in a sweep, from -1 to 1
 
 @dataclass(frozen=True)
 class ClassifierOutputs:
-    """The classifier's predictions on G's images, on all test digits, and on the train digits that the distances use."""
+    """A classifier's outputs for G's images, for all test digits, and for the train digits that the distances use."""
 
     fakes: ClassifierOutput
     test: ClassifierOutput
@@ -43,37 +43,51 @@ class ClassifierOutputs:
 
 
 def image_metrics(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`traversal_consistency`, `non_digit_rate`, the metrics of `scores`, and the classifier's accuracy and sha256."""
+    """`traversal_consistency`, the metrics of `scores`, those of `random_features`, and the classifier's accuracy and sha256."""
     of_digits = DATA_SETS[reals.data.name].handwritten_digits
     if not of_digits or reals.train_labels is None or reals.test_labels is None:
         return {}
     file = group.on_main(lambda: _classifier_file(reals))
-    classifier = reference_classifier.classifier_from(file).to(group.device)
-    outputs = _classifier_outputs(classifier, model, reals, group)
+    outputs, of_random = (
+        _classifier_outputs(network.to(group.device), model, reals, group)
+        for network in (reference_classifier.classifier_from(file), reference_classifier.untrained())
+    )
     accuracy = (outputs.test.digits == reals.test_labels).double().mean().item()
     metrics = _consistency(outputs, model, reals, group)
     # on rank zero alone: ranks that compare all pairs at once compete for the same cores
     metrics |= group.on_main(lambda: scores(outputs))
+    metrics["random_features"] = group.on_main(lambda: random_features(of_random))
     return metrics | {"classifier_accuracy": accuracy, "classifier_sha256": reference_classifier.sha256(file)}
 
 
 def scores(outputs: ClassifierOutputs) -> Metrics:
-    """The metrics that need only the classifier's predictions. Distances are to test digits; a floor is that of train digits.
-
-    All compared sets have the same size. A G that copied train digits would reach the floor.
-    """
+    """The metrics that need only the classifier's outputs. G's images are compared with test digits. A floor or ceiling is the
+    value of train digits in place of G's images: a G that copied train digits would reach it."""
     fake_shares, real_shares = (class_shares(each.digits, DIGITS) for each in (outputs.fakes, outputs.test))
-    size = len(outputs.train.features)
-    fakes, test, train = (each.features[:size] for each in (outputs.fakes, _shuffled(outputs.test), outputs.train))
+    fakes, test, train = _features(outputs)
     return {
         "non_digit_rate": non_digit_rate(outputs.fakes.confidences, least_confidence(outputs.test.confidences)),
         "mode_coverage": mode_coverage(fake_shares, real_shares),
         "reverse_kl": reverse_kl(fake_shares, real_shares),
-        "frechet": frechet_distance(fakes, test),
-        "frechet_floor": frechet_distance(train, test),
         "kernel": kernel_distance(fakes, test),
         "kernel_floor": kernel_distance(train, test),
+        **compared_sets(fakes, test, train),
+    }
+
+
+def random_features(outputs: ClassifierOutputs) -> Metrics:
+    """`compared_sets` in features of an untrained network, which no label shaped (Naeem et al. 2020, section 4.2)."""
+    return compared_sets(*_features(outputs))
+
+
+def compared_sets(fakes: Tensor, test: Tensor, train: Tensor) -> Metrics:
+    """`frechet`, its `frechet_floor`, the `neighbourhood_scores` and their `_ceiling`s, of features [N, F] each."""
+    ceilings = neighbourhood_scores(test, train)
+    return {
+        "frechet": frechet_distance(fakes, test),
+        "frechet_floor": frechet_distance(train, test),
         **neighbourhood_scores(test, fakes),
+        **{f"{name}_ceiling": ceiling for name, ceiling in ceilings.items()},
     }
 
 
@@ -139,6 +153,12 @@ def _consistency(outputs: ClassifierOutputs, model: EvaluatedModel, reals: Reals
 def _classify(classifier: ReferenceClassifier, images: Tensor) -> Tensor:
     output: Tensor = classifier(images)
     return output
+
+
+def _features(outputs: ClassifierOutputs) -> list[Tensor]:
+    """The features of as many fakes, test digits and train digits: the distances depend on the sizes."""
+    size = len(outputs.train.features)
+    return [each.features[:size] for each in (outputs.fakes, _shuffled(outputs.test), outputs.train)]
 
 
 def _shuffled(outputs: ClassifierOutput) -> ClassifierOutput:

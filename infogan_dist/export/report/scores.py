@@ -42,7 +42,7 @@ class Scores:
 
     def trials(self, key: str) -> int | None:
         """The number of images, for a metric that is a share of images; None for other metrics."""
-        images = {"code_error": "images", "code_error_fitted_on_test": "images"}
+        images = dict.fromkeys(("code_error", "code_error_fitted_on_test", "code_error_averaged"), "images")
         images |= dict.fromkeys(("traversal_consistency", "non_digit_rate"), "fresh_images")
         count = self.facts.get(images.get(key, ""))
         return count if isinstance(count, int) and count > 0 else None
