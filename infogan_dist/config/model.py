@@ -28,10 +28,10 @@ from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
-    """`mnist-mini` ships with the package. `sprites` are drawn from factors that `evaluate` knows. `folder` is any tree of image files
-    below data.root. Plugins add names."""
+    """`mnist-mini` ships with the package. `sprites` (grey) and `scenes` (colour) are drawn from factors that `evaluate` knows. `folder` is
+    any tree of image files below data.root. Plugins add names."""
     root: str | None = None
-    """Folder of the images, or where they are downloaded to (torchvision's layout). `mnist-mini` and `sprites` do not need it."""
+    """Folder of the images, or where they are downloaded to (torchvision's layout). Data that ships or is drawn does not need it."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
     """Side of the images in pixels. Images are centre-cropped to a square and resized."""
     channels: Literal[1, 3] = 1

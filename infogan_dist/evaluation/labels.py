@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
-from infogan_dist.data import mnist_mini, sprites
+from infogan_dist.data import mnist_mini, scenes, sprites
 from infogan_dist.data.sources import ImageSource, file_split, open_images, part_of
 from infogan_dist.data.torchvision_sets import open_torchvision
 from infogan_dist.errors import UserError
@@ -71,3 +71,8 @@ def known_factors(data: DataConfig, split: str, indexes: Tensor) -> Factors | No
 def sprite_factors(data: DataConfig, split: str) -> Variables:
     values = sprites.factors_at(split, torch.arange(sprites.COUNT[split]))
     return Variables(values, tuple(name == "shape" for name in DATA_SETS["sprites"].factors))
+
+
+def scene_factors(data: DataConfig, split: str) -> Variables:
+    values = scenes.factors_at(split, torch.arange(scenes.COUNT[split]))
+    return Variables(values, tuple(name not in ("scale", "viewpoint") for name in DATA_SETS["scenes"].factors))

@@ -142,6 +142,17 @@ DATA_SETS = Registry(
             citation="drawn here, after dSprites (Matthey, Higgins, Hassabis and Lerchner 2017)",
         ),
         DataSetRecord(
+            name="scenes",
+            open="infogan_dist.data.scenes:open_scenes",
+            channels=(3,),
+            uses_root=False,
+            factors=("floor_hue", "wall_hue", "object_hue", "shape", "scale", "viewpoint"),
+            noun="scene",
+            read_factors="infogan_dist.evaluation.labels:scene_factors",
+            licence="MIT, as this package",
+            citation="drawn here, after Shapes3D (Burgess and Kim 2018)",
+        ),
+        DataSetRecord(
             name="folder",
             open="infogan_dist.data.folder:open_folder",
             channels=(1, 3),
