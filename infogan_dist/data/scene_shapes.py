@@ -1,7 +1,7 @@
 """The objects of `scenes`, of about unit size: where rays hit them, and their horizontal slices, which cast the shadow.
 
-Each stands on the floor around the origin. Rays begin at `start` and have the direction `ray`, [3, N, P] each, with y up. Distances are
-in lengths of `ray`, and infinite where a ray misses.
+Each is on the floor at the origin. Rays begin at `start` and have the direction `ray`, [3, N, P] each, with y up. Distances are
+in lengths of `ray`, and infinite if a ray misses.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Sphere:
 
 
 class Cone:
-    """x² + z² = k² (height - y)². A ray less steep than the side, as every ray of the camera, hits one of the two nappes alone."""
+    """x² + z² = k² (height - y)². A ray that is less steep than the side, as all of the camera's are, hits only one of the two nappes."""
 
     height, radius = 1.96, 0.98
 
@@ -128,7 +128,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """The same directions with length 1; 0 stays 0. Over this leading dimension it is far faster than torch's own."""
+    """The same directions with length 1; 0 remains 0. Along the leading dimension it is several times faster than F.normalize."""
     return vectors * dot(vectors, vectors).clamp(min=1e-12).rsqrt()
 
 

@@ -29,8 +29,8 @@ LIGHT = (-0.45, 0.80, -0.40)  # direction from the object
 AMBIENT, DIFFUSE, SPECULAR, SHININESS = 0.42, 0.66, 0.22, 40
 SLICES = 8  # of an object; each shades the floor
 PENUMBRA = (0.06, 0.30)  # width of the shadow's edge at height 0, and its growth with height
-OCCLUSION = 0.30  # largest share of ambient light that a floor or wall takes from what is near it
-REACH = 0.45  # distance at which it takes a third of that
+OCCLUSION = 0.30  # largest share of the ambient light that a floor or wall blocks at points near it
+REACH = 0.45  # distance at which it blocks 1/e of that
 SUBPIXELS = 3  # a side, if an edge passes through a pixel
 LAB_TO_LMS = ((1, 0.3963377774, 0.2158037573), (1, -0.1055613458, -0.0638541728), (1, -0.0894841775, -1.2914855480))
 LMS_TO_RGB = (  # both of OKLAB, Ottosson 2020
@@ -89,8 +89,8 @@ def _corners(grid: Tensor) -> list[Tensor]:
 
 
 def _cast(shape: Shape, factors: Tensor, right: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    """The light [3, N, P] that rays of N images bring, and the number of the surface [N, P] they come from: 0 is the floor, 1 to 3 are
-    walls, then the object's parts. `right` and `down`, [N or 1, P], are places in the image, from -1 to 1."""
+    """The light [3, N, P] along P rays of each of N images, and the number of the surface [N, P] that each ray hits: 0 is the floor, 1 to 3
+    are walls, then the object's parts. `right` and `down`, [N or 1, P], are positions in the image, from -1 to 1."""
     scale, viewpoint = factors[:, 4:, None].float().unbind(1)
     eye, ray = _camera(viewpoint, right, down)
     hit = shape.hit(eye / scale, ray)
@@ -112,7 +112,7 @@ def _cast(shape: Shape, factors: Tensor, right: Tensor, down: Tensor) -> tuple[T
 
 
 def _camera(viewpoint: Tensor, right: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the rays begin, [3, N, 1], and their directions [3, N, P]. The camera turns around the object."""
+    """The camera's position, [3, N, 1], and the directions of the rays, [3, N, P]. The camera rotates around the object."""
     (_, height, z), target = EYE, vector(*TARGET)
     eye = torch.stack([-z * viewpoint.sin(), torch.full_like(viewpoint, height), z * viewpoint.cos()])
     ahead = unit(target - eye)
@@ -122,7 +122,7 @@ def _camera(viewpoint: Tensor, right: Tensor, down: Tensor) -> tuple[Tensor, Ten
 
 
 def _room(eye: Tensor, ray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance, normal and number of the floor or wall that each ray meets; walls that face away from the camera are left out."""
+    """Distance, normal and number of the floor or wall that each ray hits. The wall behind the camera is left out."""
     x, y, z = ray.unbind(0)
     distances = [-eye[1] / y, (-ROOM - eye[0]) / x, (ROOM - eye[0]) / x, (ROOM - eye[2]) / z]
     ahead = [y < 0, x < 0, x > 0, z > 0]
@@ -132,7 +132,7 @@ def _room(eye: Tensor, ray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _shadow(shape: Shape, where: Tensor) -> Tensor:
-    """The share of the light that the object takes from points of the floor: the darkest of the shadows of its slices."""
+    """The share of the light that the object blocks at points of the floor: the darkest of the shadows of its slices."""
     x, y, z = LIGHT
     shadow = torch.zeros_like(where[0])
     for height in torch.linspace(0, shape.height, SLICES):
@@ -142,7 +142,7 @@ def _shadow(shape: Shape, where: Tensor) -> Tensor:
 
 
 def _open(where: Tensor) -> Tensor:
-    """The share of ambient light that floor and walls leave to a point."""
+    """The share of ambient light that reaches a point between floor and walls."""
     x, y, z = where.unbind(0)
     gaps = torch.stack([y, ROOM - x.abs(), ROOM - z]).clamp(min=0)
     return (1 - OCCLUSION * torch.exp(-gaps / REACH)).prod(0)

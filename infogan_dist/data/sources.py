@@ -46,9 +46,9 @@ class ArraySource:
 
 
 class DrawnSource:
-    """Images that `draw` makes of their indexes, int64 [N] to uint8 [N, C, H, W], `at_once` at most at a time.
+    """Images that `draw` computes from their indexes, int64 [N] to uint8 [N, C, H, W], at most `at_once` at a time.
 
-    Each is drawn when it is first read, and kept in memory if all of them may be.
+    Each is drawn when it is first read. It is kept in memory if the whole set takes at most RESIDENT_SHARE of the free memory.
     """
 
     drawn = True

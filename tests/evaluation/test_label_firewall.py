@@ -26,7 +26,7 @@ MAKERS = {
     "infogan_dist.data.mnist_mini",
     "infogan_dist.data.sprites",
     "infogan_dist.data.scenes",
-}  # write the shipped file; draw images of their factors
+}  # load the shipped file; draw images from factors
 READERS = ("test_labels", "train_labels", "read_labels", "read_factors")
 LABEL_WORDS = ("label", "target", "digit")
 MAY_BE_IMPORTED = {"evaluate_networks"}  # by training: it returns floats
