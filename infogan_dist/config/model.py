@@ -29,7 +29,7 @@ from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
     """`mnist-mini` ships with the package. `sprites` (grey) and `scenes` (colour) are drawn from factors that `evaluate` knows. `folder` is
-    any tree of image files below data.root. Plugins add names."""
+    any tree of image files below data.root. torchvision reads the others, and downloads all but `celeba`. Plugins add names."""
     root: str | None = None
     """Folder of the images, or where they are downloaded to (torchvision's layout). Data that ships or is drawn does not need it."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
@@ -105,7 +105,8 @@ class LatentsConfig(Section):
 
 class NetworksConfig(Section):
     family: Annotated[str, known_name(FAMILIES), open_names(FAMILIES.built_in)] = "paper28"
-    """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `dcgan`: the lab report's, 32 to 256 pixels. Plugins add names."""
+    """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `paper32`: its networks for SVHN and CelebA (32 pixels). `dcgan`: the
+    lab report's, 32 to 256 pixels. Plugins add names."""
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the convolution nearest to the image. All other layers scale with it. The papers use 64."""
     norm_G: Norm = "batch"
@@ -113,7 +114,7 @@ class NetworksConfig(Section):
     norm_D: NormD = "batch"
     """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
-    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and `none` for dcgan."""
+    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan."""
 
 
 class ObjectiveConfig(Section):

@@ -46,8 +46,12 @@ def mnist_mini_labels(data: DataConfig, split: str) -> Tensor:
 
 
 def torchvision_labels(data: DataConfig, split: str) -> Tensor:
-    labels: Tensor = open_torchvision(data, split).targets
-    return labels
+    return torch.as_tensor(open_torchvision(data, split).targets)
+
+
+def svhn_labels(data: DataConfig, split: str) -> Tensor:
+    """The digits 0 to 9; torchvision renumbers the file's 10."""
+    return torch.from_numpy(open_torchvision(data, split).labels)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ FAMILIES = Registry(
     "infogan_dist.networks",
     [
         FamilyRecord(name="paper28", module="infogan_dist.networks.paper28", image_sizes=(28,)),
+        FamilyRecord(name="paper32", module="infogan_dist.networks.paper32", image_sizes=(32,)),
         FamilyRecord(name="dcgan", module="infogan_dist.networks.dcgan", image_sizes=(32, 64, 128, 256)),
     ],
 )

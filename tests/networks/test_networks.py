@@ -41,6 +41,31 @@ def test_paper28_has_the_papers_shapes() -> None:
     assert [type(layer).__name__ for layer in networks.Q] == ["Linear", "BatchNorm", "LeakyReLU", "Linear"]
 
 
+@pytest.mark.parametrize(
+    ("latents", "inputs", "outputs"),
+    [
+        ("{noise: [{dim: 124}], categorical: [10, 10, 10, 10], continuous: 4}", 168, 48),
+        (f"{{noise: [{{dim: 128}}], categorical: {[10] * 10}, continuous: 0}}", 228, 100),
+    ],
+    ids=["SVHN", "CelebA"],
+)
+def test_paper32_has_the_papers_shapes(latents: str, inputs: int, outputs: int) -> None:
+    data = "data={name: folder, root: x, image_size: 32, channels: 3}"
+    networks = build_networks(tiny("x", "networks={family: paper32, width: 64}", data, f"latents={latents}"))
+    G = shapes_of(networks.G, torch.zeros(2, inputs))
+    assert [s for i, s in enumerate(G) if i in (2, 5, 8, 10, 12)] == [
+        *((448, 2, 2), (256, 4, 4), (128, 8, 8), (64, 16, 16), (3, 32, 32))
+    ]
+    assert [name for name, layer in networks.G.named_children() if isinstance(layer, BatchNorm)] == [
+        *("lift_norm", "up1_norm")
+    ]
+    FE = shapes_of(networks.FE, torch.zeros(2, 3, 32, 32))
+    assert [s for i, s in enumerate(FE) if i in (0, 2, 5)] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
+    features = torch.zeros(2, 256, 4, 4)
+    assert shapes_of(networks.D, features)[-1] == (1,)
+    assert shapes_of(networks.Q, features)[1:] == [(128,), (128,), (128,), (outputs,)]
+
+
 def test_dcgan_has_the_reports_shapes() -> None:
     report = (
         "networks={family: dcgan, width: 64}",
@@ -70,10 +95,10 @@ def test_dcgan_supports_its_image_sizes(size: int, channels: int) -> None:
     assert max(map_channels(2, size)) <= 16
 
 
-@pytest.mark.parametrize("family", ["paper28", "dcgan"])
+@pytest.mark.parametrize("family", ["paper28", "paper32", "dcgan"])
 @pytest.mark.parametrize("kind", ["batch", "batch_local", "none"])
 def test_batch_of_one_works_and_no_bias_precedes_a_batch_norm(family: str, kind: str) -> None:
-    size = {"paper28": 28, "dcgan": 32}[family]
+    size = 28 if family == "paper28" else 32
     norms = f"networks={{family: {family}, width: 4, norm_G: {kind}, norm_D: {kind}}}"
     networks = build_networks(tiny("x", norms, f"data.image_size={size}"))
     for batch in (1, 5):
@@ -98,12 +123,13 @@ def test_batch_of_one_works_and_no_bias_precedes_a_batch_norm(family: str, kind:
         ("family: paper28, norm_D: spectral", nn.Identity),
         ("family: paper28, norm_D: spectral, norm_Q: batch", BatchNorm),
         ("family: paper28, norm_Q: none", nn.Identity),
+        ("family: paper32", BatchNorm),
         ("family: dcgan", nn.Identity),
         ("family: dcgan, norm_D: none, norm_Q: batch", BatchNorm),
     ],
 )
 def test_Q_has_the_norm_of_its_family_or_of_the_config(networks: str, kind: type[nn.Module]) -> None:
-    size = 32 if "dcgan" in networks else 28
+    size = 28 if "paper28" in networks else 32
     Q = build_networks(tiny("x", f"networks={{{networks}, width: 2}}", f"data.image_size={size}")).Q
     assert isinstance(Q, nn.Sequential)
     hidden, after = Q.get_submodule("hidden"), Q.get_submodule("hidden_norm")

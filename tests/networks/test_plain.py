@@ -12,7 +12,8 @@ from tests.conftest import tiny
 
 
 @pytest.mark.parametrize(
-    ("family", "size", "norm_D"), [("paper28", 28, "batch"), ("paper28", 28, "spectral"), ("dcgan", 32, "spectral")]
+    ("family", "size", "norm_D"),
+    [("paper28", 28, "batch"), ("paper28", 28, "spectral"), ("paper32", 32, "batch"), ("dcgan", 32, "spectral")],
 )
 def test_plain_network_equals_the_converted_one_with_torch_layers_only(family: str, size: int, norm_D: str) -> None:
     config = tiny("x", f"networks={{family: {family}, width: 4, norm_D: {norm_D}}}", f"data.image_size={size}")
