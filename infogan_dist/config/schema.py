@@ -17,10 +17,10 @@ from infogan_dist.config.model import (
     DataConfig,
     LatentsConfig,
     NetworksConfig,
-    ObjectiveConfig,
     OptimizerConfig,
     ScheduleConfig,
 )
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import (
     CheckpointConfig,
     CollapseConfig,
@@ -90,6 +90,7 @@ class Config(Section):
     def _check(self) -> Config:
         check_path("output", self.output, OUTPUT_NAME_LIMIT)
         check_image_size(self.networks.family, self.data.image_size)
+        self.objective.check_norm(self.networks.norm_D)
         if self.train.global_batch % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"

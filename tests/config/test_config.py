@@ -116,6 +116,20 @@ def test_the_search_for_integer_keys_finds_them() -> None:
     assert {"train.threads", "processes.timeout", "collapse.rows", "latents.continuous", "seed"} <= set(INTEGER_KEYS)
 
 
+@pytest.mark.parametrize(
+    ("objective", "norm_D"),
+    [
+        ("{adversarial: wasserstein, lambda_gradient_penalty: 10}", "none"),
+        ("{adversarial: wasserstein, r1_gamma: 1}", "batch"),
+        ("{adversarial: wasserstein}", "spectral"),
+        ("{adversarial: least-squares, label_smoothing: 0.1}", "batch"),
+        ("{adversarial: hinge, lambda_gradient_penalty: 1}", "spectral"),
+    ],
+)
+def test_adversarial_losses_that_work_are_accepted(objective: str, norm_D: str) -> None:
+    load_config("debug", [f"objective={objective}", f"networks.norm_D={norm_D}"])
+
+
 @pytest.mark.parametrize("key", INTEGER_KEYS)
 @pytest.mark.parametrize("value", [2**63, 2**70, 10**400, -(2**70)])
 def test_an_absurd_integer_is_refused_by_name(key: str, value: int) -> None:
