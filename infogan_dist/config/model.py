@@ -105,7 +105,7 @@ class LatentsConfig(Section):
 class NetworksConfig(Section):
     family: Annotated[str, known_name(FAMILIES), open_names(FAMILIES.built_in)] = "paper28"
     """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `paper32`: its networks for SVHN and CelebA (32 pixels). `dcgan`: the
-    lab report's, 32 to 256 pixels. Plugins add names."""
+    lab report's, 32 to 256 pixels. `resnet`: residual networks without norms after R3GAN, 32 to 256 pixels. Plugins add names."""
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the convolution nearest to the image. All other layers scale with it. The papers use 64."""
     norm_G: Norm = "batch"
@@ -113,7 +113,7 @@ class NetworksConfig(Section):
     norm_D: NormD = "batch"
     """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
-    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan."""
+    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan and resnet."""
 
 
 AUGMENTATIONS: dict[str, dict[str, float]] = {

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.functional import interpolate
 from torch.nn.utils import parametrize
 
 from infogan_dist.config.reading import load_config
-from infogan_dist.networks import build_networks
+from infogan_dist.networks import build_networks, resnet
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm, separate_batch_statistics
 from infogan_dist.networks.convolutions import FromMap, ToMap
 from infogan_dist.networks.dcgan import map_channels
@@ -93,6 +94,54 @@ def test_dcgan_supports_its_image_sizes(size: int, channels: int) -> None:
     assert images.shape == (3, channels, size, size)
     assert networks.D(networks.FE(images)).shape == (3, 1)
     assert max(map_channels(2, size)) <= 16
+
+
+RESNET = "networks={family: resnet, width: 16, norm_G: none, norm_D: none}"
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resnet_supports_its_image_sizes(size: int, channels: int) -> None:
+    small = "networks={family: resnet, width: 2, norm_G: none, norm_D: none}"
+    config = tiny("x", small, f"data={{name: folder, root: x, image_size: {size}, channels: {channels}}}")
+    networks = build_networks(config)
+    images = networks.G(torch.randn(3, 32))
+    assert images.shape == (3, channels, size, size)
+    assert networks.D(networks.FE(images)).shape == (3, 1)
+
+
+def test_resnet_doubles_maps_bilinearly() -> None:
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(resnet.Double()(x), interpolate(x, scale_factor=2, mode="bilinear"))
+    halved = interpolate(x, scale_factor=0.5, mode="bilinear")
+    torch.testing.assert_close(nn.AvgPool2d(2)(x), halved)
+
+
+def test_resnet_has_no_norms_and_blocks_of_grouped_convolutions() -> None:
+    networks = build_networks(tiny("x", RESNET.replace("width: 16", "width: 64"), "data.image_size=64"))
+    features = networks.FE(torch.zeros(2, 1, 64, 64))
+    assert features.shape == (2, 256, 4, 4)
+    for network in (networks.G, networks.FE):
+        blocks = [module for module in network.modules() if isinstance(module, resnet.Residual)]
+        assert len(blocks) == 2 * 5
+        groups = sorted(block.branch.grouped.in_channels // block.branch.grouped.groups for block in blocks)
+        assert groups == [16] * 10
+    modules = [module for network in networks.named().values() for module in network.modules()]
+    assert not any(isinstance(module, BatchNorm) for module in modules)
+
+
+def test_resnet_starts_as_the_identity_with_fixup_initialisation() -> None:
+    FE = build_networks(tiny("x", RESNET, "data.image_size=32")).FE
+    x = torch.randn(2, 32, 4, 4)
+    block = FE.stage3.block1
+    assert torch.equal(block(x), x)
+    he = (2 / (1 + 0.2**2) / 32) ** 0.5
+    assert block.branch.expand.weight.std().item() == pytest.approx(he * 8**-0.25, rel=0.05)
+    assert not block.branch.shrink.weight.any()
+    images = torch.randn(2, 1, 32, 32)
+    FE(images).square().mean().backward()
+    assert all(p.grad is not None for p in FE.parameters())
+    assert block.branch.shrink.weight.grad.any()
 
 
 @pytest.mark.parametrize("family", ["paper28", "paper32", "dcgan"])
