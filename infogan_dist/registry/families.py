@@ -52,9 +52,9 @@ def check_image_size(family: str, image_size: int) -> None:
 
 
 def check_norms(family: str, norms: dict[str, str]) -> None:
-    """Raises ValueError for a norm, by config key, that the family does not have."""
-    for key, norm in norms.items():
-        if norm.startswith("batch") and not FAMILIES[family].has_norms:
-            raise ValueError(
-                f"networks.{key} = {norm}, but networks.family = {family} has no norms; use networks.{key} = none"
-            )
+    """Raises ValueError, naming the config keys, for norms that the family does not have."""
+    unknown = [key for key, norm in norms.items() if norm not in ("none", "family")]
+    if unknown and not FAMILIES[family].has_norms:
+        given = ", ".join(f"networks.{key} = {norms[key]}" for key in unknown)
+        remedy = ", ".join(f"networks.{key} = none" for key in unknown)
+        raise ValueError(f"{given}, but networks.family = {family} has no norms; use {remedy}")

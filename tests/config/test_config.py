@@ -40,7 +40,7 @@ def test_every_shipped_config_loads_by_path_and_by_name(path: Path) -> None:
     assert parse_config(yaml_core.load(dump_config(config), "dump")) == config
 
 
-@pytest.mark.parametrize("name", ["quickstart", "mnist", "debug"])
+@pytest.mark.parametrize("name", ["quickstart", "mnist", "scenes", "cifar10", "debug"])
 def test_our_own_configs_suit_many_process_counts(name: str) -> None:
     assert all(load_config(name).train.global_batch % processes == 0 for processes in (1, 2, 3, 4, 6, 8))
 
@@ -73,6 +73,26 @@ def test_lab6_is_the_report() -> None:
                 "objective": {"information_trains": "trunk", "lambda_clustering": 1.0},
             },
             ["objective.lambda_clustering = 1.0", "latents.categorical is empty", "[10]"],
+        ),
+        (
+            {"objective": {"adversarial": "hinge", "label_smoothing": 0.1}},
+            ["objective.label_smoothing = 0.1", "objective.adversarial = hinge", "use standard or least-squares"],
+        ),
+        (
+            {"objective": {"adversarial": "wasserstein"}},
+            ["objective.adversarial = wasserstein", "has no minimum", "objective.lambda_gradient_penalty = 10"],
+        ),
+        (
+            {"objective": {"adversarial": "wasserstein", "lambda_gradient_penalty": 10.0}},
+            ["objective.lambda_gradient_penalty = 10", "norm_D = batch", "use networks.norm_D = none"],
+        ),
+        (
+            {"networks": {"family": "resnet"}, "data": {"image_size": 32}},
+            ["networks.norm_G = batch, networks.norm_D = batch", "use networks.norm_G = none, networks.norm_D = none"],
+        ),
+        (
+            {"networks": {"family": "resnet", "norm_G": "none", "norm_D": "spectral"}, "data": {"image_size": 32}},
+            ["networks.norm_D = spectral, but networks.family = resnet has no norms; use networks.norm_D = none"],
         ),
         ({"optimizer": {"D": {"lr": float("inf")}}}, ["optimizer.D.lr"]),
         ({"latents": {"noise": []}}, ["latents.noise"]),
