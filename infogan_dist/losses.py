@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import cross_entropy, relu, softplus
 
-from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 SMALLEST_JOINT = 1e-6  # lower bound of a joint probability before its logarithm
+SMALLEST_SQUARE = 1e-20  # of a gradient's norm: the derivative of a square root is infinite at 0
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class CodePosterior:
 class AdversarialLoss:
     """D's and G's loss as functions of logits [B, 1], float32 or higher. Each returns a scalar.
 
-    `discriminator` takes (real_logits, fake_logits), `generator` takes (fake_logits, real_logits). G's real_logits are None
-    unless `compares_with_reals`.
+    `discriminator` takes (real_logits, fake_logits), and the target of reals if its record says so. `generator` takes (fake_logits,
+    real_logits), whose real_logits are None unless `compares_with_reals`. D is undecided at a logit of 0.
     """
 
-    discriminator: Callable[[Tensor, Tensor], Tensor]
+    discriminator: Callable[..., Tensor]
     generator: Callable[[Tensor, Tensor | None], Tensor]
     compares_with_reals: bool = False
 
@@ -55,8 +56,10 @@ def adversarial_loss(objective: ObjectiveConfig) -> AdversarialLoss:
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, objective: ObjectiveConfig) -> Tensor:
-    """D's adversarial loss."""
-    return adversarial_loss(objective).discriminator(_full_precision(real_logits), _full_precision(fake_logits))
+    """D's adversarial loss, with D's target for reals lowered by `label_smoothing`."""
+    real_target = (1 - objective.label_smoothing,) if objective.label_smoothing else ()
+    loss = adversarial_loss(objective).discriminator
+    return loss(_full_precision(real_logits), _full_precision(fake_logits), *real_target)
 
 
 def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: ObjectiveConfig) -> Tensor:
@@ -66,9 +69,13 @@ def generator_loss(fake_logits: Tensor, real_logits: Tensor | None, objective: O
     )
 
 
-def _cross_entropy_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G(z, c)))], reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1)."""
-    return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+def _cross_entropy_D(real_logits: Tensor, fake_logits: Tensor, real_target: float = 1.0) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z, c)))], reals 1 and fakes 0 (Goodfellow et al. 2014, Eq. 1). With a target t for reals the first
+    term is -E[t log D(x) + (1 - t) log(1 - D(x))] (Salimans et al. 2016, section 3.4)."""
+    of_reals = softplus(-real_logits)
+    if real_target < 1:
+        of_reals = of_reals + (1 - real_target) * real_logits
+    return of_reals.mean() + softplus(fake_logits).mean()
 
 
 def _cross_entropy_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
@@ -87,6 +94,31 @@ def _relativistic_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
     return softplus(-(fake_logits - real_logits)).mean()
 
 
+def _hinge_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z, c)))] (Lim and Ye 2017, Eq. 4)."""
+    return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
+
+
+def _least_squares_D(real_logits: Tensor, fake_logits: Tensor, real_target: float = 1.0) -> Tensor:
+    """½ E[(D(x) - 1)²] + ½ E[(D(G(z, c)) + 1)²], with a target other than 1 for reals if given (Mao et al. 2017, Eq. 8)."""
+    return 0.5 * (real_logits - real_target).square().mean() + 0.5 * (fake_logits + 1).square().mean()
+
+
+def _least_squares_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """½ E[D(G(z, c))²] (Mao et al. 2017, Eq. 8)."""
+    return 0.5 * fake_logits.square().mean()
+
+
+def _wasserstein_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """E[D(G(z, c))] - E[D(x)] (Arjovsky et al. 2017, Eq. 2)."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def _critic_G(fake_logits: Tensor, real_logits: Tensor | None) -> Tensor:
+    """-E[D(G(z, c))], for the hinge and the Wasserstein loss."""
+    return -fake_logits.mean()
+
+
 def zero_loss(*logits: Tensor) -> Tensor:
     """0, with gradients of 0 for the networks behind `logits`: DDP needs a gradient for every parameter."""
     return 0 * torch.cat(logits).sum()
@@ -94,19 +126,30 @@ def zero_loss(*logits: Tensor) -> Tensor:
 
 STANDARD = AdversarialLoss(_cross_entropy_D, _cross_entropy_G)
 RELATIVISTIC = AdversarialLoss(_relativistic_D, _relativistic_G, compares_with_reals=True)
+HINGE = AdversarialLoss(_hinge_D, _critic_G)
+LEAST_SQUARES = AdversarialLoss(_least_squares_D, _least_squares_G)
+WASSERSTEIN = AdversarialLoss(_wasserstein_D, _critic_G)
 NONE = AdversarialLoss(zero_loss, lambda fake_logits, _: zero_loss(fake_logits))
 
 
 def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """|∇D(x)|² of each image, [B], as penalised by R1 and R2 (Mescheder et al. 2018). Differentiable once more."""
+    """|∇D(x)|² of each image, [B], of which gradient penalties are functions. Differentiable once more."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.square().flatten(1).sum(1)
 
 
-def gradient_penalty(real: Tensor | None, fake: Tensor | None, objective: ObjectiveConfig) -> Tensor | None:
-    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² from squared gradients [B] (Mescheder et al. 2018, Eqs. 9 and 10); None if both are."""
+def gradient_penalty(
+    real: Tensor | None, fake: Tensor | None, between: Tensor | None, objective: ObjectiveConfig
+) -> Tensor | None:
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² + λ E(|∇D(x')| - 1)² from squared gradients [B]; None if there are none.
+
+    R1 and R2 of Mescheder et al. 2018, Eqs. 9 and 10. x' are points between reals and fakes (Gulrajani et al. 2017, Eq. 3).
+    """
     weighted = [(objective.r1_gamma, real), (objective.r2_gamma, fake)]
     terms = [gamma / 2 * gradients.mean() for gamma, gradients in weighted if gradients is not None]
+    if between is not None:
+        norms = between.clamp_min(SMALLEST_SQUARE).sqrt()
+        terms.append(objective.lambda_gradient_penalty * (norms - 1).square().mean())
     return torch.stack(terms).sum() if terms else None
 
 

@@ -8,7 +8,8 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from infogan_dist.config.model import NoiseConfig, ObjectiveConfig
+from infogan_dist.config.model import NoiseConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
 from infogan_dist.losses import (
     CodePosterior,
@@ -107,11 +108,27 @@ def test_gradient_penalty_of_a_known_function() -> None:
     squared = squared_gradients((a * x + b * x.square()).sum((1, 2, 3))[:, None], x)
     torch.testing.assert_close(squared, (a + 2 * b * x).square().sum((1, 2, 3)))
     objective = ObjectiveConfig(r1_gamma=3.0, r2_gamma=0.5)
-    penalty = gradient_penalty(squared, 2 * squared, objective)
+    penalty = gradient_penalty(squared, 2 * squared, None, objective)
     torch.testing.assert_close(penalty, 1.5 * squared.mean() + 0.25 * (2 * squared).mean())
     (by_b,) = torch.autograd.grad(penalty, b)
     torch.testing.assert_close(by_b, (2.0 * 2 * (a + 2 * b * x) * 2 * x).sum((1, 2, 3)).mean())
-    assert gradient_penalty(None, None, objective) is None
+    assert gradient_penalty(None, None, None, objective) is None
+
+
+def test_gradient_penalty_between_reals_and_fakes_is_least_for_norm_1() -> None:
+    objective = ObjectiveConfig(lambda_gradient_penalty=10.0)
+    norms = torch.tensor([1.0, 3.0, 0.0, 0.5], dtype=torch.float64)
+    squared = norms.square().requires_grad_()
+    penalty = gradient_penalty(None, None, squared, objective)
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(10 * (0 + 4 + 1 + 0.25) / 4)
+    (gradient,) = torch.autograd.grad(penalty, squared)
+    expected = (
+        10 * torch.tensor([0, 1 - 1 / 3, 0, 1 - 1 / 0.5], dtype=torch.float64) / 4
+    )  # 0 where |∇D| is 0, not infinite
+    torch.testing.assert_close(gradient, expected, atol=1e-9, rtol=1e-9)
+    both = gradient_penalty(squared, None, squared, ObjectiveConfig(r1_gamma=2.0, lambda_gradient_penalty=10.0))
+    torch.testing.assert_close(both, penalty + squared.mean())
 
 
 def test_relativistic_losses_compare_pairs() -> None:
@@ -121,6 +138,50 @@ def test_relativistic_losses_compare_pairs() -> None:
     torch.testing.assert_close(generator_loss(fake, real, relativistic), -(fake - real).sigmoid().log().mean())
     moved = discriminator_loss(real + 7, fake + 7, relativistic)  # only differences count
     torch.testing.assert_close(moved, discriminator_loss(real, fake, relativistic), rtol=1e-4, atol=1e-5)
+
+
+REALS, FAKES = torch.tensor([[2.0], [0.5]]), torch.tensor([[-3.0], [0.5]])
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "of_D", "of_G"),
+    [
+        ("hinge", (0 + 0.5) / 2 + (0 + 1.5) / 2, (3 - 0.5) / 2),
+        ("least-squares", 0.5 * (1 + 0.25) / 2 + 0.5 * (4 + 2.25) / 2, 0.5 * (9 + 0.25) / 2),
+        ("wasserstein", (-3 + 0.5) / 2 - (2 + 0.5) / 2, (3 - 0.5) / 2),
+    ],
+)
+def test_adversarial_losses_of_known_logits(adversarial: str, of_D: float, of_G: float) -> None:
+    objective = ObjectiveConfig(adversarial=adversarial)
+    assert discriminator_loss(REALS, FAKES, objective).item() == pytest.approx(of_D)
+    assert generator_loss(FAKES, None, objective).item() == pytest.approx(of_G)
+
+
+def test_label_smoothing_lowers_the_target_of_reals_alone() -> None:
+    real, fake = torch.randn(50, 1), torch.randn(50, 1)
+    targets, zeros = torch.full((50, 1), 0.9), torch.zeros(50, 1)
+    expected = binary_cross_entropy(real.sigmoid(), targets) + binary_cross_entropy(fake.sigmoid(), zeros)
+    torch.testing.assert_close(discriminator_loss(real, fake, ObjectiveConfig(label_smoothing=0.1)), expected)
+    squares = ObjectiveConfig(adversarial="least-squares", label_smoothing=0.25)
+    expected = 0.5 * (real - 0.75).square().mean() + 0.5 * (fake + 1).square().mean()
+    torch.testing.assert_close(discriminator_loss(real, fake, squares), expected)
+    for objective in (ObjectiveConfig(), squares.model_copy(update={"label_smoothing": 0.0})):
+        smoothed = objective.model_copy(update={"label_smoothing": 0.2})
+        assert torch.equal(generator_loss(fake, None, smoothed), generator_loss(fake, None, objective))
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "smoothing"),
+    [("standard", 0.0), ("standard", 0.1), ("hinge", 0.0), ("least-squares", 0.0), ("least-squares", 0.1)],
+)
+def test_the_best_logit_of_a_real_is_its_target(adversarial: str, smoothing: float) -> None:
+    objective = ObjectiveConfig(adversarial=adversarial, label_smoothing=smoothing)
+    logits = torch.linspace(-10, 10, 2001)
+    best = logits[
+        torch.stack([discriminator_loss(r.view(1, 1), r.new_zeros(1, 1), objective) for r in logits]).argmin()
+    ]
+    target = {"standard": 10.0 if not smoothing else math.log(0.9 / 0.1), "hinge": 1.0, "least-squares": 1 - smoothing}
+    assert best.item() == pytest.approx(target[adversarial], abs=0.011)
 
 
 def one_code(logits: torch.Tensor) -> CodePosterior:

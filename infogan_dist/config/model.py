@@ -1,4 +1,4 @@
-"""Config sections of the model: data, latents, networks, objective, augmentation, optimizers and their schedule."""
+"""Config sections of the model: data, latents, networks, augmentation, optimizers and their schedule."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from infogan_dist.config.section import (
 )
 from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.registry.families import FAMILIES
-from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
-    """`mnist-mini` ships with the package. `sprites` are drawn from factors that `evaluate` knows. `folder` is any tree of image files
-    below data.root. Plugins add names."""
+    """`mnist-mini` ships with the package. `sprites` (grey) and `scenes` (colour) are drawn from factors that `evaluate` knows. `folder` is
+    any tree of image files below data.root. torchvision reads the others, and downloads all but `celeba`. Plugins add names."""
     root: str | None = None
-    """Folder of the images, or where they are downloaded to (torchvision's layout). `mnist-mini` and `sprites` do not need it."""
+    """Folder of the images, or where they are downloaded to (torchvision's layout). Data that ships or is drawn does not need it."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
     """Side of the images in pixels. Images are centre-cropped to a square and resized."""
     channels: Literal[1, 3] = 1
@@ -105,7 +104,8 @@ class LatentsConfig(Section):
 
 class NetworksConfig(Section):
     family: Annotated[str, known_name(FAMILIES), open_names(FAMILIES.built_in)] = "paper28"
-    """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `dcgan`: the lab report's, 32 to 256 pixels. Plugins add names."""
+    """`paper28`: the InfoGAN paper's networks for MNIST (28 pixels). `paper32`: its networks for SVHN and CelebA (32 pixels). `dcgan`: the
+    lab report's, 32 to 256 pixels. `resnet`: residual networks without norms after R3GAN, 32 to 256 pixels. Plugins add names."""
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the convolution nearest to the image. All other layers scale with it. The papers use 64."""
     norm_G: Norm = "batch"
@@ -113,80 +113,7 @@ class NetworksConfig(Section):
     norm_D: NormD = "batch"
     """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
-    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and `none` for dcgan."""
-
-
-class ObjectiveConfig(Section):
-    adversarial: Annotated[str, known_name(ADVERSARIAL_LOSSES), open_names(ADVERSARIAL_LOSSES.built_in)] = "standard"
-    """`standard`: non-saturating cross-entropy (Goodfellow et al. 2014). `relativistic`: compares pairs of a real and a fake
-    (Jolicoeur-Martineau 2019; Huang et al. 2024); use it with r1_gamma and r2_gamma. `none`: a control without an adversarial loss.
-    Plugins add names."""
-    lambda_categorical: NonNegativeFloat = 1.0
-    """Weight of the categorical codes in the information term (Chen et al. 2016, Eq. 6)."""
-    lambda_continuous: NonNegativeFloat = 0.1
-    """Weight of the continuous codes in it. It is smaller because a Gaussian likelihood has a larger scale."""
-    continuous_likelihood: Literal["learned", "fixed"] = "learned"
-    """Q's Gaussian of a continuous code: with a learned variance (Chen et al. 2016), or with variance 1, so that the term is half the
-    squared error (Lin et al. 2020). With a learned one G is rewarded without bound for hiding a code in pixel detail."""
-    lambda_contrastive: NonNegativeFloat = 0.0
-    """Weight of the contrastive regulariser (after InfoGAN-CR, Lin et al. 2020): two images that share one continuous code are
-    drawn, and which one they share is predicted from Q's means. Needs two continuous codes."""
-    contrastive_scale: Annotated[float, Field(gt=0, le=10)] = 0.25
-    """Its standard deviation: a difference of this size between two means is a sign that their codes differ."""
-    information_trains: Literal["heads", "trunk"] = "heads"
-    """What the information term trains besides G. `heads`: Q, in the G step (the lab report). `trunk`: FE and Q, in the D step (the
-    authors' code)."""
-
-    information_from: Literal["images", "augmented"] = "images"
-    """What Q predicts classes from: G's images, or random augmentations of them (`augmentation`). D always sees the images. Q always
-    predicts continuous codes from the images, because an augmentation randomises what these may encode."""
-    information_trains_G: bool = True
-    """Whether the information term trains G. False is a control: Q learns from G's images, and G ignores Q."""
-    lambda_clustering: NonNegativeFloat = 0.0
-    """Weight of invariant information clustering (Ji et al. 2019, Eq. 3) of the categorical codes. It compares reals with augmentations
-    of their positives and trains FE and Q on unlabelled reals, in addition to InfoGAN's losses."""
-    clustering_from: Fraction = 0.2
-    """Fraction of the run at which clustering starts."""
-    clustering_in_full: Fraction = 0.4
-    """Fraction of the run at which clustering reaches its weight. It rises linearly."""
-    clustering_entropy_weight: Annotated[float, Field(ge=1, le=100)] = 1.0
-    """Entropy coefficient of clustering (`lamb` in the code of Ji et al. 2019). Above 1, an even use of the classes weighs more than
-    confident predictions. For data whose classes are about equally frequent."""
-    neighbour_positives: Probability = 0.0
-    """Share of the reals whose positive is one of their nearest neighbours in pixel space instead of the image itself. Uses no labels."""
-
-    r1_gamma: NonNegativeFloat = 0.0
-    """Weight of R1, half of E|∇D(x)|² on reals (Mescheder et al. 2018, Eq. 9), computed in full precision. With a penalty a GPU does not
-    use TF32 in the run. 0 is off."""
-    r2_gamma: NonNegativeFloat = 0.0
-    """Weight of R2, the same on fakes (Eq. 10). 0 is off."""
-
-    @property
-    def has_gradient_penalty(self) -> bool:
-        return self.r1_gamma > 0 or self.r2_gamma > 0
-
-    @model_validator(mode="after")
-    def _check(self) -> ObjectiveConfig:
-        if self.information_trains == "heads":
-            for setting, is_set in {
-                f"lambda_clustering = {self.lambda_clustering}": self.lambda_clustering > 0,
-                "information_trains_G = false": not self.information_trains_G,
-            }.items():
-                if is_set:
-                    raise ValueError(
-                        f"objective.{setting} needs objective.information_trains = trunk, which trains Q in the D step"
-                    )
-        if self.clustering_in_full < self.clustering_from:
-            raise ValueError(
-                f"objective.clustering_in_full = {self.clustering_in_full} is before "
-                f"objective.clustering_from = {self.clustering_from}; raise it"
-            )
-        if self.neighbour_positives and not self.lambda_clustering:
-            raise ValueError(
-                f"objective.neighbour_positives = {self.neighbour_positives} needs clustering; "
-                "set objective.lambda_clustering, say to 1"
-            )
-        return self
+    """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan and resnet."""
 
 
 AUGMENTATIONS: dict[str, dict[str, float]] = {

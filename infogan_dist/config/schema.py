@@ -17,10 +17,10 @@ from infogan_dist.config.model import (
     DataConfig,
     LatentsConfig,
     NetworksConfig,
-    ObjectiveConfig,
     OptimizerConfig,
     ScheduleConfig,
 )
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import (
     CheckpointConfig,
     CollapseConfig,
@@ -33,7 +33,7 @@ from infogan_dist.config.running import (
 )
 from infogan_dist.config.section import OUTPUT_NAME_LIMIT, Section, check_path
 from infogan_dist.registry.data_sets import DATA_SETS
-from infogan_dist.registry.families import check_image_size
+from infogan_dist.registry.families import check_image_size, check_norms
 
 
 class Config(Section):
@@ -90,6 +90,8 @@ class Config(Section):
     def _check(self) -> Config:
         check_path("output", self.output, OUTPUT_NAME_LIMIT)
         check_image_size(self.networks.family, self.data.image_size)
+        check_norms(self.networks.family, {key: getattr(self.networks, key) for key in ("norm_G", "norm_D", "norm_Q")})
+        self.objective.check_norm(self.networks.norm_D)
         if self.train.global_batch % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"

@@ -14,10 +14,12 @@ from torchvision.transforms.v2.functional import resize
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini
+from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.data_sets import DATA_SETS
 
+RESIDENT_SHARE = 1 / 16  # of the free memory: eight processes of one host may each hold a copy of a data set
 _RESIZE_CHUNK = 4096  # images resized at a time, to bound the float32 copies
 
 
@@ -43,17 +45,53 @@ class ArraySource:
         return self.images[indexes]
 
 
+class DrawnSource:
+    """Images that `draw` computes from their indexes, int64 [N] to uint8 [N, C, H, W], at most `at_once` at a time.
+
+    Each is drawn when it is first read. It is kept in memory if the whole set takes at most RESIDENT_SHARE of the free memory.
+    """
+
+    drawn = True
+
+    def __init__(self, count: int, draw: Callable[[Tensor], Tensor], at_once: int):
+        self._count, self._draw, self._at_once = count, draw, at_once
+        shape = draw(torch.zeros(1, dtype=torch.int64)).shape[1:]
+        self._keeps = count * shape.numel() <= RESIDENT_SHARE * free_bytes(torch.device("cpu"))
+        self._images = torch.empty(count if self._keeps else 0, *shape, dtype=torch.uint8)
+        self._drawn = torch.zeros(count, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, indexes: Tensor) -> Tensor:
+        if not self._keeps:
+            return torch.cat([self._draw(some) for some in indexes.split(self._at_once)])
+        for some in indexes[~self._drawn[indexes]].unique().split(self._at_once):
+            self._images[some] = self._draw(some)
+            self._drawn[some] = True
+        return self._images[indexes]
+
+
 class PartSource:
     """The images of another source at some of its indexes."""
 
     def __init__(self, source: ImageSource, indexes: Tensor):
         self._source, self._indexes = source, indexes
 
+    @property
+    def drawn(self) -> bool:
+        return is_drawn(self._source)
+
     def __len__(self) -> int:
         return len(self._indexes)
 
     def read(self, indexes: Tensor) -> Tensor:
         return self._source.read(self._indexes[indexes])
+
+
+def is_drawn(source: ImageSource) -> bool:
+    """Whether its images are computed when they are first read."""
+    return getattr(source, "drawn", False)
 
 
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
+from infogan_dist.data.sources import DrawnSource
 from infogan_dist.randomness import Stream
 
 SHAPES = ("square", "ellipse", "triangle")
@@ -19,25 +20,11 @@ COUNT = {"train": 50_000, "test": 10_000}
 SCALES = (0.12, 0.22)  # as a fraction of the image side, like POSITIONS; every shape stays inside the image
 ROTATIONS = (-math.pi / 4, math.pi / 4)
 POSITIONS = (0.3, 0.7)
-_CHUNK = 1024  # images drawn at a time, to limit memory
+CHUNK = 1024  # images drawn at a time, to limit memory
 
 
-def open_sprites(data: DataConfig, split: str) -> SpriteSource:
-    return SpriteSource(split, data.image_size)
-
-
-class SpriteSource:
-    """The sprites of `split`, drawn when they are read. They do not depend on the run's seed."""
-
-    def __init__(self, split: str, image_size: int):
-        self._split, self._size = split, image_size
-
-    def __len__(self) -> int:
-        return COUNT[self._split]
-
-    def read(self, indexes: Tensor) -> Tensor:
-        """uint8 [len(indexes), 1, H, W]."""
-        return torch.cat([draw(factors_at(self._split, some), self._size) for some in indexes.split(_CHUNK)])
+def open_sprites(data: DataConfig, split: str) -> DrawnSource:
+    return DrawnSource(COUNT[split], lambda indexes: draw(factors_at(split, indexes), data.image_size), CHUNK)
 
 
 def factors_at(split: str, indexes: Tensor) -> Tensor:

@@ -11,23 +11,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan_dist.data.host_memory import free_bytes
-from infogan_dist.data.sources import ImageSource
+from infogan_dist.data.sources import RESIDENT_SHARE, ImageSource, is_drawn
 from infogan_dist.randomness import DataOrder, Stream
 
 _CHUNK = 1024  # images read at a time
-RESIDENT_SHARE = 1 / 16  # of the device's free memory: each of eight processes on a host may hold a copy
 
 
 class ImageCache:
     """Images by index, float [B, C, H, W] in [-1, 1] on `device`.
 
-    A small data set is kept on the device as uint8. A background thread reads a larger one, after `prefetch` ahead of time.
+    A small data set is kept on the device as uint8. A background thread reads a larger one, and draws one that is drawn, after
+    `prefetch` ahead of time.
     """
 
     def __init__(self, source: ImageSource, device: torch.device, dtype: torch.dtype, show_progress: bool = False):
         self._source, self._device, self._dtype = source, device, dtype
         example = source.read(torch.zeros(1, dtype=torch.int64))
-        resident = len(source) * example.numel() <= RESIDENT_SHARE * free_bytes(device)
+        fits = len(source) * example.numel() <= RESIDENT_SHARE * free_bytes(device)
+        resident = fits and not is_drawn(source)  # to draw all would take minutes before the first step
         self._resident = _read_all(source, show_progress).to(device) if resident else None
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
         self._prefetched: dict[tuple[int, ...], Future[Tensor]] = {}

@@ -6,7 +6,6 @@ from functools import cached_property
 from urllib.request import Request, urlopen
 
 import torch
-from torchvision import datasets
 
 from infogan_dist.checkpoints.resume import Resume, decide_resume
 from infogan_dist.config.model import DataConfig
@@ -14,7 +13,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
-from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, load_torchvision, torchvision_class
+from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, layout_of, load_torchvision, missing
 from infogan_dist.diagnostics.memory import measured_step
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
@@ -116,22 +115,20 @@ class NotDownloaded(UserError):
 
 def _open(data: DataConfig) -> ImageSource:
     """Open the images without downloading. Raises NotDownloaded where `train` can download them, else UserError."""
-    dataset, root = torchvision_class(data), data.root or DEFAULT_ROOT
-    if dataset is not None and load_torchvision(dataset, data, "train") is None:
-        missing = f"data.root = {root} holds no {data.name}"
-        if _can_download(dataset):
-            raise NotDownloaded(f"{missing}; train downloads it first")
-        raise UserError(
-            f"{missing}, and its server does not answer; set data.root to a folder that holds "
-            f"{dataset.__name__}/raw, or use data.name=mnist-mini"
-        )
+    layout = layout_of(data)
+    if layout is not None and layout.urls and load_torchvision(data, "train") is None:
+        if _answers(layout.urls):
+            raise NotDownloaded(
+                f"data.root = {data.root or DEFAULT_ROOT} holds no {data.name}; train downloads it first"
+            )
+        raise UserError(missing(data, "its server does not answer"))
     return open_images(data)
 
 
-def _can_download(dataset: type[datasets.MNIST]) -> bool:
-    for mirror in dataset.mirrors:
+def _answers(urls: list[str]) -> bool:
+    for url in urls:
         try:
-            with urlopen(Request(mirror + dataset.resources[0][0], method="HEAD"), timeout=PATIENCE):  # noqa: S310
+            with urlopen(Request(url, method="HEAD"), timeout=PATIENCE):  # noqa: S310
                 return True
         except OSError:
             continue

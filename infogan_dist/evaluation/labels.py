@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
-from infogan_dist.data import mnist_mini, sprites
+from infogan_dist.data import mnist_mini, scenes, sprites
 from infogan_dist.data.sources import ImageSource, file_split, open_images, part_of
 from infogan_dist.data.torchvision_sets import open_torchvision
 from infogan_dist.errors import UserError
@@ -46,8 +46,12 @@ def mnist_mini_labels(data: DataConfig, split: str) -> Tensor:
 
 
 def torchvision_labels(data: DataConfig, split: str) -> Tensor:
-    labels: Tensor = open_torchvision(data, split).targets
-    return labels
+    return torch.as_tensor(open_torchvision(data, split).targets)
+
+
+def svhn_labels(data: DataConfig, split: str) -> Tensor:
+    """The digits 0 to 9; torchvision renumbers the file's 10."""
+    return torch.from_numpy(open_torchvision(data, split).labels)
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,8 @@ def known_factors(data: DataConfig, split: str, indexes: Tensor) -> Factors | No
 def sprite_factors(data: DataConfig, split: str) -> Variables:
     values = sprites.factors_at(split, torch.arange(sprites.COUNT[split]))
     return Variables(values, tuple(name == "shape" for name in DATA_SETS["sprites"].factors))
+
+
+def scene_factors(data: DataConfig, split: str) -> Variables:
+    values = scenes.factors_at(split, torch.arange(scenes.COUNT[split]))
+    return Variables(values, tuple(name not in ("scale", "viewpoint") for name in DATA_SETS["scenes"].factors))

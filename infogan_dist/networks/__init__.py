@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from types import ModuleType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infogan_dist.config.schema import Config
 from infogan_dist.latents import LatentSpec
@@ -46,7 +46,7 @@ def build_networks(config: Config) -> Networks:
     """All networks, float32 on the CPU, initialised from `config.seed`. Raises UserError if `convert` refuses a layer."""
     trained = {name: each.network for name, each in converted_networks(config).items()}
     for name, network in trained.items():
-        initialise(network.to_empty(device="cpu"), config.seed, name)
+        initialise(network.to_empty(device="cpu"), config.seed, name, getattr(family_of(config), "initial_std", None))
     _add_spectral_norms(trained, config)
     return Networks(G_ema=copy.deepcopy(trained["G"]).requires_grad_(False).eval(), **trained)
 
@@ -125,9 +125,11 @@ def compile_networks(networks: Networks, config: Config) -> None:
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, seed: int, name: str) -> None:
+def initialise(
+    network: nn.Module, seed: int, name: str, initial_std: Callable[[nn.Module, str, Tensor], float] | None = None
+) -> None:
     """DCGAN's initial weights: N(0, 0.02), scales of norms N(1, 0.02), biases 0, running statistics mean 0 and variance 1. A weight
-    depends only on the seed and its name."""
+    depends only on the seed and its name. `initial_std` maps (network, path of a layer, weight) to another standard deviation."""
     for path, module in network.named_modules():
         if isinstance(module, BatchNorm):
             module.running_mean.zero_()
@@ -137,6 +139,7 @@ def initialise(network: nn.Module, seed: int, name: str) -> None:
                 parameter.zero_()
                 continue
             stream = Stream(seed, f"initial weights/{name}.{path}.{key}")
+            std = initial_std(network, path, parameter) if initial_std is not None else INITIAL_STD
             draws = stream.normal(torch.arange(len(parameter)), parameter[0].numel())
             centre = 1.0 if isinstance(module, (BatchNorm, nn.GroupNorm, nn.LayerNorm)) else 0.0
-            parameter.copy_(draws.view(parameter.shape).mul(INITIAL_STD).add(centre))
+            parameter.copy_(draws.view(parameter.shape).mul(std).add(centre))

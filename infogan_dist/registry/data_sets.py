@@ -51,7 +51,7 @@ class DataSetRecord:
     handwritten_digits: bool = False
     """Whether its images are light handwritten digits on black, for which the reference classifier and the stroke metrics are made."""
     torchvision: str = ""
-    """The class of torchvision.datasets that downloads it in MNIST's layout; empty if there is none."""
+    """The class of torchvision.datasets that reads it, a key of data/torchvision_layouts.py; empty if there is none."""
     licence: str = ""
     citation: str = ""
     redrawn: str = ""
@@ -132,6 +132,39 @@ DATA_SETS = Registry(
             citation="Clanuwat et al. 2018, Deep learning for classical Japanese literature, arXiv:1812.01718",
         ),
         DataSetRecord(
+            name="svhn",
+            open="infogan_dist.data.torchvision_sets:open_svhn",
+            channels=(3,),
+            size=32,
+            classes=DIGITS,
+            read_labels="infogan_dist.evaluation.labels:svhn_labels",
+            noun="house number",
+            torchvision="SVHN",
+            citation="Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning",
+        ),
+        DataSetRecord(
+            name="cifar10",
+            open="infogan_dist.data.torchvision_sets:open_cifar10",
+            channels=(3,),
+            size=32,
+            classes=(
+                *("airplane", "automobile", "bird", "cat", "deer"),
+                *("dog", "frog", "horse", "ship", "truck"),
+            ),
+            read_labels="infogan_dist.evaluation.labels:torchvision_labels",
+            noun="photo",
+            torchvision="CIFAR10",
+            citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        ),
+        DataSetRecord(
+            name="celeba",
+            open="infogan_dist.data.torchvision_sets:open_celeba",
+            channels=(1, 3),
+            noun="face",
+            torchvision="CelebA",
+            citation="Liu, Luo, Wang and Tang 2015, Deep learning face attributes in the wild",
+        ),
+        DataSetRecord(
             name="sprites",
             open="infogan_dist.data.sprites:open_sprites",
             uses_root=False,
@@ -140,6 +173,17 @@ DATA_SETS = Registry(
             read_factors="infogan_dist.evaluation.labels:sprite_factors",
             licence="MIT, as this package",
             citation="drawn here, after dSprites (Matthey, Higgins, Hassabis and Lerchner 2017)",
+        ),
+        DataSetRecord(
+            name="scenes",
+            open="infogan_dist.data.scenes:open_scenes",
+            channels=(3,),
+            uses_root=False,
+            factors=("floor_hue", "wall_hue", "object_hue", "shape", "scale", "viewpoint"),
+            noun="scene",
+            read_factors="infogan_dist.evaluation.labels:scene_factors",
+            licence="MIT, as this package",
+            citation="drawn here, after Shapes3D (Burgess and Kim 2018)",
         ),
         DataSetRecord(
             name="folder",

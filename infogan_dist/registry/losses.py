@@ -12,6 +12,10 @@ class LossRecord:
     name: str
     implementation: str
     """`module:attribute`, an infogan_dist.losses.AdversarialLoss."""
+    has_real_target: bool = False
+    """Whether `discriminator` takes a third argument, the target of D for reals, which objective.label_smoothing lowers from 1."""
+    needs_bounded_gradient: bool = False
+    """Whether D's loss has no minimum unless a penalty or spectral norm bounds D's gradient. Such a D does not saturate."""
 
 
 ADVERSARIAL_LOSSES = Registry(
@@ -19,8 +23,11 @@ ADVERSARIAL_LOSSES = Registry(
     "objective.adversarial",
     "infogan_dist.losses",
     [
-        LossRecord(name="standard", implementation="infogan_dist.losses:STANDARD"),
+        LossRecord(name="standard", implementation="infogan_dist.losses:STANDARD", has_real_target=True),
         LossRecord(name="relativistic", implementation="infogan_dist.losses:RELATIVISTIC"),
+        LossRecord(name="hinge", implementation="infogan_dist.losses:HINGE"),
+        LossRecord(name="least-squares", implementation="infogan_dist.losses:LEAST_SQUARES", has_real_target=True),
+        LossRecord(name="wasserstein", implementation="infogan_dist.losses:WASSERSTEIN", needs_bounded_gradient=True),
         LossRecord(name="none", implementation="infogan_dist.losses:NONE"),
     ],
 )

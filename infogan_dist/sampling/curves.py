@@ -30,6 +30,7 @@ SMOOTHED_FROM = 20  # rows: fewer are drawn as they are
 WINDOWS = 25  # the running mean covers this part of a run
 COLOURS = ("#1f77b4", "#d95f02", "#2a9d5c", "#9467bd", "#8c564b", "#e377c2", "#17a2b8", "#bcbd22")
 STYLES = ("-", "--", ":", "-.")
+IN_NATS = {"standard", "relativistic", "none"}  # adversarial losses
 GREY = "#666666"
 Row = Mapping[str, Any]
 
@@ -102,7 +103,7 @@ def panels_of(runs: Sequence[RunCurves]) -> Iterator[Panel]:
     specs = [LatentSpec.from_config(run.config.latents) for run in runs if run.config]
     adversarial = {run.config.objective.adversarial for run in runs if run.config}
     losses = {"loss/D": "discriminator", "loss/G": "generator", "loss/info": "information (weighted)"}
-    yield Panel("Losses", "nats", losses, _chance(adversarial))
+    yield Panel("Losses", "nats" if adversarial <= IN_NATS else "", losses, _chance(adversarial))
     scores = {
         "score/real": "real images",
         "score/fake_before_G": "generated, before G's update",

@@ -45,7 +45,10 @@ class BatchStream:
             ImageCache(source, cluster.device, cluster.dtype, show_progress=cluster.is_main),
         )
         self._spec, self._latents = LatentSpec.from_config(config.latents), Stream(config.seed, "latents")
-        self._augmentations = Stream(config.seed, "views")
+        self._augmentations, self._mix = (
+            Stream(config.seed, "views"),
+            Stream(config.seed, "points between reals and fakes"),
+        )
         self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
         self._drawn: dict[int, list[Draws]] = {}
         _check_pairs(config, cluster.processes)
@@ -100,7 +103,8 @@ class BatchStream:
             positives = Positives(augment[POSITIVES](images), torch.full_like(strength, weight))
         codes = Codes(drawn["categorical"], drawn["continuous"])
         shared = drawn["shared"][::2] if "shared" in drawn else None
-        return MicroBatch(reals, drawn["latent"], codes, shared, augment.get("D"), augment.get("G"), positives)
+        mix = drawn["mix"][:, 0] if "mix" in drawn else None
+        return MicroBatch(reals, drawn["latent"], codes, shared, augment.get("D"), augment.get("G"), positives, mix)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
@@ -145,9 +149,12 @@ class BatchStream:
             "categorical": latents.codes.categorical,
             "continuous": latents.codes.continuous,
         }
+        mix = {"mix": self._mix.uniform(positions, 1)} if objective.lambda_gradient_penalty else {}
         augmented = ["D", "G"] if objective.information_from == "augmented" else []
         augmented += [POSITIVES] if objective.lambda_clustering else []
-        return drawn | shared | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
+        return (
+            drawn | shared | mix | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
+        )
 
 
 def _check_pairs(config: Config, processes: int) -> None:

@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import information_ceilings
+from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
 Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl
 
@@ -32,7 +33,7 @@ def collapse_warnings(
     if len(newest) < collapse.rows or newest[0]["images_seen"] < collapse.after_images:
         return []
     found = [
-        *_saturation(newest, collapse),
+        *(() if ADVERSARIAL_LOSSES[objective.adversarial].needs_bounded_gradient else _saturation(newest, collapse)),
         *_ignored_codes(newest, spec, objective, collapse),
         *_no_variety(newest, collapse),
         *_unused_classes(newest, spec, collapse),

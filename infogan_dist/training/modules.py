@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.losses import squared_gradients
 from infogan_dist.networks import Networks
 from infogan_dist.networks.batch_norm import separate_batch_statistics
@@ -20,7 +20,7 @@ from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 class DiscriminatorOutput(NamedTuple):
     """Logits [B, 1] of reals and fakes. If D's update owns Q, Q's outputs [B, posterior_dim] on fakes, augmented fakes, reals and
-    positives. With a gradient penalty, D's squared gradient norms [B] at reals and fakes."""
+    positives. With a gradient penalty, D's squared gradient norms [B] at reals, at fakes and between them."""
 
     real_logits: Tensor
     fake_logits: Tensor
@@ -30,6 +30,7 @@ class DiscriminatorOutput(NamedTuple):
     positive_posterior: Tensor | None
     real_gradients: Tensor | None
     fake_gradients: Tensor | None
+    gradients_between: Tensor | None
 
 
 class GeneratorOutput(NamedTuple):
@@ -44,22 +45,33 @@ class GeneratorOutput(NamedTuple):
 
 class DiscriminatorModule(nn.Module):
     """FE and D, and Q if D's update owns it. D gets reals and fakes. Q gets fakes, `augmented` fakes, and reals with their `positives`.
-    Each batch has separate batch statistics."""
+    Each batch has separate batch statistics. With a gradient penalty between reals and fakes, `mix` [B] in [0, 1] is the share of the
+    real at each point."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
         self.FE, self.D, self.Q = FE, D, Q
         self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
+        self._penalises_between = objective.lambda_gradient_penalty > 0
 
     def forward(
-        self, reals: Tensor, fakes: Tensor, augmented: Tensor | None = None, positives: Tensor | None = None
+        self,
+        reals: Tensor,
+        fakes: Tensor,
+        augmented: Tensor | None = None,
+        positives: Tensor | None = None,
+        mix: Tensor | None = None,
     ) -> DiscriminatorOutput:
         others = [images for images in (augmented, positives) if images is not None]
-        real_gradients = fake_gradients = None
-        if self._penalises_reals or self._penalises_fakes:
+        real_gradients = fake_gradients = gradients_between = None
+        if self._penalises_reals or self._penalises_fakes or self._penalises_between:
             with parametrize.cached():  # one power iteration of a spectral norm, not one per pass
                 real_features, real_logits, real_gradients = self._score(reals, self._penalises_reals)
                 fake_features, fake_logits, fake_gradients = self._score(fakes, self._penalises_fakes)
+                if self._penalises_between:
+                    assert mix is not None
+                    between = torch.lerp(fakes.to(reals.dtype), reals, mix.to(reals.dtype).view(-1, 1, 1, 1))
+                    gradients_between = self._score(between, with_gradients=True)[2]
                 rest = _each_normalised(self.FE, others) if others else []
         else:  # one pass over all is faster
             real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
@@ -74,7 +86,8 @@ class DiscriminatorModule(nn.Module):
             posteriors = dict(zip(features, _each_normalised(self.Q, list(features.values())), strict=True))
         return DiscriminatorOutput(
             *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("augmented")),
-            *(posteriors.get("real"), posteriors.get("positive"), real_gradients, fake_gradients),
+            *(posteriors.get("real"), posteriors.get("positive")),
+            *(real_gradients, fake_gradients, gradients_between),
         )
 
     def _score(self, images: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor | None]:

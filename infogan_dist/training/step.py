@@ -44,7 +44,8 @@ class MicroBatch:
 
     `shared`, int64 [B/2], is the continuous code that two neighbouring images share, where the contrastive term is on.
     `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
-    `positives` belong to the reals if Q clusters them.
+    `positives` belong to the reals if Q clusters them. `mix`, [B] in [0, 1), is the share of the real at each point between a real and
+    a fake, if D's gradient is penalised there.
     """
 
     reals: Tensor
@@ -54,6 +55,7 @@ class MicroBatch:
     augment_D: Augmentation | None = None
     augment_G: Augmentation | None = None
     positives: Positives | None = None
+    mix: Tensor | None = None
 
 
 def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
@@ -94,7 +96,7 @@ def discriminator_step(
             augmented = batch.augment_D(drawn) if batch.augment_D is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = state.discriminator_module(batch.reals, drawn, augmented, positives)
+            out: DiscriminatorOutput = state.discriminator_module(batch.reals, drawn, augmented, positives, batch.mix)
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:  # D's update owns Q
@@ -103,7 +105,7 @@ def discriminator_step(
                 clustering = _clustering(state, out)
                 metrics[-1]["loss/clustering"] = clustering.detach()
                 loss = loss + batch.positives.weight * clustering
-            penalty = gradient_penalty(out.real_gradients, out.fake_gradients, state.objective)
+            penalty = gradient_penalty(out.real_gradients, out.fake_gradients, out.gradients_between, state.objective)
             if penalty is not None:
                 metrics[-1]["loss/penalty"] = penalty.detach()
                 loss = loss + penalty

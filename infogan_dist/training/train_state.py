@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 
 from infogan_dist.checkpoints.manifest import State
 from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
-from infogan_dist.config.model import ObjectiveConfig, OptimizerConfig
+from infogan_dist.config.model import OptimizerConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.latents import LatentSpec

@@ -40,7 +40,7 @@ def test_every_shipped_config_loads_by_path_and_by_name(path: Path) -> None:
     assert parse_config(yaml_core.load(dump_config(config), "dump")) == config
 
 
-@pytest.mark.parametrize("name", ["quickstart", "mnist", "debug"])
+@pytest.mark.parametrize("name", ["quickstart", "mnist", "scenes", "cifar10", "debug"])
 def test_our_own_configs_suit_many_process_counts(name: str) -> None:
     assert all(load_config(name).train.global_batch % processes == 0 for processes in (1, 2, 3, 4, 6, 8))
 
@@ -73,6 +73,26 @@ def test_lab6_is_the_report() -> None:
                 "objective": {"information_trains": "trunk", "lambda_clustering": 1.0},
             },
             ["objective.lambda_clustering = 1.0", "latents.categorical is empty", "[10]"],
+        ),
+        (
+            {"objective": {"adversarial": "hinge", "label_smoothing": 0.1}},
+            ["objective.label_smoothing = 0.1", "objective.adversarial = hinge", "use standard or least-squares"],
+        ),
+        (
+            {"objective": {"adversarial": "wasserstein"}},
+            ["objective.adversarial = wasserstein", "has no minimum", "objective.lambda_gradient_penalty = 10"],
+        ),
+        (
+            {"objective": {"adversarial": "wasserstein", "lambda_gradient_penalty": 10.0}},
+            ["objective.lambda_gradient_penalty = 10", "norm_D = batch", "use networks.norm_D = none"],
+        ),
+        (
+            {"networks": {"family": "resnet"}, "data": {"image_size": 32}},
+            ["networks.norm_G = batch, networks.norm_D = batch", "use networks.norm_G = none, networks.norm_D = none"],
+        ),
+        (
+            {"networks": {"family": "resnet", "norm_G": "none", "norm_D": "spectral"}, "data": {"image_size": 32}},
+            ["networks.norm_D = spectral, but networks.family = resnet has no norms; use networks.norm_D = none"],
         ),
         ({"optimizer": {"D": {"lr": float("inf")}}}, ["optimizer.D.lr"]),
         ({"latents": {"noise": []}}, ["latents.noise"]),
@@ -114,6 +134,20 @@ INTEGER_KEYS = sorted(integer_keys(Config.model_json_schema(), Config.model_json
 
 def test_the_search_for_integer_keys_finds_them() -> None:
     assert {"train.threads", "processes.timeout", "collapse.rows", "latents.continuous", "seed"} <= set(INTEGER_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("objective", "norm_D"),
+    [
+        ("{adversarial: wasserstein, lambda_gradient_penalty: 10}", "none"),
+        ("{adversarial: wasserstein, r1_gamma: 1}", "batch"),
+        ("{adversarial: wasserstein}", "spectral"),
+        ("{adversarial: least-squares, label_smoothing: 0.1}", "batch"),
+        ("{adversarial: hinge, lambda_gradient_penalty: 1}", "spectral"),
+    ],
+)
+def test_adversarial_losses_that_work_are_accepted(objective: str, norm_D: str) -> None:
+    load_config("debug", [f"objective={objective}", f"networks.norm_D={norm_D}"])
 
 
 @pytest.mark.parametrize("key", INTEGER_KEYS)

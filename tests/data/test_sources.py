@@ -9,8 +9,8 @@ from PIL import Image
 from torchvision import datasets
 
 from infogan_dist.config.model import DataConfig
-from infogan_dist.data import mnist_mini, stream
-from infogan_dist.data.sources import ArraySource, open_images
+from infogan_dist.data import mnist_mini, sources, stream
+from infogan_dist.data.sources import ArraySource, DrawnSource, open_images
 from infogan_dist.data.stream import ImageCache, ImageStream
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.labels import open_labelled
@@ -154,6 +154,26 @@ def test_prefetched_images_equal_resident_ones(monkeypatch: pytest.MonkeyPatch) 
         indexes = order.at(torch.arange(start, start + 20))
         assert torch.equal(streamed.read(indexes), resident.read(indexes))
         streamed.prefetch(order.at(torch.arange(start + 20, start + 40)))
+
+
+def test_a_drawn_image_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def draw(indexes: torch.Tensor) -> torch.Tensor:
+        drawn.extend(indexes.tolist())
+        return indexes[:, None, None, None].to(torch.uint8).expand(-1, 1, 2, 2)
+
+    source = DrawnSource(100, draw, at_once=3)
+    cache = ImageCache(source, CPU, torch.float64)
+    drawn.clear()
+    for indexes in ([5, 90, 7, 5, 8], [7, 8, 2]):
+        assert cache.read(torch.tensor(indexes)).add(1).mul(127.5)[:, 0, 0, 0].round().tolist() == indexes
+    assert sorted(drawn) == [2, 5, 7, 8, 90]
+    monkeypatch.setattr(sources, "RESIDENT_SHARE", 0)
+    unkept = DrawnSource(100, draw, at_once=3)
+    drawn.clear()
+    assert unkept.read(torch.tensor([5, 5]))[:, 0, 0, 0].tolist() == [5, 5]
+    assert drawn == [5, 5]
 
 
 def test_held_out_images_become_the_test_part() -> None:

@@ -244,7 +244,7 @@ def test_missing_images_are_not_downloaded(
     reachable: bool,
     level: str,
 ) -> None:
-    monkeypatch.setattr(preflight, "_can_download", lambda dataset: reachable)
+    monkeypatch.setattr(preflight, "_answers", lambda urls: reachable)
     report = Report(tiny(tmp_path / "run", f"data={{name: mnist, root: '{tmp_path}/data'}}"), capsys)
     assert report.levels()["data"] == level
     assert "holds no mnist" in report.of("data")

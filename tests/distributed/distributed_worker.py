@@ -42,7 +42,14 @@ MATRIX = {
     ]
     for norm, learner, penalty, accumulate in itertools.product(NORMS, ("heads", "trunk"), PENALTIES, (1, 4))
 }
-OTHER_FAMILY = {"dcgan batch heads": ["networks={family: dcgan, width: 4, norm_Q: batch}", "data.image_size=32"]}
+OTHER_FAMILIES = {
+    "dcgan batch heads": ["networks={family: dcgan, width: 4, norm_Q: batch}", "data.image_size=32"],
+    "none resnet": [
+        "networks={family: resnet, width: 4, norm_G: none, norm_D: none}",
+        "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}",
+        "data.image_size=32",
+    ],
+}
 CLUSTERING = "lambda_clustering: 1, clustering_from: 0, clustering_in_full: 0.5, clustering_entropy_weight: 1.5"
 VIEWS = f"information_trains: trunk, information_from: augmented, {CLUSTERING}"
 RECIPES = {  # the relativistic one has gradient penalties, as recommended
@@ -50,7 +57,22 @@ RECIPES = {  # the relativistic one has gradient penalties, as recommended
     "recipe accumulate-4": [f"objective={{{VIEWS}}}", "augmentation.paste=0", "train.accumulate=4"],
     "relativistic": [f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}"],
 }
-COMBINATIONS = MATRIX | OTHER_FAMILY | RECIPES
+LOSSES = {  # each of the other adversarial losses once, with every value of the other dimensions
+    "hinge spectral trunk": [
+        f"networks={{width: 4, {NORMS['spectral']}}}",
+        "objective={information_trains: trunk, adversarial: hinge}",
+    ],
+    "least-squares batch heads smoothed accumulate-4": [
+        f"networks={{width: 4, {NORMS['batch']}}}",
+        "objective={information_trains: heads, adversarial: least-squares, label_smoothing: 0.1}",
+        "train.accumulate=4",
+    ],
+    "wasserstein trunk penalty": [
+        "networks={width: 4, norm_G: batch, norm_D: none}",
+        "objective={information_trains: trunk, adversarial: wasserstein, lambda_gradient_penalty: 10}",
+    ],
+}
+COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES
 
 
 def config_of(name: str, *overrides: str) -> Config:

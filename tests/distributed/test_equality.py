@@ -23,13 +23,14 @@ from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
-from tests.distributed.distributed_worker import MATRIX, OTHER_FAMILY, RECIPES
+from tests.distributed.distributed_worker import LOSSES, MATRIX, OTHER_FAMILIES, RECIPES
 
-FAST = [*list(MATRIX)[::5], *OTHER_FAMILY, *RECIPES]  # each value of each dimension, and the other network family
+# Each value of each dimension, the other network families, and each loss
+FAST = [*list(MATRIX)[::5], *OTHER_FAMILIES, *RECIPES, *LOSSES]
 STEPS = {"fast": 10, "matrix": 50}
 NAMES = {  # what is trained on how many processes
     "fast": {1: FAST, 2: FAST, 3: [*FAST[2:4], "recipe"]},
-    "matrix": {processes: [*MATRIX, *OTHER_FAMILY, *RECIPES] for processes in (1, 2, 3, 4)},
+    "matrix": {processes: [*MATRIX, *OTHER_FAMILIES, *RECIPES, *LOSSES] for processes in (1, 2, 3, 4)},
 }
 CASES = [
     pytest.param(kind, processes, name, marks=[pytest.mark.matrix] if kind == "matrix" else [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +15,8 @@ import torch
 
 import infogan_dist
 from infogan_dist.checkpoints.store import verify
-from infogan_dist.data import mnist_mini, torchvision_sets
+from infogan_dist.data import mnist_mini
+from infogan_dist.data.torchvision_layouts import LAYOUTS
 from infogan_dist.evaluation import labels
 from infogan_dist.training.loop import train
 from infogan_dist.training.step import MicroBatch
@@ -25,6 +26,7 @@ PACKAGE = Path(infogan_dist.__file__).parent
 MAKERS = {
     "infogan_dist.data.mnist_mini",
     "infogan_dist.data.sprites",
+    "infogan_dist.data.scenes",
 }  # load the shipped file; draw images from factors
 READERS = ("test_labels", "train_labels", "read_labels", "read_factors")
 LABEL_WORDS = ("label", "target", "digit")
@@ -210,9 +212,10 @@ def test_training_gives_the_same_bytes_when_reading_a_label_raises(
     def read(*_: object) -> NoReturn:
         raise AssertionError("labels were read in training")
 
-    for reader in ("mnist_mini_labels", "torchvision_labels"):
+    for reader in ("mnist_mini_labels", "torchvision_labels", "svhn_labels"):
         monkeypatch.setattr(labels, reader, read)
-    monkeypatch.setattr(torchvision_sets.datasets, "MNIST", GuardedDataset)
+    guarded_layout = replace(LAYOUTS["MNIST"], dataset=GuardedDataset, list_files=lambda dataset, split: {})
+    monkeypatch.setitem(LAYOUTS, "MNIST", guarded_layout)
     assert weights(tmp_path / "torchvision", "data={name: mnist, root: nowhere}", *recipe) == expected
     monkeypatch.setattr(mnist_mini, "load", guarded)
     assert weights(tmp_path / "without", *recipe) == expected

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.functional import interpolate
 from torch.nn.utils import parametrize
 
 from infogan_dist.config.reading import load_config
-from infogan_dist.networks import build_networks
+from infogan_dist.networks import build_networks, resnet
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm, separate_batch_statistics
 from infogan_dist.networks.convolutions import FromMap, ToMap
 from infogan_dist.networks.dcgan import map_channels
@@ -41,6 +42,31 @@ def test_paper28_has_the_papers_shapes() -> None:
     assert [type(layer).__name__ for layer in networks.Q] == ["Linear", "BatchNorm", "LeakyReLU", "Linear"]
 
 
+@pytest.mark.parametrize(
+    ("latents", "inputs", "outputs"),
+    [
+        ("{noise: [{dim: 124}], categorical: [10, 10, 10, 10], continuous: 4}", 168, 48),
+        (f"{{noise: [{{dim: 128}}], categorical: {[10] * 10}, continuous: 0}}", 228, 100),
+    ],
+    ids=["SVHN", "CelebA"],
+)
+def test_paper32_has_the_papers_shapes(latents: str, inputs: int, outputs: int) -> None:
+    data = "data={name: folder, root: x, image_size: 32, channels: 3}"
+    networks = build_networks(tiny("x", "networks={family: paper32, width: 64}", data, f"latents={latents}"))
+    G = shapes_of(networks.G, torch.zeros(2, inputs))
+    assert [s for i, s in enumerate(G) if i in (2, 5, 8, 10, 12)] == [
+        *((448, 2, 2), (256, 4, 4), (128, 8, 8), (64, 16, 16), (3, 32, 32))
+    ]
+    assert [name for name, layer in networks.G.named_children() if isinstance(layer, BatchNorm)] == [
+        *("lift_norm", "up1_norm")
+    ]
+    FE = shapes_of(networks.FE, torch.zeros(2, 3, 32, 32))
+    assert [s for i, s in enumerate(FE) if i in (0, 2, 5)] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
+    features = torch.zeros(2, 256, 4, 4)
+    assert shapes_of(networks.D, features)[-1] == (1,)
+    assert shapes_of(networks.Q, features)[1:] == [(128,), (128,), (128,), (outputs,)]
+
+
 def test_dcgan_has_the_reports_shapes() -> None:
     report = (
         "networks={family: dcgan, width: 64}",
@@ -70,10 +96,58 @@ def test_dcgan_supports_its_image_sizes(size: int, channels: int) -> None:
     assert max(map_channels(2, size)) <= 16
 
 
-@pytest.mark.parametrize("family", ["paper28", "dcgan"])
+RESNET = "networks={family: resnet, width: 16, norm_G: none, norm_D: none}"
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resnet_supports_its_image_sizes(size: int, channels: int) -> None:
+    small = "networks={family: resnet, width: 2, norm_G: none, norm_D: none}"
+    config = tiny("x", small, f"data={{name: folder, root: x, image_size: {size}, channels: {channels}}}")
+    networks = build_networks(config)
+    images = networks.G(torch.randn(3, 32))
+    assert images.shape == (3, channels, size, size)
+    assert networks.D(networks.FE(images)).shape == (3, 1)
+
+
+def test_resnet_doubles_maps_bilinearly() -> None:
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(resnet.Double()(x), interpolate(x, scale_factor=2, mode="bilinear"))
+    halved = interpolate(x, scale_factor=0.5, mode="bilinear")
+    torch.testing.assert_close(nn.AvgPool2d(2)(x), halved)
+
+
+def test_resnet_has_no_norms_and_blocks_of_grouped_convolutions() -> None:
+    networks = build_networks(tiny("x", RESNET.replace("width: 16", "width: 64"), "data.image_size=64"))
+    features = networks.FE(torch.zeros(2, 1, 64, 64))
+    assert features.shape == (2, 256, 4, 4)
+    for network in (networks.G, networks.FE):
+        blocks = [module for module in network.modules() if isinstance(module, resnet.Residual)]
+        assert len(blocks) == 2 * 5
+        groups = sorted(block.branch.grouped.in_channels // block.branch.grouped.groups for block in blocks)
+        assert groups == [16] * 10
+    modules = [module for network in networks.named().values() for module in network.modules()]
+    assert not any(isinstance(module, BatchNorm) for module in modules)
+
+
+def test_resnet_starts_as_the_identity_with_fixup_initialisation() -> None:
+    FE = build_networks(tiny("x", RESNET, "data.image_size=32")).FE
+    x = torch.randn(2, 32, 4, 4)
+    block = FE.stage3.block1
+    assert torch.equal(block(x), x)
+    he = (2 / (1 + 0.2**2) / 32) ** 0.5
+    assert block.branch.expand.weight.std().item() == pytest.approx(he * 8**-0.25, rel=0.05)
+    assert not block.branch.shrink.weight.any()
+    images = torch.randn(2, 1, 32, 32)
+    FE(images).square().mean().backward()
+    assert all(p.grad is not None for p in FE.parameters())
+    assert block.branch.shrink.weight.grad.any()
+
+
+@pytest.mark.parametrize("family", ["paper28", "paper32", "dcgan"])
 @pytest.mark.parametrize("kind", ["batch", "batch_local", "none"])
 def test_batch_of_one_works_and_no_bias_precedes_a_batch_norm(family: str, kind: str) -> None:
-    size = {"paper28": 28, "dcgan": 32}[family]
+    size = 28 if family == "paper28" else 32
     norms = f"networks={{family: {family}, width: 4, norm_G: {kind}, norm_D: {kind}}}"
     networks = build_networks(tiny("x", norms, f"data.image_size={size}"))
     for batch in (1, 5):
@@ -98,12 +172,13 @@ def test_batch_of_one_works_and_no_bias_precedes_a_batch_norm(family: str, kind:
         ("family: paper28, norm_D: spectral", nn.Identity),
         ("family: paper28, norm_D: spectral, norm_Q: batch", BatchNorm),
         ("family: paper28, norm_Q: none", nn.Identity),
+        ("family: paper32", BatchNorm),
         ("family: dcgan", nn.Identity),
         ("family: dcgan, norm_D: none, norm_Q: batch", BatchNorm),
     ],
 )
 def test_Q_has_the_norm_of_its_family_or_of_the_config(networks: str, kind: type[nn.Module]) -> None:
-    size = 32 if "dcgan" in networks else 28
+    size = 28 if "paper28" in networks else 32
     Q = build_networks(tiny("x", f"networks={{{networks}, width: 2}}", f"data.image_size={size}")).Q
     assert isinstance(Q, nn.Sequential)
     hidden, after = Q.get_submodule("hidden"), Q.get_submodule("hidden_norm")

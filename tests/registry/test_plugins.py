@@ -168,8 +168,12 @@ def test_every_built_in_record_can_be_loaded() -> None:
 def test_torchvision_data_sets_have_its_classes() -> None:
     from torchvision import datasets
 
+    from infogan_dist.data.torchvision_layouts import LAYOUTS
+
     named = [record for record in DATA_SETS.built_in.values() if record.torchvision]
-    assert len(named) == 3
-    for record in named:
+    assert {record.torchvision for record in named} == set(LAYOUTS)
+    of_mnist = [record for record in named if record.open.endswith("open_mnist_layout")]
+    assert len(of_mnist) == 3
+    for record in of_mnist:
         classes = getattr(datasets, record.torchvision).classes
         assert record.classes == tuple(re.sub(r" - .*", "", name) for name in classes)

@@ -60,6 +60,8 @@ def test_ceilings_and_chance_are_the_known_ones() -> None:
     relativistic = RunCurves("b", rows(3), config("objective.adversarial=relativistic"))
     assert next(panels_of([relativistic])).references == {"at chance, ln 2": math.log(2)}
     assert next(panels_of([run, relativistic])).references == {}
+    hinge = RunCurves("c", rows(3), config("objective.adversarial=hinge"))
+    assert (next(panels_of([hinge])).references, next(panels_of([hinge])).unit) == ({}, "")
 
 
 def test_smoothing_keeps_level_and_line_and_leaves_gaps() -> None:

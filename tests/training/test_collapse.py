@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infogan_dist.config.model import ObjectiveConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.training.collapse import CollapseWarning, collapse_warnings, new_warnings
@@ -54,6 +54,13 @@ def test_each_warning_names_its_remedy(changes: dict[str, float], name: str, wor
     (warning,) = found(with_(**changes))
     assert warning.name == name
     assert all(word in warning.message for word in words), warning.message
+
+
+def test_a_wasserstein_critic_does_not_saturate() -> None:
+    critic = ObjectiveConfig(adversarial="wasserstein", lambda_gradient_penalty=10.0)
+    for changes in ({"health/D_accuracy": 1.0}, {"health/score_gap": 0.97}):
+        assert found(with_(**changes), objective=critic) == []
+        assert found(with_(**changes), objective=ObjectiveConfig(adversarial="hinge")) != []
 
 
 def test_every_row_must_meet_the_condition_after_the_first_images() -> None:

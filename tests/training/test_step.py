@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.config.model import AugmentationConfig
+from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import Augmentation, draws_at
 from infogan_dist.data.sources import open_images
@@ -20,7 +21,7 @@ from infogan_dist.networks import build_networks
 from infogan_dist.randomness import Stream
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.engine import PlainEngine
-from infogan_dist.training.modules import build_modules, owned_networks
+from infogan_dist.training.modules import DiscriminatorModule, build_modules, owned_networks
 from infogan_dist.training.optimizers import build_optimizers, set_rates
 from infogan_dist.training.probe import Probe
 from infogan_dist.training.step import (
@@ -335,6 +336,48 @@ def test_relativistic_loss_uses_reals_in_both_updates() -> None:
     assert metrics["loss/D"].item() == pytest.approx(math.log(2), abs=0.05)  # at the start D cannot separate pairs
     assert metrics["loss/G"].isfinite()
     assert changed(state.networks.FE, before)
+
+
+LOSSES = {
+    "hinge": "objective={adversarial: hinge}",
+    "least-squares": "objective={adversarial: least-squares, label_smoothing: 0.1}",
+    "wasserstein": "objective={adversarial: wasserstein, lambda_gradient_penalty: 10}",
+}
+
+
+@pytest.mark.parametrize(("name", "objective"), LOSSES.items(), ids=LOSSES)
+def test_D_learns_to_separate_with_every_loss(name: str, objective: str) -> None:
+    config = tiny("x", objective, "networks.norm_D=none", "optimizer={D: {lr: 0.01}, G: {lr: 0.0001}}")
+    state = plain_state(config)
+    mix = torch.linspace(0, 0.9, 6).double() if "penalty" in objective else None
+    metrics = [train_step(state, [replace(batch_of(config), mix=mix)]) for _ in range(15)]
+    assert all(value.isfinite() for row in metrics for value in row.values())
+    assert metrics[-1]["loss/D"] < metrics[0]["loss/D"] - 0.1
+    assert metrics[-1]["score/real"] > metrics[-1]["score/fake_before_G"] + 0.1
+    assert ("loss/penalty" in metrics[0]) == (mix is not None)
+
+
+def test_gradient_is_penalised_between_a_real_and_its_fake() -> None:
+    """With a linear D the gradient is the same everywhere; with this one it is twice the point."""
+    objective = ObjectiveConfig(adversarial="wasserstein", lambda_gradient_penalty=10.0)
+    D = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).double()
+    nn.init.ones_(D[1].weight)
+
+    class Square(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale * x.square()
+
+    module = DiscriminatorModule(Square(), D, None, objective)
+    reals, fakes = torch.randn(2, 5, 1, 2, 2, dtype=torch.float64).unbind(0)
+    mix = torch.tensor([0.0, 1.0, 0.25, 0.5, 0.75], dtype=torch.float64)
+    out = module(reals, fakes, mix=mix)
+    points = mix.view(-1, 1, 1, 1) * reals + (1 - mix.view(-1, 1, 1, 1)) * fakes
+    torch.testing.assert_close(out.gradients_between, (2 * points).square().sum((1, 2, 3)))
+    assert out.real_gradients is out.fake_gradients is None
 
 
 @pytest.mark.parametrize("learner", ["heads", "trunk"])
