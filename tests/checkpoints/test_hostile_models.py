@@ -113,7 +113,7 @@ def test_small_file_with_a_config_of_huge_networks_allocates_no_memory(copy: Pat
 
 def test_resume_compares_shapes_before_it_builds_networks(copy: Path, tmp_path: Path) -> None:
     with (
-        pytest.raises(NoUsableCheckpoint, match=r"of another network: G has lift\.weight of shape") as caught,
+        pytest.raises(NoUsableCheckpoint, match=r"to another network: G has lift\.weight of shape") as caught,
         NoLargeTensors(),
     ):
         check_described(verify(copy), tiny(tmp_path / "run", *HUGE))
@@ -192,7 +192,7 @@ def test_run_does_not_resume_with_tensors_of_another_dtype(copy: Path, tmp_path:
     change_tensors(copy, stem, lambda tensor: tensor.to(dtype))
     (tmp_path / "run" / "DONE").unlink()
     longer = tiny(tmp_path / "run", "train.precision=fp32", "checkpoint.every=0", "train.steps=7")
-    with pytest.raises(NoUsableCheckpoint, match=rf"of another network: .* in {dtype}, not torch\.float32") as caught:
+    with pytest.raises(NoUsableCheckpoint, match=rf"to another network: .* in {dtype}, not torch\.float32") as caught:
         train(longer, ONE_PROCESS)
     in_one_line(caught.value)
 

@@ -184,5 +184,5 @@ def test_state_of_another_network_is_refused(workspace: Workspace, run: Path) ->
     shutil.copy(theirs / "optimizer_G.safetensors", checkpoint)
     (refused,) = workspace.train()
     assert refused.exit_code() == 4, refused.err
-    only_message(refused.err, "step-00000004", "of another network", "exp_avg")
+    only_message(refused.err, "step-00000004", "to another network", "exp_avg")
     assert markers(run) == []

@@ -206,7 +206,9 @@ def test_debug_reports_its_checks_and_does_not_change_the_run(
         debug(tiny(tmp_path / "run", "train.steps=500"), ONE_PROCESS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-debug"]
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("checked:", "finite", "same bits", "does not change G", "verifies and loads"))
+    assert all(
+        word in printed for word in ("checked:", "finite", "same bits", "does not change G", "verifies and loads")
+    )
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(UserError, match="one process, not 2"):
         debug(tiny(tmp_path / "run"), Launch(2, 0, 0, 2, cpu=True, precision=None))
