@@ -47,6 +47,11 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     return content
 
 
+def cache_folder() -> Path:
+    """Where results that can be computed again are kept: infogan_dist below XDG_CACHE_HOME, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infogan_dist"
+
+
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to, then rename it to `path`; with `durable`, fsync it first.

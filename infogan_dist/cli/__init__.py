@@ -1,7 +1,7 @@
 """The command line: one file a command, its arguments and one call. The call imports what is heavy: `--help` answers at once."""
 
 COMMANDS = (
-    *("train", "sweep", "sample", "traverse", "encode", "edit", "curves", "report", "explore", "evaluate", "select"),
-    *("convert", "config", "doctor", "bench"),
+    *("init", "train", "sweep", "sample", "traverse", "encode", "edit", "curves", "report", "explore", "evaluate"),
+    *("select", "convert", "config", "doctor", "bench"),
 )
 """The commands in the order of `--help`; each is the module of this name."""

@@ -38,7 +38,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
-    """`--set` and `--digit`, which `held_codes` reads."""
+    """`--set` and `--class`, which `held_codes` reads."""
     parser.add_argument(
         "--set",
         nargs="+",
@@ -48,7 +48,11 @@ def add_codes(parser: argparse.ArgumentParser, lists: bool = False) -> None:
         help="hold a code at a value" + ("; CODE=1,2,3 cycles through values" if lists else ""),
     )
     parser.add_argument(
-        "--digit", type=int, metavar="D", help="draw this digit; the codes need names: evaluate --name-codes"
+        "--class",
+        "--digit",
+        dest="label",
+        metavar="NAME",
+        help="draw the class of this name, or this digit; the codes need names: evaluate --name-codes",
     )
 
 

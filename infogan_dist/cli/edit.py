@@ -31,13 +31,13 @@ def run(options: argparse.Namespace) -> None:
         return
     if not options.image.is_file():
         raise UserError(f"there is no image {options.image}")
-    if not options.set and options.digit is None:
+    if not options.set and options.label is None:
         raise UserError("give the code to change, such as --set categorical_0=3")
 
     import torch
 
     from infogan_dist.cli.opening import open_generator
-    from infogan_dist.data.folder import FolderSource
+    from infogan_dist.data.folder import read_image
     from infogan_dist.data.sources import scaled
     from infogan_dist.sampling.captions import Captions
     from infogan_dist.sampling.edit import edit
@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
 
     check_file(options.out, tuple(STILL))
     torch.set_num_threads(1)  # threads would wait for each other longer than they compute a few images
-    opened = open_generator(options.checkpoint, options.set, options.digit)
+    opened = open_generator(options.checkpoint, options.set, options.label)
     Q = Recognizer.from_pretrained(options.checkpoint)
-    image = scaled(FolderSource([options.image], Q.config.data).read(torch.tensor([0])))[0]
+    image = scaled(read_image(options.image, Q.config.data))
     edited = edit(opened.G, Q, image, opened.held, options.seed)
     images = to_uint8(torch.cat([edited.original, edited.reconstruction, edited.edited]))
     names = [

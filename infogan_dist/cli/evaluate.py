@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name-codes",
         action="store_true",
-        help="save the digit of each class in the run folder, so that `sample RUN --digit 7` works",
+        help="save the label of each class in the run folder, so that `sample RUN --digit 7` or `--class NAME` works",
     )
 
 

@@ -36,7 +36,7 @@ class ClassWords:
 
 @dataclass(frozen=True)
 class Opened:
-    """The generator, the codes held by `--set` and `--digit`, and the words for its classes."""
+    """The generator, the codes held by `--set` and `--class`, and the words for its classes."""
 
     G: Generator
     held: dict[str, CodeValue]
@@ -63,14 +63,14 @@ class Opened:
         return f"{name} = {', '.join(words[:MOST_WORDS])}{', ...' if len(words) > MOST_WORDS else ''}"
 
 
-def open_generator(checkpoint: str, settings: Sequence[str] = (), digit: int | None = None) -> Opened:
-    """The generator with the codes that `--set` and `--digit` hold. Warns of a value that training never saw; raises UserError for
+def open_generator(checkpoint: str, settings: Sequence[str] = (), label: str | None = None) -> Opened:
+    """The generator with the codes that `--set` and `--class` hold. Warns of a value that training never saw; raises UserError for
     one that a code does not take."""
     G = Generator.from_pretrained(checkpoint)
     held: dict[str, CodeValue] = dict(map(setting, settings))
     names = names_in(G.provenance, checkpoint)
-    if digit is not None:
-        held = held_by(names, digit, held, checkpoint)
+    if label is not None:
+        held = held_by(names, label, held, checkpoint)
     G.spec.with_values(G.spec.neutral_codes(0), held, torch.arange(0))  # raises for what it does not take
     warn_beyond_training(G.spec, held)
     words = ClassWords(names.code, names.descriptions()) if names is not None else ClassWords()

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     _check(options)
     with processes_of(launch) as group:
         group.on_main(lambda: check_out(options.out))
-        opened = open_generator(options.checkpoint, options.set, options.digit)
+        opened = open_generator(options.checkpoint, options.set, options.label)
         opened.G.network.to(group.device)
         latents = _latents(opened, options)
         images = draw_all(opened.G.draw, latents, group.map_batches)

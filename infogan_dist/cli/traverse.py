@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     check_file(options.out, sorted({*STILL, *MOVING}))
     if ending == ".mp4":
         ffmpeg()
-    opened = open_generator(options.checkpoint, options.set, options.digit)
+    opened = open_generator(options.checkpoint, options.set, options.label)
     swept = _swept(opened, options)
     planned = _planned(opened, swept, options, moving=ending in MOVING)
     if len(planned.latents) > MOST_IMAGES:
@@ -109,7 +109,7 @@ def _swept(opened: Opened, options: argparse.Namespace) -> list[str]:
         raise UserError("--seeds goes from one seed to others, such as --seeds 0,1; for one seed give --seed")
     for code, value in opened.held.items():
         if code in options.code:
-            raise UserError(f"--code {code} sweeps a code that --set or --digit holds; drop one of them")
+            raise UserError(f"--code {code} sweeps a code that --set or --class holds; drop one of them")
         if not isinstance(value, (int, float)):
             raise UserError(f"--set {code} takes one value here; --code {code} shows several")
     swept = options.code or ([] if options.seeds else list(spec.code_names))

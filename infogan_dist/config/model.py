@@ -1,4 +1,4 @@
-"""Config sections of the model: data, latents, networks, augmentation, optimizers and their schedule."""
+"""Config sections of the model: data, latents, networks, optimizers and their schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from infogan_dist.config.section import (
     Norm,
     NormD,
     NormQ,
-    Probability,
     Section,
     check_path,
     known_name,
@@ -36,10 +35,16 @@ class DataConfig(Section):
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for colour."""
     background: str = "white"
-    """Colour behind transparent pixels of image files: a name such as `black`, or `#rrggbb`."""
-    held_out: NonNegativeInt = 0
-    """Number of train images to keep out of training for tuning. Evaluations use them instead of the test images. With 0 a `folder`,
-    which has no test images, is evaluated on its train images, and `evaluate` says so."""
+    """Colour behind transparent pixels of image files and beside padded ones: a name such as `black`, or `#rrggbb`."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How image files become square. `crop`: the middle is kept. `pad`: the image is centred on `background`. `stretch`: each side is
+    resized on its own."""
+    skip_broken: bool = False
+    """Whether an image file that cannot be decoded is replaced by the next decodable one, in the order of paths. False ends the run at
+    the first broken file; the message names all of them."""
+    held_out: NonNegativeInt | NonNegativeFloat = 0
+    """Train images to keep out of training for tuning: their number, or a share such as 0.1. Evaluations use them instead of the test
+    images. With 0 a `folder`, which has no test images, is evaluated on its train images, and `evaluate` says so."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -53,6 +58,10 @@ class DataConfig(Section):
                 "in it, data.name = mnist for MNIST in torchvision's layout, or leave data.root out"
             )
         _check_colour(self.background)
+        if isinstance(self.held_out, float) and self.held_out >= 1:
+            raise ValueError(
+                f"data.held_out = {self.held_out} is not a share below 1; for a number of images give an integer"
+            )
         if self.channels not in record.channels:
             kind, remedy = ("grey", 1) if self.channels == 3 else ("in colour", 3)
             raise ValueError(f"data.channels = {self.channels}, but data.name = {self.name} is {kind}; use {remedy}")
@@ -114,52 +123,6 @@ class NetworksConfig(Section):
     """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
     """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan and resnet."""
-
-
-AUGMENTATIONS: dict[str, dict[str, float]] = {
-    "digits": {
-        **{"warp": 0.8, "rotation": 0.30, "scale": 0.18, "aspect": 0.08, "shear": 0.20, "shift": 0.14, "elastic": 0.05},
-        **{"cut": 0.5, "paste": 0.5},
-    },
-    "none": dict.fromkeys(("warp", "rotation", "scale", "aspect", "shear", "shift", "elastic", "cut", "paste"), 0.0),
-}
-"""The values of each `augmentation.preset`."""
-
-
-class AugmentationConfig(Section):
-    """Random augmentations of the images that Q sees. A class cannot encode anything that they randomise. There are no flips.
-
-    `preset` sets all other keys. Keys that are given override it.
-    """
-
-    preset: Literal["auto", "digits", "none"] = "digits"
-    """`digits`: for light handwriting on black. `none`: no augmentation. `auto`, the default in a config: chosen by `data.name`."""
-    warp: Probability = 0.8
-    """Share of the images that are warped: rotated, scaled, sheared, shifted and elastically deformed."""
-    rotation: NonNegativeFloat = 0.30
-    """Largest rotation, radians."""
-    scale: NonNegativeFloat = 0.18
-    """Largest natural logarithm of the scale factor."""
-    aspect: NonNegativeFloat = 0.08
-    """Largest natural logarithm of the factor that multiplies width and divides height."""
-    shear: NonNegativeFloat = 0.20
-    """Largest horizontal shear factor."""
-    shift: NonNegativeFloat = 0.14
-    """Largest shift along each axis, in half image sides."""
-    elastic: NonNegativeFloat = 0.05
-    """Standard deviation of the displacement at each point of a 5 x 5 grid, in half image sides."""
-    cut: Probability = 0.5
-    """Share of the images in which a random rectangle is set to the background."""
-    paste: Probability = 0.5
-    """Share of the images that get a random rectangle of another image, by pixelwise maximum."""
-
-    @property
-    def warps(self) -> bool:
-        return bool(self.warp and any((self.rotation, self.scale, self.aspect, self.shear, self.shift, self.elastic)))
-
-    @property
-    def changes_nothing(self) -> bool:
-        return not (self.warps or self.cut or self.paste)
 
 
 class ScheduleConfig(Section):

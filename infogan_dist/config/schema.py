@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from infogan_dist.config.augmentation import AUGMENTATIONS, AugmentationConfig
 from infogan_dist.config.model import (
-    AUGMENTATIONS,
-    AugmentationConfig,
     DataConfig,
     LatentsConfig,
     NetworksConfig,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +21,59 @@ MODES = {1: "L", 3: "RGB"}
 
 
 class UnreadableImage(UserError):
-    """A file that cannot be decoded. It may be in one process's share of a batch only, so that process reports it."""
+    """A file that cannot be read. It may be in one process's share of a batch only, so that process reports it."""
 
     concerns_one_rank = True
+    reason = ""
 
 
-def decode(path: Path, channels: int, background: str = "white") -> Image.Image:
+class BrokenImage(UnreadableImage):
+    """A file whose bytes are no image that can be decoded: the same bytes never are."""
+
+    path = Path()
+
+
+def decode(path: Path, channels: int, background: str = "white", smallest: int = 0) -> Image.Image:
     """The image at `path` in mode L or RGB, upright. Transparency is composited onto `background`, a colour name or #rrggbb.
 
-    Raises UnreadableImage, which names the file and the reason.
+    A JPEG file is decoded at a fraction of its size whose sides are at least twice `smallest`, which saves most of the time of a
+    photograph; 0 is its full size. Raises BrokenImage or UnreadableImage, which name the file and the reason.
     """
+    with _named_errors(path), open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+        if file.width * file.height > MAX_PIXELS:
+            raise ValueError(f"{file.width} x {file.height} pixels are more than {MAX_PIXELS}")
+        if smallest:
+            file.draft(None, (2 * smallest, 2 * smallest))
+        return to_8_bit(ImageOps.exif_transpose(file), MODES[channels], background)
+
+
+def header_of(path: Path) -> tuple[int, int, str]:
+    """Width and height in pixels and Pillow's mode, without decoding. Raises BrokenImage or UnreadableImage."""
+    with _named_errors(path), open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+        return file.width, file.height, file.mode
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
     try:
-        with open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise ValueError(f"{file.width} x {file.height} pixels are more than {MAX_PIXELS}")
-            return to_8_bit(ImageOps.exif_transpose(file), MODES[channels], background)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error)
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"it is none of {', '.join(FORMATS)}"
-        raise UnreadableImage(f"cannot read the image {path}: {reason}; repair or remove it") from error
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow has no common base: struct.error, KeyError, zlib.error, SyntaxError, ...
+        no_access = isinstance(error, OSError) and error.errno is not None  # Pillow's own errors have no number
+        failure = (UnreadableImage if no_access else BrokenImage)(
+            f"cannot read the image {path}: {_reason(error)}; repair or remove it"
+        )
+        failure.reason = _reason(error)
+        if isinstance(failure, BrokenImage):
+            failure.path = path
+        raise failure from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is none of {', '.join(FORMATS)}"
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
 def to_8_bit(image: Image.Image, mode: str, background: str = "white") -> Image.Image:

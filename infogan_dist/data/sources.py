@@ -132,10 +132,11 @@ def part_of(data: DataConfig, split: str, size: int) -> Tensor | None:
     """
     if not data.held_out:
         return None
-    if data.held_out >= size:
+    held = data.held_out if isinstance(data.held_out, int) else max(1, round(data.held_out * size))
+    if held >= size:
         raise UserError(f"data.held_out = {data.held_out} leaves none of the {size} train images; lower it")
     order = Stream(0, "held out").permutation(0, size)
-    return (order[: data.held_out] if split == "test" else order[data.held_out :]).sort().values
+    return (order[:held] if split == "test" else order[held:]).sort().values
 
 
 def open_mnist_mini(data: DataConfig, split: str) -> ImageSource:

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from infogan_dist.checkpoints import store as checkpoints
 from infogan_dist.checkpoints.resume import Resume, check_writable, who_writes_in
+from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
+from infogan_dist.diagnostics.folder_look import FolderLook
 from infogan_dist.diagnostics.memory import StepMemory
 from infogan_dist.diagnostics.preflight import NotDownloaded, Preflight
 from infogan_dist.distributed.cluster import Cluster
@@ -125,6 +127,14 @@ def check_data(run: Preflight) -> Findings:
         yield warning(f"{constant} of the first {len(run.first)} images are of one colour; look at the files")
 
 
+def check_folder(run: Preflight) -> Findings:
+    """What the files of a folder are. Unless data.skip_broken, broken files are a finding of check_data."""
+    data = run.config.data
+    if data.name != "folder" or not run.sees_images:
+        return
+    yield from run.cluster.on_main(lambda: list(_look(data)))
+
+
 def check_range(run: Preflight) -> Findings:
     """The reals are in the range of G's images."""
     G = run.state.networks.G
@@ -188,6 +198,16 @@ def check_step(run: Preflight) -> Findings:
         yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', on grey images'}")
 
 
+def check_duration(run: Preflight) -> Findings:
+    """How long training takes, from the time of a step at the end of the run, when every term of the loss is on."""
+    if without_gradient(run.state.owned_by_D | run.state.owned_by_G):
+        return  # DDP raises in the second step
+    seconds, steps = run.step_seconds, run.config.train.steps
+    yield ok(
+        f"about {_duration(seconds * steps)} for {steps:,} steps of {seconds:.2g} s, without pictures and evaluations"
+    )
+
+
 def check_memory(run: Preflight) -> Findings:
     parts = StepMemory.of(run.state.networks, activations=run.step[1])
     listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
@@ -222,6 +242,12 @@ def check_trackers(run: Preflight) -> Findings:
         yield ok(", ".join(names))
 
 
+def _look(data: DataConfig) -> Findings:
+    look = FolderLook.of(data, show_progress=True)
+    yield from map(ok, look.lines())
+    yield from map(warning, look.warnings(data.image_size))
+
+
 def _intention(resume: Resume) -> str:
     """Describes what `train` would do."""
     output, steps = resume.config.output, resume.config.train.steps
@@ -254,11 +280,18 @@ def _gradient_bytes(run: Preflight) -> list[int]:
     return [sum(p.numel() * (2 if halved else p.element_size()) for p in parameters) for parameters in owned]
 
 
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 CHECKS = (
-    *(check_processes, check_setup, check_output, check_trackers, check_data, check_batch, check_schedule),
-    *(check_networks, check_reductions, check_range, check_step, check_memory, check_disk),
+    *(check_processes, check_setup, check_output, check_trackers, check_data, check_folder, check_batch),
+    *(check_schedule, check_networks, check_reductions, check_range, check_step, check_duration),
+    *(check_memory, check_disk),
 )

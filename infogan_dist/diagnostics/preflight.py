@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from urllib.request import Request, urlopen
 
@@ -23,6 +24,7 @@ from infogan_dist.randomness import DataOrder
 from infogan_dist.training.loop import facts_of
 from infogan_dist.training.trainer import Trainer
 
+TIMED_STEPS = 2
 PATIENCE = 5  # seconds to wait for a download server
 
 
@@ -80,14 +82,27 @@ class Preflight:
             ) from error
         return self.cluster.mean(metrics), activations
 
+    @cached_property
+    def step_seconds(self) -> float:
+        """Seconds of a step at the end of the run; the faster one of two. It trains the networks."""
+        last, times = self.config.train.steps, []
+        self.cluster.mean(self.trainer.step(last))
+        for _ in range(TIMED_STEPS):
+            start = time.perf_counter()
+            self.cluster.mean(self.trainer.step(last))  # waits for the device
+            times.append(time.perf_counter() - start)
+        return min(times)
+
     def _resolved(self) -> Config:
-        """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph."""
+        """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph, and without
+        neighbours, which take long to find."""
         config, precision = self.requested, resolve_precision("auto", self.cluster.device)
         if isinstance(self.resume, Resume):
             config = self.resume.config
             precision = config.train.precision
         changes = {
             "train": config.train.model_copy(update={"precision": precision, "cuda_graph": False}),
+            "objective": config.objective.model_copy(update={"neighbour_positives": 0.0}),
             "log": config.log.model_copy(update={"trackers": ()}),
         }
         return self.cluster.on_main(lambda: config.model_copy(update=changes))

@@ -14,7 +14,7 @@ from torch import Tensor
 from infogan_dist.errors import UserError
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.metric_values import Metrics
-from infogan_dist.files import atomic_write
+from infogan_dist.files import NAME_LIMIT, atomic_write
 from infogan_dist.latents import CodeValue
 from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.pretrained import CODE_NAMES, Provenance, provenance
@@ -22,13 +22,18 @@ from infogan_dist.sampling.pretrained import CODE_NAMES, Provenance, provenance
 REMEDY = "run `infogan-dist evaluate RUN --name-codes` first"
 
 
+ClassNumber = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,5})$")]
+
+
 class CodeNames(BaseModel):
     """The label that each class of a code draws, matched on labelled train images."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     code: str
-    labels: dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,5})$")], Annotated[int, Field(ge=0, lt=10**6)]]
+    labels: dict[ClassNumber, Annotated[int, Field(ge=0, lt=10**6)]]
     """The label by class number."""
+    names: dict[ClassNumber, Annotated[str, Field(max_length=NAME_LIMIT)]] = {}
+    """The data set's name of the label by class number; empty in files of earlier versions."""
     code_error: Annotated[float, Field(ge=0, le=1)]
     data: str
     step: Annotated[int, Field(ge=0)]
@@ -41,25 +46,32 @@ class CodeNames(BaseModel):
         return self
 
     def of(self, classes: Tensor) -> list[str]:
-        """The label of each of `classes`, int64 [B]; "?" where there is none."""
-        return [str(self.labels.get(str(number), "?")) for number in classes.tolist()]
+        """The name, or else the label, of each of `classes`, int64 [B]; "?" where there is none."""
+        known = {**self.labels, **self.names}
+        return [str(known.get(str(number), "?")) for number in classes.tolist()]
 
     def descriptions(self) -> dict[int, str]:
         """A description by matched class: `digit 7` for handwritten digits, else the data set's name of the label."""
-        return {int(number): self._description(label) for number, label in self.labels.items()}
+        return {int(number): self._description(number, label) for number, label in self.labels.items()}
 
-    def _description(self, label: int) -> str:
+    def _description(self, number: str, label: int) -> str:
         with suppress(UserError, IndexError):  # the data set of a plugin that is not installed here
             record = DATA_SETS[self.data]
-            return f"digit {label}" if record.handwritten_digits else record.classes[label]
-        return f"label {label}"
+            if record.handwritten_digits:
+                return f"digit {label}"
+            return self.names[number] if number in self.names else record.classes[label]
+        return self.names.get(number, f"label {label}")
 
-    def class_of(self, label: int) -> int:
-        """The class matched to a label. Raises UserError where there is none."""
-        for number, named in self.labels.items():
-            if named == label:
-                return int(number)
-        raise UserError(f"no class of {self.code} is matched to {label}; there are {sorted(self.labels.values())}")
+    def class_of(self, name: str) -> int:
+        """The class matched to a name or a label, in any case. Raises UserError where there is none."""
+        numbers = {str(label): number for number, label in self.labels.items()}
+        numbers |= {known.casefold(): number for number, known in self.names.items()}
+        numbers |= {known: number for number, known in self.names.items()}
+        number = numbers.get(name, numbers.get(name.casefold()))
+        if number is None:
+            there = sorted(self.names.values()) or sorted(map(str, self.labels.values()))
+            raise UserError(f"no class of {self.code} is matched to {name}; there are {', '.join(there)}")
+        return int(number)
 
 
 def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
@@ -74,6 +86,7 @@ def name_codes(metrics: Metrics, origin: Origin | None) -> CodeNames:
     names = CodeNames(
         code=matching["code"],
         labels=matching["labels"],
+        names=matching["names"],
         code_error=metrics["code_error"],
         data=metrics["data"],
         step=origin.step,
@@ -109,16 +122,16 @@ def names_in(known: Provenance, path: str | Path) -> CodeNames | None:
 
 
 def held_by(
-    names: CodeNames | None, label: int, held: Mapping[str, CodeValue], path: str | Path
+    names: CodeNames | None, label: str, held: Mapping[str, CodeValue], path: str | Path
 ) -> dict[str, CodeValue]:
     """`held`, and the class that draws `label`. Raises UserError where `held` sets the same code to another value."""
     if names is None:
         raise UserError(
-            f"the codes of {path} have no names at this step, so --digit {label} cannot be resolved; {REMEDY}"
+            f"the codes of {path} have no names at this step, so --class {label} cannot be resolved; {REMEDY}"
         )
     number = names.class_of(label)
     given = held.get(names.code, number)
     if given != number:
         said = f"{given:g}" if isinstance(given, (int, float)) else "a list"
-        raise UserError(f"--digit {label} is {names.code}={number}, but --set says {said}; give one of them")
+        raise UserError(f"--class {label} is {names.code}={number}, but --set says {said}; give one of them")
     return {**held, names.code: number}

@@ -25,9 +25,18 @@ class LabelledImages:
     labels: Tensor
 
 
+def class_names(data: DataConfig) -> tuple[str, ...]:
+    """The name of each class, by label; empty for data without labels."""
+    record = DATA_SETS[data.name]
+    if not record.read_classes:
+        return record.classes
+    names: tuple[str, ...] = DATA_SETS.load(data.name, "read_classes", Callable)(data)
+    return names
+
+
 def open_labelled(data: DataConfig, split: str) -> LabelledImages:
     """The `train` or `test` images with their labels. Raises UserError where there are no labels or they do not fit the images."""
-    classes = len(DATA_SETS[data.name].classes)
+    classes = len(class_names(data))
     if not classes:
         names = ", ".join(name for name, record in DATA_SETS.built_in.items() if record.classes)
         raise UserError(f"data.name = {data.name} has no labels; use one of {names}")

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
-from infogan_dist.evaluation.labels import Factors, known_factors, open_labelled
-from infogan_dist.registry.data_sets import DATA_SETS
+from infogan_dist.evaluation.labels import Factors, class_names, known_factors, open_labelled
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,13 @@ class Reals:
     train_labels: Tensor | None
     test_labels: Tensor | None
     test_factors: Factors | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, data: DataConfig, most_train: int | None = None, most_test: int | None = None) -> Reals:
         """The data set, or at most this many images of each part, evenly spaced. Raises UserError where files are missing."""
-        if DATA_SETS[data.name].classes:
+        names = class_names(data)
+        if names:
             fit, scored = (open_labelled(data, split) for split in ("train", "test"))
             train, train_indexes = _spaced(fit.source, most_train)
             test, indexes = _spaced(scored.source, most_test)
@@ -40,12 +41,12 @@ class Reals:
             train, _ = _spaced(open_images(data, "train"), most_train)
             test, indexes = _spaced(open_images(data, "test"), most_test)
             labels = (None, None)
-        return cls(data, train, test, *labels, known_factors(data, "test", indexes))
+        return cls(data, train, test, *labels, known_factors(data, "test", indexes), names)
 
     @property
     def classes(self) -> int:
         """The number of classes; 0 without labels."""
-        return len(DATA_SETS[self.data.name].classes)
+        return len(self.class_names)
 
 
 def _spaced(source: ImageSource, most: int | None) -> tuple[ImageSource, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from infogan_dist.data.sources import scaled
-from infogan_dist.files import atomic_write, check_safetensors_header, read_regular
+from infogan_dist.files import atomic_write, cache_folder, check_safetensors_header, read_regular
 from infogan_dist.networks.loading import first_mismatch
 from infogan_dist.randomness import DataOrder, Stream
 
@@ -166,11 +165,6 @@ def train_classifier(images: Tensor, labels: Tensor, steps: int = STEPS) -> Refe
         optimizer.step()
         schedule.step()
     return classifier.eval().requires_grad_(False)
-
-
-def cache_folder() -> Path:
-    """Where classifiers are cached: infogan_dist in XDG_CACHE_HOME, by default in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infogan_dist"
 
 
 def _stage(inputs: int, outputs: int) -> list[nn.Module]:

@@ -136,7 +136,7 @@ def _without_labels(metrics: Metrics) -> str:
 
 def _agreement(metrics: Metrics) -> list[str]:
     matching, scored = metrics["matching"], images_of(metrics["split"])
-    named = ", ".join(f"{number} = {label}" for number, label in matching["labels"].items())
+    named = ", ".join(f"{number} = {name}" for number, name in matching["names"].items())
     unmatched = [
         f"{name.upper() if len(name) == 3 else name} {metrics[name]:.3f}"
         for name in ("nmi", "ari", "purity")

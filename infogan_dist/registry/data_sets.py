@@ -37,10 +37,13 @@ class DataSetRecord:
     """Names of the generative factors; empty if they are unknown."""
     read_labels: str = ""
     """`module:function` that maps (DataConfig, "train" or "test") to the labels, int64 [N]. Only evaluation imports it."""
+    read_classes: str = ""
+    """`module:function` that maps DataConfig to the names of the classes, by label, if they depend on the files. Only evaluation
+    imports it."""
     read_factors: str = ""
     """`module:function` that maps (DataConfig, "train" or "test") to evaluation's Variables, a column for each of `factors`. Only
     evaluation imports it."""
-    augmentation: Literal["digits", "none"] = "none"
+    augmentation: Literal["digits", "objects", "none"] = "none"
     """The augmentation preset that preserves its classes."""
     noun: str = "image"
     """The singular noun for one of its images."""
@@ -58,8 +61,9 @@ class DataSetRecord:
     """How its images have changed since checkpoints that do not record a fingerprint."""
 
     def __post_init__(self) -> None:
+        known = {"classes": self.classes or self.read_classes, "factors": self.factors}
         for names, reader in (("classes", "read_labels"), ("factors", "read_factors")):
-            if bool(getattr(self, names)) != bool(getattr(self, reader)):
+            if bool(known[names]) != bool(getattr(self, reader)):
                 raise ValueError(f"{names} and {reader} of a data set must be set together")
         if self.drawn_by_hand and self.ink_box is None:
             raise ValueError("a data set with drawn_by_hand needs an ink_box")
@@ -191,6 +195,8 @@ DATA_SETS = Registry(
             channels=(1, 3),
             needs_root=True,
             has_test_part=False,
+            read_classes="infogan_dist.evaluation.folder_labels:classes_of",
+            read_labels="infogan_dist.evaluation.folder_labels:labels_of",
         ),
     ],
 )

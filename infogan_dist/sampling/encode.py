@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from infogan_dist.data.folder import FolderSource, image_files
+from infogan_dist.data.file_index import FileIndex
+from infogan_dist.data.folder import FolderSource, warn_of_broken
 from infogan_dist.data.sources import scaled
 from infogan_dist.errors import UserError
 from infogan_dist.files import atomic_write
@@ -46,13 +47,18 @@ def encode(folder: Path, Q: Recognizer, map_batches: Callable[[list[Tensor], Dra
     """
     if not folder.is_dir():
         raise UserError(f"--images {folder} is not a folder")
-    files = image_files(folder)
+    files = FileIndex.scan(folder)
+    if Q.config.data.skip_broken:
+        files.check()
+        if files.broken:
+            warn_of_broken(files, "they are left out")
+        files = files.decodable()
     if not files:
         raise UserError(f"--images {folder} holds no images")
     source = FolderSource(files, Q.config.data)
     outputs = map_batches(batches_of(len(files)), lambda ours: _output(Q, source.read(ours)))
     posterior = CodePosterior.from_output(outputs[: len(files)].cpu().double(), Q.spec, Q.config.objective)
-    return Encoded([file.relative_to(folder).as_posix() for file in files], source, posterior)
+    return Encoded(files.names, source, posterior)
 
 
 def _output(Q: Recognizer, images: Tensor) -> Tensor:

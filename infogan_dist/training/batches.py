@@ -76,7 +76,7 @@ class BatchStream:
         reals = self._images.read(self._reals.at(positions))
         if objective.information_from != "augmented" and not objective.lambda_clustering:
             return reals, None
-        draws = draws_at(self._augmentations.derived("D"), positions.to(reals.device))
+        draws = draws_at(self._augmentations.derived("D"), positions.to(reals.device), self._config.augmentation)
         return reals, Augmentation(self._config.augmentation, draws, torch.ones((), device=reals.device))(reals)
 
     @cached_property
@@ -152,9 +152,9 @@ class BatchStream:
         mix = {"mix": self._mix.uniform(positions, 1)} if objective.lambda_gradient_penalty else {}
         augmented = ["D", "G"] if objective.information_from == "augmented" else []
         augmented += [POSITIVES] if objective.lambda_clustering else []
-        return (
-            drawn | shared | mix | {name: draws_at(self._augmentations.derived(name), positions) for name in augmented}
-        )
+        config = self._config.augmentation
+        draws = {name: draws_at(self._augmentations.derived(name), positions, config) for name in augmented}
+        return drawn | shared | mix | draws
 
 
 def _check_pairs(config: Config, processes: int) -> None:

@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy_and_every_command_prints_an_example(infogan:
         (("sample", "nowhere", "--out", "a.png"), ["there is no nowhere"]),
         (("sample", "nowhere"), ["--out"]),
         (("sample", "nowhere", "--out", "a.gif"), ["--out a.gif ends in .gif", ".png"]),
-        (("sample", "nowhere", "--out", "a.png", "--digit", "x"), ["--digit"]),
+        (("sample", "nowhere", "--out", "a.png", "--count", "x"), ["--count"]),
         (("evaluate",), ["CHECKPOINT"]),
         (("evaluate", "nowhere"), ["there is no nowhere"]),
         (("convert", "nowhere", "--to", "onnx", "--out", "a"), ["onnx"]),

@@ -192,6 +192,14 @@ def test_held_out_images_become_the_test_part() -> None:
         open_images(DataConfig(held_out=10_000))
 
 
+def test_a_share_is_held_out_as_its_number_is() -> None:
+    by_share, by_number = (open_images(DataConfig(held_out=held), "test") for held in (0.1, 1000))
+    assert torch.equal(by_share.read(torch.arange(1000)), by_number.read(torch.arange(1000)))
+    assert len(open_images(DataConfig(held_out=0.0))) == 10_000
+    with pytest.raises(ValueError, match=r"data\.held_out = 1\.5 is not a share below 1"):
+        DataConfig(held_out=1.5)
+
+
 def mnist_rows() -> tuple[torch.Tensor, list[int]]:
     images, digits = mnist_mini.load("train")
     return torch.from_numpy(images).flatten(1), digits.tolist()

@@ -33,7 +33,7 @@ from infogan_dist.training.loop import train
 from infogan_dist.training.trainer import Trainer
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, refused, tiny
 
-TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "memory", "disk"]
+TOPICS = ["processes", "setup", "output", "data", "batch", "networks", "range", "step", "duration", "memory", "disk"]
 
 
 class Report:

@@ -185,12 +185,13 @@ def test_components_are_those_that_neighbours_compare() -> None:
     assert torch.allclose(again, train, atol=1e-4)
 
 
-def test_labels_are_in_the_order_of_the_images_and_a_folder_has_none(tmp_path: Path) -> None:
+def test_labels_are_in_the_order_of_the_images_and_a_folder_without_subfolders_has_none(tmp_path: Path) -> None:
     test, (images, digits) = open_labelled(DataConfig(image_size=32), "test"), mnist_mini.load("test")
     assert test.labels.tolist() == digits.tolist()
     assert test.source.read(torch.tensor([0])).shape == (1, 1, 32, 32)
     native = open_labelled(DataConfig(), "test").source
     assert torch.equal(native.read(torch.arange(2000))[:, 0], torch.from_numpy(images))
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"data\.name = folder has no labels; use one of mnist-mini, mnist"):
         open_labelled(DataConfig(name="folder", root=str(tmp_path)), "test")
 

@@ -247,7 +247,7 @@ def test_named_codes_draw_digits_and_annotate_grids(copied: Path, capsys: pytest
 
 
 METRICS = {
-    "matching": {"code": "categorical_0", "labels": {"4": 7, "0": 1}},
+    "matching": {"code": "categorical_0", "labels": {"4": 7, "0": 1}, "names": {"4": "7", "0": "1"}},
     "code_error": 0.02,
     "data": "mnist",
     "checkpoint": "x",
@@ -261,14 +261,14 @@ def named(run: Path) -> CodeNames:
 def test_a_digit_sets_the_class_matched_to_it(copied: Path) -> None:
     names = named(copied)
     assert names_of(copied) == names
-    assert held_by(names, 7, {"continuous_0": 0.5}, copied) == {"continuous_0": 0.5, "categorical_0": 4}
-    assert held_by(names, 7, {"categorical_0": 4.0}, copied)["categorical_0"] == 4
-    with pytest.raises(UserError, match="--digit 7 is categorical_0=4, but --set says 3"):
-        held_by(names, 7, {"categorical_0": 3.0}, copied)
-    with pytest.raises(UserError, match=r"no class of categorical_0 is matched to 5; there are \[1, 7\]"):
-        held_by(names, 5, {}, copied)
+    assert held_by(names, "7", {"continuous_0": 0.5}, copied) == {"continuous_0": 0.5, "categorical_0": 4}
+    assert held_by(names, "7", {"categorical_0": 4.0}, copied)["categorical_0"] == 4
+    with pytest.raises(UserError, match="--class 7 is categorical_0=4, but --set says 3"):
+        held_by(names, "7", {"categorical_0": 3.0}, copied)
+    with pytest.raises(UserError, match=r"no class of categorical_0 is matched to 5; there are 1, 7"):
+        held_by(names, "5", {}, copied)
     with pytest.raises(UserError, match="evaluate RUN --name-codes"):
-        held_by(None, 7, {}, copied)
+        held_by(None, "7", {}, copied)
 
 
 def test_names_belong_to_one_step(copied: Path) -> None:

@@ -28,7 +28,7 @@ MAKERS = {
     "infogan_dist.data.sprites",
     "infogan_dist.data.scenes",
 }  # load the shipped file; draw images from factors
-READERS = ("test_labels", "train_labels", "read_labels", "read_factors")
+READERS = ("test_labels", "train_labels", "read_labels", "read_classes", "read_factors")
 LABEL_WORDS = ("label", "target", "digit")
 MAY_BE_IMPORTED = {"evaluate_networks"}  # by training: it returns floats
 
@@ -61,7 +61,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def label_reads(tree: ast.AST) -> list[str]:
     """Each access to labels in a module: imports, a record's readers, torchvision's attributes, mnist-mini's arrays."""
-    modules_with_labels = ("infogan_dist.evaluation.labels", METRIC_RECORDS)
+    modules_with_labels = ("infogan_dist.evaluation.labels", "infogan_dist.evaluation.folder_labels", METRIC_RECORDS)
     found = [name for name in imported(tree) if name.startswith(modules_with_labels)]
     digits_of_mini: set[ast.AST] = set()
     for node in ast.walk(tree):

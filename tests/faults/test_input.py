@@ -67,7 +67,7 @@ def test_invalid_image_is_refused_by_name(workspace: Workspace, name: str, words
     (folder / "1.png").write_bytes((files | {"a smaller bomb": bomb(10_000)})[name])
     (only,) = workspace.train("run", "data={name: folder, root: images}", faults="no-pickle")
     assert only.exit_code() == 2
-    only_message(only.err, "cannot read the image images/1.png", words, "repair or remove it")
+    only_message(only.err, "1 of 3 image files below images cannot be decoded: 1.png (", words, "repair or remove them")
     assert not (workspace.folder / "run").exists()
 
 
@@ -76,7 +76,7 @@ def test_image_that_becomes_unreadable_is_named_by_its_rank(workspace: Workspace
     faults = "streamed,rot@2"  # read image by image, like a data set larger than memory
     ranks = workspace.train("run", "data={name: folder, root: images}", "sample.every=0", faults=faults, processes=2)
     assert {rank.exit_code() for rank in ranks} <= {1, 2}
-    assert any("cannot read the image images/" in line for rank in ranks for line in rank.messages())
+    assert any("image files below images cannot be decoded: " in line for rank in ranks for line in rank.messages())
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -42,6 +42,17 @@ def in_stream(config: Config, use: Callable[[BatchStream], None]) -> None:
         use(BatchStream(config, cluster, open_images(config.data)))
 
 
+@pytest.mark.parametrize("preset", ["digits", "objects"])
+def test_the_preview_shows_reals_and_their_augmentations(preset: str) -> None:
+    def check(stream: BatchStream) -> None:
+        reals, augmented = stream.preview(4)
+        assert augmented is not None
+        assert augmented.shape == reals.shape == (4, 1, 28, 28)
+        assert not augmented.equal(reals)
+
+    in_stream(tiny("x", *RECIPE, f"augmentation.preset={preset}"), check)
+
+
 @pytest.mark.usefixtures("few_neighbours")
 def test_positives_appear_when_clustering_starts_and_its_weight_rises() -> None:
     def check(stream: BatchStream) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan_dist.config.model import AugmentationConfig
+from infogan_dist.config.augmentation import AugmentationConfig
 from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import Augmentation, draws_at

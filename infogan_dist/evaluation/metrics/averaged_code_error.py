@@ -39,7 +39,8 @@ def averaged_probabilities(model: EvaluatedModel, source: ImageSource, code: int
     for copy in range(COPIES):
 
         def read(ours: Tensor, first: int = copy * len(source)) -> Tensor:
-            warp = Augmentation(model.config.augmentation, draws_at(stream, first + ours), none)
+            config = model.config.augmentation
+            warp = Augmentation(config, draws_at(stream, first + ours, config), none)
             return model.recognise(warp(scaled(source.read(ours))))
 
         output = group.map_batches(batches_of(len(source)), read)[: len(source)]

@@ -71,7 +71,7 @@ def match(model: EvaluatedModel, reals: Reals, group: Group) -> MatchedCode | No
 
 def code_error(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     """`code_error`, `code_error_fitted_on_test`, fractions; `code_error_interval`, the 95 % binomial interval of the first;
-    `matching`: the code, the label of each class, and the images fitted on."""
+    `matching`: the code, the label and its name by class, and the images fitted on."""
     matched = match(model, reals, group)
     if matched is None or reals.test_labels is None:
         return {}
@@ -79,9 +79,10 @@ def code_error(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
     on_test = fit_matching(predicted, labels, (len(matched.matching), reals.classes))
     named = {str(number): label for number, label in enumerate(matched.matching.tolist()) if label != UNMATCHED}
     wrong = error(predicted, labels, matched.matching)
+    names = {number: reals.class_names[label] for number, label in named.items()}
     return {
         "code_error": wrong,
         "code_error_interval": list(binomial_interval(wrong, len(labels))),
         "code_error_fitted_on_test": error(predicted, labels, on_test),
-        "matching": {"code": matched.name, "labels": named, "fitted_on": len(reals.train)},
+        "matching": {"code": matched.name, "labels": named, "names": names, "fitted_on": len(reals.train)},
     }

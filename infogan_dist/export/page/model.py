@@ -94,6 +94,8 @@ class Model:
         width = self.spec.categorical[self.code]
         classes = DATA_SETS[self.names.data].classes
         matched = dict(enumerate(self.names.of(torch.arange(width))))
+        if self.names.names:
+            return {k: name for k, name in matched.items() if str(k) in self.names.names}
         return {k: classes[int(each)] for k, each in matched.items() if each.isdecimal() and int(each) < len(classes)}
 
 
