@@ -114,6 +114,11 @@ def arguments(command: str) -> list[str] | None:
     return list(launched.training_script_args)
 
 
+def written_by_init(config: str, page: Path) -> bool:
+    """Whether a command of the page writes this config for a folder of images, which the reader has."""
+    return any(command.startswith("infogan-dist init ") and f"--out {config}" in command for command in commands(page))
+
+
 def test_the_readmes_contain_commands() -> None:
     counts = {name_of(page): len(commands(page)) for page in READMES}
     assert counts["README.md"] >= 2
@@ -140,7 +145,7 @@ def test_every_command_parses(page: Path, command: str, monkeypatch: pytest.Monk
         if ours[0] == "sweep":
             for each in combinations(options.overrides, options.output):
                 load_config(options.config, each.overrides)
-        elif hasattr(options, "overrides"):
+        elif hasattr(options, "overrides") and not written_by_init(options.config, page):
             load_config(options.config, options.overrides)
         if ours[0] == "config":
             options.run(options)

@@ -65,7 +65,7 @@ def model_of(Q: nn.Module, *overrides: str) -> EvaluatedModel:
     return EvaluatedModel(G, FE(), Q, tiny(Path("x"), latents, *overrides), None)
 
 
-REALS = Reals(tiny("x").data, images(0), images(1), LABELS, LABELS)
+REALS = Reals(tiny("x").data, images(0), images(1), LABELS, LABELS, class_names=tuple("0123456789"))
 
 
 def test_errors_that_depend_on_the_copy_average_out_and_the_plain_error_stays(group: Group) -> None:

@@ -98,7 +98,7 @@ def test_the_card_has_results_data_weaknesses_and_licence(tmp_path: Path) -> Non
         "| L_I of `categorical_0` | 2.290 nats, at most 2.303 |",
         "72,000 images seen",
         "LeCun",
-        "2.1% of the images that were scored",
+        "2.1% of the scored images",
         "clustered unlabelled real images",
         "| 0 | 7 |",
         "| 1 | ? |",

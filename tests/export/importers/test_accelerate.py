@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
 from infogan_dist import Generator, Recognizer
@@ -39,6 +40,7 @@ def test_a_folder_of_save_state_is_read_exactly(tmp_path: Path, safe: bool) -> N
     accelerator = Accelerator(cpu=True)
     accelerator.prepare(*build_modules(networks, owned_by_D, CONFIG.objective))
     accelerator.save_state(str(tmp_path / "state"), safe_serialization=safe)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of this process: later tests train in another precision
     (tmp_path / "state" / "config.yaml").write_text(dump_config(CONFIG))
     out = tmp_path / "model.safetensors"
     assert main(["convert", str(tmp_path / "state"), "--from", "accelerate", "--out", str(out)]) == 0
