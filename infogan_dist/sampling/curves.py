@@ -119,7 +119,7 @@ def panels_of(runs: Sequence[RunCurves]) -> Iterator[Panel]:
         widths = {spec.categorical[0] for spec in specs if spec.categorical}
         chances = {f"chance of {width} classes": 1 - 1 / width for width in sorted(widths)}
         yield Panel(
-            "Code error", "of evaluated images", {"code_error": "code error"}, chances, "evaluate", percent=True
+            "Code error", "share of images", {"code_error": "code error"}, chances, "evaluate", percent=True
         )
 
 
@@ -198,7 +198,7 @@ def _draw_line(axes: Axes, rows: Sequence[Row], key: str, kind: str, colour: str
 
 
 def _mark_onsets(every_axes: Sequence[Axes], runs: Sequence[RunCurves]) -> None:
-    """A line in every panel where clustering sets in, is in full, or annealing begins; its name stands in the first."""
+    """A line in every panel where clustering starts, is in full, or annealing begins; its name stands in the first."""
     last = max((row.get("images_seen", row["step"]) for run in runs for row in run.rows), default=0)
     onsets = {onset for run in runs if run.config for onset in _onsets(run.config) if onset[0] < last}
     for images, name in sorted(onsets):
@@ -215,7 +215,7 @@ def _onsets(config: Config) -> Iterator[tuple[float, str]]:
     objective, schedule = config.objective, config.schedule
     images = config.run_images
     if objective.lambda_clustering:
-        yield images * objective.clustering_from, "clustering sets in"
+        yield images * objective.clustering_from, "clustering starts"
         yield images * objective.clustering_in_full, "clustering in full"
     if schedule.kind != "constant":
         yield images * schedule.anneal_from, "annealing begins"

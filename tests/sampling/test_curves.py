@@ -93,13 +93,13 @@ def test_words_stand_in_the_svg(tmp_path: Path) -> None:
         "discriminator",
         "images seen",
         "step",
-        "clustering sets in",
+        "clustering starts",
         "annealing begins",
         "two, code error 2 %",
     ):
         assert f"<!-- {word} -->" in words, word
     write_runs([RunCurves("one", rows(30, clustering=True))], path)  # of an unknown config
-    assert "clustering sets in" not in path.read_text()
+    assert "clustering starts" not in path.read_text()
 
 
 def test_runs_with_other_batches_have_no_common_steps(tmp_path: Path) -> None:
