@@ -1,16 +1,20 @@
 """Data sets made from the digits of MNIST in data.root, or of mnist-mini if data.root is not given.
 
 `stacked-mnist` (Metz et al. 2017, section 3.3.1): colour images whose red, green and blue channels are three digits chosen at
-random: 1,000 modes.
+random: 1,000 modes. `imbalanced-mnist`: train digits of which digit 0 is 20 times as frequent as digit 9, and all test digits.
 """
 
 from __future__ import annotations
 
+from importlib.resources import files
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
-from infogan_dist.data.sources import ImageSource, open_images
+from infogan_dist.data.sources import ImageSource, PartSource, open_images
+from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
 
 STACKED_COUNT = {"train": 128_000, "test": 26_000}
@@ -49,3 +53,25 @@ def stacked_indexes(split: str, digits: int) -> Tensor:
 def open_stacked_mnist(data: DataConfig, split: str) -> ImageSource:
     digits = open_images(base_of(data), split)
     return StackedDigits(digits, stacked_indexes(split, len(digits)))
+
+
+def imbalanced_indexes(data: DataConfig, digits: int) -> Tensor:
+    """The train images of `imbalanced-mnist` among the `digits` train images of its base, int64 [N], from the shipped file.
+
+    evaluation/imbalanced_subset.py wrote the file from labels. Raises UserError if the base has another number of images.
+    """
+    name = base_of(data).name
+    with files("infogan_dist.data").joinpath("imbalanced_mnist.npz").open("rb") as file, np.load(file) as arrays:
+        mask = torch.from_numpy(np.unpackbits(arrays[name]))
+    if len(mask) != digits:
+        raise UserError(
+            f"data.root = {data.root} holds {digits} train images of {name}, but data.name = imbalanced-mnist needs MNIST's "
+            f"{len(mask)}; set data.root to a folder with the original files, or leave it out to use mnist-mini"
+        )
+    return mask.nonzero().flatten()
+
+
+def open_imbalanced_mnist(data: DataConfig, split: str) -> ImageSource:
+    """The test digits are not imbalanced, so that the code error weights all digits about equally."""
+    digits = open_images(base_of(data), split)
+    return PartSource(digits, imbalanced_indexes(data, len(digits))) if split == "train" else digits

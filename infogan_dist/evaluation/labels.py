@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, scenes, sprites
-from infogan_dist.data.mnist_variants import base_of, stacked_indexes
+from infogan_dist.data.mnist_variants import base_of, imbalanced_indexes, stacked_indexes
 from infogan_dist.data.sources import ImageSource, file_split, open_images, part_of
 from infogan_dist.data.torchvision_sets import open_torchvision
 from infogan_dist.errors import UserError
@@ -57,6 +57,11 @@ def mnist_mini_labels(data: DataConfig, split: str) -> Tensor:
 
 def torchvision_labels(data: DataConfig, split: str) -> Tensor:
     return torch.as_tensor(open_torchvision(data, split).targets)
+
+
+def imbalanced_labels(data: DataConfig, split: str) -> Tensor:
+    labels = open_labelled(base_of(data), split).labels
+    return labels[imbalanced_indexes(data, len(labels))] if split == "train" else labels
 
 
 def svhn_labels(data: DataConfig, split: str) -> Tensor:

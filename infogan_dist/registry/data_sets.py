@@ -121,6 +121,21 @@ DATA_SETS = Registry(
             citation="Metz, Poole, Pfau and Sohl-Dickstein 2017, Unrolled generative adversarial networks, arXiv:1611.02163",
         ),
         DataSetRecord(
+            name="imbalanced-mnist",  # labels decided its train images, once: evaluation/imbalanced_subset.py
+            open="infogan_dist.data.mnist_variants:open_imbalanced_mnist",
+            of_mnist=True,
+            size=28,
+            classes=DIGITS,
+            read_labels="infogan_dist.evaluation.labels:imbalanced_labels",
+            augmentation="digits",
+            noun="digit",
+            drawn_by_hand=True,
+            ink_box=MNIST_INK_BOX,
+            handwritten_digits=True,
+            licence="CC BY-SA 3.0",
+            citation=_MNIST,
+        ),
+        DataSetRecord(
             name="fashion-mnist",
             open="infogan_dist.data.torchvision_sets:open_mnist_layout",
             size=28,

@@ -7,12 +7,13 @@ import torch
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini
-from infogan_dist.data.mnist_variants import STACKED_COUNT, stacked_indexes
+from infogan_dist.data.mnist_variants import STACKED_COUNT, imbalanced_indexes, stacked_indexes
 from infogan_dist.data.sources import open_images
 from infogan_dist.diagnostics import preflight
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.labels import known_factors
+from infogan_dist.evaluation.labels import known_factors, open_labelled
 
+IMBALANCED = DataConfig(name="imbalanced-mnist")
 STACKED = DataConfig(name="stacked-mnist", channels=3)
 
 
@@ -59,3 +60,25 @@ def test_a_root_without_mnist_is_named_before_training(tmp_path: Path, monkeypat
     monkeypatch.setattr(preflight, "_answers", lambda urls: False)
     with pytest.raises(UserError, match=r"holds no mnist, and its server does not answer; .*MNIST/raw"):
         preflight._open(STACKED.model_copy(update={"root": str(tmp_path)}))
+
+
+def test_training_reads_the_imbalanced_images_by_index_without_labels() -> None:
+    indexes = imbalanced_indexes(IMBALANCED, 10_000)
+    assert torch.equal(indexes, indexes.unique())
+    images = open_images(IMBALANCED).read(torch.tensor([0, len(indexes) - 1]))
+    digits = torch.from_numpy(mnist_mini.load("train")[0])
+    assert torch.equal(images[:, 0], digits[indexes[[0, -1]]])
+
+
+def test_the_imbalanced_test_digits_are_all_test_digits() -> None:
+    test, plain = (open_labelled(DataConfig(name=name), "test") for name in ("imbalanced-mnist", "mnist-mini"))
+    assert torch.equal(test.labels, plain.labels)
+    assert torch.equal(test.source.read(torch.arange(9)), plain.source.read(torch.arange(9)))
+    held = open_labelled(IMBALANCED.model_copy(update={"held_out": 500}), "test")
+    assert len(held.source) == len(held.labels) == 500
+
+
+def test_another_mnist_is_refused() -> None:
+    refusal = r"holds 9000 train images of mnist, .* needs MNIST's 60000; .* to use mnist-mini"
+    with pytest.raises(UserError, match=refusal):
+        imbalanced_indexes(IMBALANCED.model_copy(update={"root": "elsewhere"}), 9000)
