@@ -27,7 +27,8 @@ from infogan_dist.registry.families import FAMILIES
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
     """`mnist-mini` ships with the package. `sprites` (grey) and `scenes` (colour) are drawn from factors that `evaluate` knows. `folder` is
-    any tree of image files below data.root. torchvision reads the others, and downloads all but `celeba`. Plugins add names."""
+    any tree of image files below data.root. `stacked-mnist` and `imbalanced-mnist` are made from `mnist` in data.root, or from
+    `mnist-mini` without data.root. torchvision reads the others, and downloads all but `celeba`. Plugins add names."""
     root: str | None = None
     """Folder of the images, or where they are downloaded to (torchvision's layout). Data that ships or is drawn does not need it."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28

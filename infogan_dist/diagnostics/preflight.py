@@ -13,6 +13,7 @@ from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
 from infogan_dist.data.host_memory import free_bytes
+from infogan_dist.data.mnist_variants import base_of
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
 from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, layout_of, load_torchvision, missing
 from infogan_dist.diagnostics.memory import measured_step
@@ -21,6 +22,7 @@ from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.randomness import DataOrder
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.training.loop import facts_of
 from infogan_dist.training.trainer import Trainer
 
@@ -130,13 +132,14 @@ class NotDownloaded(UserError):
 
 def _open(data: DataConfig) -> ImageSource:
     """Open the images without downloading. Raises NotDownloaded where `train` can download them, else UserError."""
-    layout = layout_of(data)
-    if layout is not None and layout.urls and load_torchvision(data, "train") is None:
+    files = base_of(data) if DATA_SETS[data.name].of_mnist else data
+    layout = layout_of(files)
+    if layout is not None and layout.urls and load_torchvision(files, "train") is None:
         if _answers(layout.urls):
             raise NotDownloaded(
-                f"data.root = {data.root or DEFAULT_ROOT} holds no {data.name}; train downloads it first"
+                f"data.root = {files.root or DEFAULT_ROOT} holds no {files.name}; train downloads it first"
             )
-        raise UserError(missing(data, "its server does not answer"))
+        raise UserError(missing(files, "its server does not answer"))
     return open_images(data)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data import mnist_mini, scenes, sprites
+from infogan_dist.data.mnist_variants import base_of, imbalanced_indexes, stacked_indexes
 from infogan_dist.data.sources import ImageSource, file_split, open_images, part_of
 from infogan_dist.data.torchvision_sets import open_torchvision
 from infogan_dist.errors import UserError
@@ -58,6 +59,11 @@ def torchvision_labels(data: DataConfig, split: str) -> Tensor:
     return torch.as_tensor(open_torchvision(data, split).targets)
 
 
+def imbalanced_labels(data: DataConfig, split: str) -> Tensor:
+    labels = open_labelled(base_of(data), split).labels
+    return labels[imbalanced_indexes(data, len(labels))] if split == "train" else labels
+
+
 def svhn_labels(data: DataConfig, split: str) -> Tensor:
     """The digits 0 to 9; torchvision renumbers the file's 10."""
     return torch.from_numpy(open_torchvision(data, split).labels)
@@ -89,3 +95,9 @@ def sprite_factors(data: DataConfig, split: str) -> Variables:
 def scene_factors(data: DataConfig, split: str) -> Variables:
     values = scenes.factors_at(split, torch.arange(scenes.COUNT[split]))
     return Variables(values, tuple(name not in ("scale", "viewpoint") for name in DATA_SETS["scenes"].factors))
+
+
+def stacked_factors(data: DataConfig, split: str) -> Variables:
+    """The digit in the red, green and blue channel."""
+    labels = open_labelled(base_of(data), split).labels
+    return Variables(labels[stacked_indexes(split, len(labels))].double(), (True, True, True))

@@ -29,6 +29,8 @@ class DataSetRecord:
     """Whether data.root is required."""
     uses_root: bool = True
     """Whether it reads from data.root."""
+    of_mnist: bool = False
+    """Whether it is made from the digits of mnist in data.root, or of mnist-mini if data.root is not given."""
     has_test_part: bool = True
     """Whether "test" gives other images than "train"."""
     classes: tuple[str, ...] = ()
@@ -102,6 +104,34 @@ DATA_SETS = Registry(
             ink_box=MNIST_INK_BOX,
             handwritten_digits=True,
             torchvision="MNIST",
+            licence="CC BY-SA 3.0",
+            citation=_MNIST,
+        ),
+        DataSetRecord(
+            name="stacked-mnist",
+            open="infogan_dist.data.mnist_variants:open_stacked_mnist",
+            of_mnist=True,
+            channels=(3,),
+            size=28,
+            factors=("red_digit", "green_digit", "blue_digit"),
+            read_factors="infogan_dist.evaluation.labels:stacked_factors",
+            augmentation="digits",
+            noun="digit triple",
+            licence="CC BY-SA 3.0",
+            citation="Metz, Poole, Pfau and Sohl-Dickstein 2017, Unrolled generative adversarial networks, arXiv:1611.02163",
+        ),
+        DataSetRecord(
+            name="imbalanced-mnist",  # labels decided its train images, once: evaluation/imbalanced_subset.py
+            open="infogan_dist.data.mnist_variants:open_imbalanced_mnist",
+            of_mnist=True,
+            size=28,
+            classes=DIGITS,
+            read_labels="infogan_dist.evaluation.labels:imbalanced_labels",
+            augmentation="digits",
+            noun="digit",
+            drawn_by_hand=True,
+            ink_box=MNIST_INK_BOX,
+            handwritten_digits=True,
             licence="CC BY-SA 3.0",
             citation=_MNIST,
         ),

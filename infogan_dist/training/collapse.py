@@ -37,6 +37,7 @@ def collapse_warnings(
         *_ignored_codes(newest, spec, objective, collapse),
         *_no_variety(newest, collapse),
         *_unused_classes(newest, spec, collapse),
+        *_rare_classes(newest, spec, collapse),
     ]
     since = f"in the last {collapse.rows} logged rows" if collapse.rows > 1 else "in the last logged row"
     return [CollapseWarning(name, message.format(since=since)) for name, message in found]
@@ -106,6 +107,25 @@ def _unused_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseCon
                 f"{name} unused",
                 f"Q assigns almost no real image to class {', '.join(map(str, unused))} of {name} {{since}}; set "
                 "latents.balanced = true and objective.lambda_clustering (say 1), or choose another seed",
+            )
+
+
+def _rare_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
+    """Q assigns few reals to a class: it may have split one class of the images and merged two others. Shares are averaged over the
+    rows, because one batch is noisy. Unused classes have their own warning."""
+    for name, width in zip(spec.categorical_names, spec.categorical, strict=True):
+        shares = {number: _all(rows, f"usage/{name}/{number}") for number in range(width)}
+        means = {
+            number: sum(each) / len(each) for number, each in shares.items() if each and max(each) >= collapse.usage
+        }
+        rare = {number: mean for number, mean in means.items() if mean < collapse.rare_class / width}
+        if rare:
+            found = ", ".join(f"{mean:.1%} to class {number}" for number, mean in rare.items())
+            yield (
+                f"{name} rare",
+                f"Q assigns few real images to some classes of {name}: {found} on average {{since}}, of {1 / width:.1%} for even "
+                "classes; set objective.lambda_clustering (say 1) with objective.clustering_entropy_weight (say 1.5) or choose "
+                "another seed, or lower collapse.rare_class if the images have rare classes",
             )
 
 

@@ -289,6 +289,16 @@ def test_metrics_of_a_generator_that_copies_train_digits(
     assert abs(effect["width"]["change"]) < 0.5
 
 
+def test_the_reference_classifier_of_imbalanced_digits_learns_all_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = {}
+    monkeypatch.setattr(reference_classifier, "classifier_file", lambda *arguments: learned.setdefault("by", arguments))
+    image_metrics._classifier_file(Reals.open(DataConfig(name="imbalanced-mnist"), 100, 100))
+    images, labels, name = learned["by"]
+    expected = map(torch.from_numpy, mnist_mini.load("train"))
+    assert all(map(torch.equal, (images[:, 0], labels.to(torch.uint8)), expected))
+    assert name == "mnist-mini"
+
+
 def test_metrics_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> None:
     config = tiny(tmp_path)
     G = torch.nn.Linear(1, 1)

@@ -199,6 +199,18 @@ def weights(output: Path, *overrides: str) -> dict[str, bytes]:
     return {name: (checkpoint.path / name).read_bytes() for name in checkpoint.manifest["files"]}
 
 
+@pytest.mark.parametrize(
+    "data", ["{name: imbalanced-mnist}", "{name: stacked-mnist, channels: 3}"], ids=["imbalanced", "stacked"]
+)
+def test_data_sets_made_from_mnist_train_when_reading_a_label_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    load = mnist_mini.load
+    expected = weights(tmp_path / "with", f"data={data}")
+    monkeypatch.setattr(mnist_mini, "load", lambda split: (load(split)[0], Forbidden()))
+    assert weights(tmp_path / "without", f"data={data}") == expected
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_training_gives_the_same_bytes_when_reading_a_label_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]

@@ -47,6 +47,12 @@ def test_healthy_run_gives_no_warning() -> None:
         ({"mi/continuous_0": -0.3}, "continuous_0 ignored", ["-0.30 nats", "lambda_continuous = 0.1"]),
         ({"health/diversity": 0.001}, "no variety", ["0.0010", "lambda_categorical"]),
         ({"health/diversity": 0.04}, "no variety", ["0.0400"]),  # of a run with one image per class
+        (
+            {"usage/categorical_0/2": 0.15},
+            "categorical_0 rare",
+            ["15.0% to class 2 on average", "33.3% for even classes"],
+        ),
+        ({"usage/categorical_1/0": 0.1}, "categorical_1 rare", ["10.0% to class 0", "lower collapse.rare_class"]),
         ({"usage/categorical_0/2": 0.001}, "categorical_0 unused", ["class 2 of categorical_0", "latents.balanced"]),
     ],
 )
@@ -84,6 +90,21 @@ def test_bound_of_a_categorical_code_is_compared_with_its_entropy() -> None:
 def test_bound_of_a_continuous_code_is_compared_with_one_nat() -> None:
     (warning,) = found(with_(**{"mi/continuous_0": 0.01}))
     assert "L_I is at most 0.01 nats in the last 3 logged rows" in warning.message
+
+
+def test_the_mean_share_of_a_class_over_the_rows_decides_whether_it_is_rare() -> None:
+    def of(*shares: float) -> list[str]:
+        return [warning.name for warning in found([WELL | {"usage/categorical_0/1": share} for share in shares])]
+
+    assert of(0.0, 0.3, 0.18) == ["categorical_0 rare"], "0.16 on average, less than half of 1/3; one batch is noisy"
+    assert of(0.0, 0.3, 0.21) == []
+    assert of(0.0, 0.0, 0.001) == ["categorical_0 unused"], "and not rare as well"
+    tenth = CollapseConfig(rows=3, after_images=1000, rare_class=0.1)
+    assert found(with_(**{"usage/categorical_0/1": 0.05}), tenth) == []
+    (warning,) = found(with_(**{"usage/categorical_0/0": 0.1, "usage/categorical_0/1": 0.02}))
+    assert "10.0% to class 0, 2.0% to class 1 on average in the last 3 logged rows" in warning.message
+    missing = [{key: value for key, value in WELL.items() if key != "usage/categorical_0/1"}] * 3
+    assert found(missing) == []
 
 
 def test_untrained_code_gives_no_warning() -> None:

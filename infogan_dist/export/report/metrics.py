@@ -99,6 +99,20 @@ KNOWN = (
         True,
     ),
     Metric("mode_coverage", "Mode coverage", "classes of the reals that G draws", "higher", True, "100 %"),
+    Metric(
+        "stacked_modes/modes",
+        "Modes of stacked MNIST",
+        "triples of digits among 26,000 images that G draws",
+        "higher",
+        limit="1,000",
+    ),
+    Metric(
+        "stacked_modes/reverse_kl",
+        "Reverse KL of stacked MNIST",
+        "nats, of the triples drawn from the triples of the reals",
+        "lower",
+        floor_key="stacked_modes/reverse_kl_floor",
+    ),
     Metric("factor_scores/mig", "MIG", "mutual information gap of Q's codes", "higher", limit="1"),
     Metric("factor_scores/factor_vae", "FactorVAE score", "accuracy of a majority vote", "higher", limit="1"),
     Metric(
@@ -131,7 +145,10 @@ KNOWN = (
     Metric("density", "Density", "mean number of reals' neighbourhoods that a fake is in, divided by 5", "higher"),
     Metric("coverage", "Coverage", "reals with a fake in their neighbourhood", "higher", False, "1"),
 )
-_HIDDEN = ("frechet_floor", "kernel_floor")
+_HIDDEN = (
+    *("frechet_floor", "kernel_floor"),
+    *(f"stacked_modes/{key}" for key in ("modes_of_reals", "reverse_kl_floor", "images")),
+)
 
 
 def metrics_of(every: list[Scores]) -> list[Metric]:

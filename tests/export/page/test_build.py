@@ -88,6 +88,7 @@ def test_a_record_that_can_be_drawn_says_where_its_ink_lies() -> None:
     assert {record.name for record in DATA_SETS.built_in.values() if record.drawn_by_hand} == {
         "mnist-mini",
         "mnist",
+        "imbalanced-mnist",
         "kmnist",
     }
     with pytest.raises(ValueError, match="ink_box"):
