@@ -118,9 +118,7 @@ def panels_of(runs: Sequence[RunCurves]) -> Iterator[Panel]:
     if "code_error" in keys:
         widths = {spec.categorical[0] for spec in specs if spec.categorical}
         chances = {f"chance of {width} classes": 1 - 1 / width for width in sorted(widths)}
-        yield Panel(
-            "Code error", "share of images", {"code_error": "code error"}, chances, "evaluate", percent=True
-        )
+        yield Panel("Code error", "share of images", {"code_error": "code error"}, chances, "evaluate", percent=True)
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
