@@ -84,14 +84,14 @@ def read_archive(path: Path) -> Archive:
 
 def _listed(path: Path, changed: int) -> Archive:
     members: list[Member] = []
-    damage = ""
+    damage, end = "", 0  # end: of the last header
     try:
         with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            length, end = os.fstat(file.fileno()).st_size, 0
+            length = os.fstat(file.fileno()).st_size
             for each in archive:
                 archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them, about 1 kB each
-                if each.offset < end:  # negative sizes: tarfile would read in circles
-                    raise ValueError(f"{each.name} begins before the end of the member before it")
+                if each.size < 0 or each.offset < end:  # tarfile would go backwards, perhaps for ever
+                    raise ValueError(f"{each.name} has a negative size")
                 end = each.offset_data
                 if end + each.size > length:
                     raise ValueError(f"it ends inside {each.name}")
@@ -108,7 +108,7 @@ def _listed(path: Path, changed: int) -> Archive:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = " ".join(str(error).split())
-        damage = reason if members else f"it is not an uncompressed tar file: {reason}"
+        damage = reason if end else f"it is not an uncompressed tar file: {reason}"
     return Archive(members, damage)
 
 
