@@ -120,7 +120,7 @@ def test_a_look_at_shards_names_shards_copies_and_broken_members(shards: Path) -
 
 
 def test_a_damaged_shard_ends_the_command_in_one_line(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (shards / "a.tar").write_bytes((shards / "a.tar").read_bytes()[:700])
+    (shards / "a.tar").write_bytes((shards / "a.tar").read_bytes()[:520])
     output = shards.parent / "run"
     assert main(["train", "debug", "data.name=shards", f"data.root={shards}", f"output={output}"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
