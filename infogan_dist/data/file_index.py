@@ -78,7 +78,7 @@ class FileIndex:
         above = {
             path: "" if path == root else f"{path.relative_to(root)}/" for path in {each.archive for each in members}
         }
-        names = [above[each.archive] + each.name for each in members]
+        names = [above[each.archive] + each.name.removeprefix("./") for each in members]
         index = cls(root, names, [(each.size, each.changed) for each in members], members)
         index.facts = index._cached()
         return index

@@ -22,6 +22,7 @@ from infogan_dist.errors import UserError, printable
 
 MOST_NAMED = 20  # files in one message
 CHECKED = 30.0  # seconds in which a message about one broken file looks for the others
+AT_ONCE = 8  # images that a thread decodes in one task: one each would take a tenth more time at 64 pixels
 RESAMPLING = Image.Resampling.BICUBIC
 
 _log = logging.getLogger("infogan_dist")
@@ -43,9 +44,13 @@ class FolderSource:
         return len(self.files)
 
     def read(self, indexes: Tensor) -> Tensor:
-        read = self._decode_or_next if self._data.skip_broken else self._decode
+        decode = self._decode_or_next if self._data.skip_broken else self._decode
+
+        def read(some: Tensor) -> Tensor:
+            return torch.stack([decode(index) for index in some.tolist()])
+
         try:
-            return torch.stack(list(self._decoders.map(read, indexes.tolist())))
+            return torch.cat(list(self._decoders.map(read, indexes.split(AT_ONCE))))
         except BrokenImage as error:
             complete = self.files.check(CHECKED)
             raise (_broken_files(self.files, complete) if self.files.broken else error) from None

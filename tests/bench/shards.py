@@ -6,23 +6,25 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median, quantiles
 
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.reading import load_config
-from infogan_dist.data import stream
+from infogan_dist.data import sources, stream
 from infogan_dist.data.sources import open_images
 from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.command import resolved
-from infogan_dist.diagnostics.bench.timing import alternate
+from infogan_dist.diagnostics.bench.timing import seconds_per_step
 from infogan_dist.distributed.cluster import Cluster
 from tests.conftest import ONE_PROCESS
 from tests.data.tar_files import write_tar
 
 IMAGES, SHARDS = 4000, 4
-RESIDENT_SHARE = {"resident": stream.RESIDENT_SHARE, "shards": 0.0}
+WARM_UP, REPEATS = 3, 40
+RESIDENT_SHARE = {"resident": sources.RESIDENT_SHARE, "shards": 0.0}
 
 
 def members(numbers: torch.Tensor) -> Iterator[tuple[str, bytes]]:
@@ -40,16 +42,23 @@ def main() -> None:
             write_tar(Path(root) / f"{shard}.tar", members(numbers))
         config = load_config("scenes", ["data.name=shards", f"data.root={root}", "train.threads=1"])
         with Cluster(ONE_PROCESS, config.train.threads, config.processes) as cluster:
+            config = resolved(config, cluster)
+            cluster.configure(config)
             trainers = {}
             for name, stream.RESIDENT_SHARE in RESIDENT_SHARE.items():
-                trainers[name] = BenchTrainer(resolved(config, cluster), cluster, open_images(config.data))
-            timings = alternate({name: trainer.step for name, trainer in trainers.items()}, cluster)
-        for name, timing in timings.items():
-            rate = config.train.global_batch / timing.median
-            print(f"{name}: {rate:.1f} images a second, spread {timing.spread:.0%}")
-        pairs = zip(timings["resident"].seconds, timings["shards"].seconds, strict=True)
-        ratios = sorted(resident / shards for resident, shards in pairs)
-        print(f"shards at {ratios[len(ratios) // 2]:.1%} of the resident rate, {ratios[0]:.1%} to {ratios[-1]:.1%}")
+                trainers[name] = BenchTrainer(config, cluster, open_images(config.data))
+            steps = {name: trainer.step for name, trainer in trainers.items()}
+            repeats = [
+                {name: seconds_per_step(step, 1, cluster) for name, step in steps.items()}
+                for _ in range(WARM_UP + REPEATS)
+            ][WARM_UP:]
+        for name in steps:
+            seconds = [repeat[name] for repeat in repeats]
+            print(
+                f"{name}: {config.train.global_batch / median(seconds):.1f} images a second, fastest step {min(seconds):.3f} s"
+            )
+        low, middle, high = quantiles((repeat["resident"] / repeat["shards"] for repeat in repeats), n=4)
+        print(f"shards at {middle:.1%} of the resident rate, quartiles {low:.1%} and {high:.1%}")
 
 
 if __name__ == "__main__":
