@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from infogan_dist.data.archives import Member
 from infogan_dist.errors import UserError
 from infogan_dist.files import open_regular
 
@@ -30,16 +32,16 @@ class UnreadableImage(UserError):
 class BrokenImage(UnreadableImage):
     """A file whose bytes are no image that can be decoded: the same bytes never are."""
 
-    path = Path()
+    path: Path | Member = Path()
 
 
-def decode(path: Path, channels: int, background: str = "white", smallest: int = 0) -> Image.Image:
+def decode(path: Path | Member, channels: int, background: str = "white", smallest: int = 0) -> Image.Image:
     """The image at `path` in mode L or RGB, upright. Transparency is composited onto `background`, a colour name or #rrggbb.
 
     A JPEG file is decoded at a fraction of its size whose sides are at least twice `smallest`, which saves most of the time of a
     photograph; 0 is its full size. Raises BrokenImage or UnreadableImage, which name the file and the reason.
     """
-    with _named_errors(path), open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+    with _named_errors(path), open_image(path) as content, Image.open(content, formats=FORMATS) as file:
         if file.width * file.height > MAX_PIXELS:
             raise ValueError(f"{file.width} x {file.height} pixels are more than {MAX_PIXELS}")
         if smallest:
@@ -47,14 +49,18 @@ def decode(path: Path, channels: int, background: str = "white", smallest: int =
         return to_8_bit(ImageOps.exif_transpose(file), MODES[channels], background)
 
 
-def header_of(path: Path) -> tuple[int, int, str]:
+def header_of(path: Path | Member) -> tuple[int, int, str]:
     """Width and height in pixels and Pillow's mode, without decoding. Raises BrokenImage or UnreadableImage."""
-    with _named_errors(path), open_regular(path) as content, Image.open(content, formats=FORMATS) as file:
+    with _named_errors(path), open_image(path) as content, Image.open(content, formats=FORMATS) as file:
         return file.width, file.height, file.mode
 
 
+def open_image(path: Path | Member) -> BinaryIO:
+    return path.open() if isinstance(path, Member) else open_regular(path)
+
+
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _named_errors(path: Path | Member) -> Iterator[None]:
     try:
         yield
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The image files below a folder, in order, with size, mode and fault of each: listed in seconds, decoded once, cached.
+"""The image files below a folder or in archives, in order, with size, mode and fault of each: listed in seconds, decoded once, cached.
 
 The cache is in the user's cache folder. An entry is valid while name, size and time of change of the file stay the same.
 """
@@ -13,7 +13,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from infogan_dist.data.archives import Member
 from infogan_dist.data.decoding import ENDINGS, BrokenImage, UnreadableImage, decode, header_of
 from infogan_dist.errors import UserError
 from infogan_dist.files import atomic_write, cache_folder, read_regular
@@ -49,11 +50,16 @@ class FileFacts(NamedTuple):
 
 
 class FileIndex:
-    """The image files below `root` by number, in the order of their paths. Names that begin with a dot are left out."""
+    """The image files below `root` by number, in the order of their paths. Names that begin with a dot are left out.
 
-    def __init__(self, root: Path, names: list[str], states: list[tuple[int, int]]):
+    With `of_members`, images in tar files below `root`.
+    """
+
+    def __init__(
+        self, root: Path, names: list[str], states: list[tuple[int, int]], members: Sequence[Member] | None = None
+    ):
         """`names` are relative to `root`, `states` the size in bytes and the time of change in nanoseconds of each."""
-        self.root, self.names, self._states = root, names, states
+        self.root, self.names, self._states, self._members = root, names, states, members
         self.facts: dict[int, FileFacts] = {}
         """By number, of the files that have been decoded so far."""
         self._writing = threading.Lock()
@@ -61,16 +67,27 @@ class FileIndex:
     @classmethod
     def scan(cls, root: Path) -> FileIndex:
         """List the files and read their facts from the cache. Raises UserError if a folder cannot be read."""
-        found = list(_image_files(str(root), "", ()))
+        found = list(files_below(str(root), ENDINGS))
         index = cls(root, [name for name, _, _ in found], [(size, changed) for _, size, changed in found])
+        index.facts = index._cached()
+        return index
+
+    @classmethod
+    def of_members(cls, root: Path, members: Sequence[Member]) -> FileIndex:
+        """The images in archives below `root`, or in the archive `root`, in this order. Their facts come from the cache."""
+        above = {
+            path: "" if path == root else f"{path.relative_to(root)}/" for path in {each.archive for each in members}
+        }
+        names = [above[each.archive] + each.name.removeprefix("./") for each in members]
+        index = cls(root, names, [(each.size, each.changed) for each in members], members)
         index.facts = index._cached()
         return index
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def path(self, number: int) -> Path:
-        return self.root / self.names[number]
+    def path(self, number: int) -> Path | Member:
+        return self._members[number] if self._members is not None else self.root / self.names[number]
 
     @property
     def sizes(self) -> list[int]:
@@ -85,7 +102,10 @@ class FileIndex:
     def decodable(self) -> FileIndex:
         """A new index of the files that are not known to be broken."""
         kept = [number for number in range(len(self)) if not self.is_broken(number)]
-        index = FileIndex(self.root, [self.names[number] for number in kept], [self._states[number] for number in kept])
+        members = None if self._members is None else [self._members[number] for number in kept]
+        index = FileIndex(
+            self.root, [self.names[number] for number in kept], [self._states[number] for number in kept], members
+        )
         index.facts = {place: self.facts[number] for place, number in enumerate(kept) if number in self.facts}
         return index
 
@@ -129,7 +149,7 @@ class FileIndex:
     @cached_property
     def _cache(self) -> Path:
         name = hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:16]
-        return cache_folder() / "image-files" / f"{name}.json"
+        return cache_folder() / ("image-files" if self._members is None else "shard-images") / f"{name}.json"
 
     def _cached(self) -> dict[int, FileFacts]:
         """The cached facts of unchanged files by number; none if the cache is damaged."""
@@ -146,7 +166,7 @@ class FileIndex:
             return {}
 
 
-def facts_of(path: Path) -> FileFacts:
+def facts_of(path: Path | Member) -> FileFacts:
     """Decode a file once."""
     width, height, mode = 0, 0, ""
     try:
@@ -158,8 +178,10 @@ def facts_of(path: Path) -> FileFacts:
     return FileFacts(width, height, mode, bool(np.ptp(thumbnail, axis=2).mean() > COLOURED))
 
 
-def _image_files(root: str, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int, int]]:
-    """Name below `root`, size and time of change of the image files in the folder `below` and in those inside it, by name.
+def files_below(
+    root: str, endings: Collection[str], below: str = "", above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, int, int]]:
+    """Name below `root`, size and time of change of the files with these endings in the folder `below` and inside it, by name.
 
     `above` are the folders on the way to it: a link to one of them is not followed.
     """
@@ -178,8 +200,8 @@ def _image_files(root: str, below: str, above: tuple[tuple[int, int], ...]) -> I
             continue
         name = f"{below}/{entry.name}" if below else entry.name
         if entry.is_dir():
-            yield from _image_files(root, name, (*above, identity))
-        elif os.path.splitext(entry.name)[1].lower() in ENDINGS:
+            yield from files_below(root, endings, name, (*above, identity))
+        elif os.path.splitext(entry.name)[1].lower() in endings:
             try:
                 status = entry.stat()
             except OSError:  # a link to nothing

@@ -128,9 +128,9 @@ def check_data(run: Preflight) -> Findings:
 
 
 def check_folder(run: Preflight) -> Findings:
-    """What the files of a folder are. Unless data.skip_broken, broken files are a finding of check_data."""
+    """What the files of a folder or of shards are. Unless data.skip_broken, broken files are a finding of check_data."""
     data = run.config.data
-    if data.name != "folder" or not run.sees_images:
+    if data.name not in ("folder", "shards") or not run.sees_images:
         return
     yield from run.cluster.on_main(lambda: list(_look(data)))
 

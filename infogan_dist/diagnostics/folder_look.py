@@ -1,4 +1,4 @@
-"""A first look at a folder of images: what the files are, which cannot be decoded, and what the images show. No file is written."""
+"""A first look at images in a folder or in shards: what they are, which cannot be decoded, and what they show. No file is written."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig
+from infogan_dist.data.decoding import open_image
 from infogan_dist.data.file_index import FileFacts, FileIndex
 from infogan_dist.data.folder import names_of_broken, read_image, scan
+from infogan_dist.data.shards import scan_shards
 from infogan_dist.errors import UserError
 
 SECONDS = 60.0  # in which files are decoded; a larger folder is looked at in part, in random order
@@ -34,8 +36,8 @@ class FolderLook:
 
     @classmethod
     def of(cls, data: DataConfig, show_progress: bool = False) -> FolderLook:
-        """Look at the folder data.root. Raises UserError if there is no image in it, or none that can be decoded."""
-        files = scan(data)
+        """Look at the folder or shards of data.root. Raises UserError if there is no image in it, or none that can be decoded."""
+        files = scan_shards(data) if data.name == "shards" else scan(data)
         files.check(SECONDS, show_progress)
         if len(files.broken) == len(files):
             raise UserError(
@@ -58,7 +60,7 @@ class FolderLook:
 
     @property
     def subfolders(self) -> dict[str, int]:
-        """The number of images by subfolder of data.root, if all images are in subfolders."""
+        """The number of images by subfolder of data.root, or by shard, if all images are in one."""
         parts = [name.partition("/") for name in self.files.names]
         return dict(sorted(Counter(top for top, _, _ in parts).items())) if all(rest for _, _, rest in parts) else {}
 
@@ -87,7 +89,8 @@ class FolderLook:
         )
         yield f"{count:,} image files below {self.files.root}{part}"
         if self.subfolders:
-            yield f"{len(self.subfolders)} subfolders: {_listed([f'{name} {size:,}' for name, size in self.subfolders.items()])}"
+            what = "shards" if all(name.endswith(".tar") for name in self.subfolders) else "subfolders"
+            yield f"{len(self.subfolders)} {what}: {_listed([f'{name} {size:,}' for name, size in self.subfolders.items()])}"
         widths, heights = [facts.width for facts in decoded], [facts.height for facts in decoded]
         modes = Counter(facts.mode for facts in decoded).most_common()
         shares = f"{sum(facts.coloured for facts in decoded) / len(decoded):.0%} coloured"
@@ -123,7 +126,7 @@ def _duplicates(files: FileIndex) -> Iterator[tuple[str, ...]]:
 
 def _checksum(files: FileIndex, number: int) -> str:
     digest = hashlib.sha256()
-    with files.path(number).open("rb") as content:
+    with open_image(files.path(number)) as content:
         while chunk := content.read(READ_AT_ONCE):
             digest.update(chunk)
     return digest.hexdigest()

@@ -22,7 +22,11 @@ def labels_of(data: DataConfig, split: str) -> Tensor:
     file that takes its place."""
     files = scan(data)
     numbers = {name: number for number, name in enumerate(sorted(set(_subfolders(files))))}
-    labels = torch.tensor([numbers[name] for name in _subfolders(files)])
+    return of_shown(torch.tensor([numbers[name] for name in _subfolders(files)]), files, data)
+
+
+def of_shown(labels: Tensor, files: FileIndex, data: DataConfig) -> Tensor:
+    """The labels of the images that are read, int64 [N], for those of the files: with `data.skip_broken` a broken file is replaced."""
     if not data.skip_broken:
         return labels
     files.check(show_progress=True)

@@ -22,15 +22,15 @@ def is_run(path: Path) -> bool:
 
 
 def failure(path: Path, metrics: Metrics) -> str | None:
-    """Why a run counts as failed: its FAILED marker, or a code error above `FAILED_ABOVE`, except on a folder, whose classes may be
-    of any difficulty. None where it does not."""
+    """Why a run counts as failed: its FAILED marker, or a code error above `FAILED_ABOVE`, except on own images (a folder, shards), whose
+    classes may be of any difficulty. None where it does not."""
     marker = path / "FAILED"
     if marker.exists():
         said = ""
         with suppress(OSError):
             said = " ".join(read_regular(marker, MARKER_LIMIT).decode(errors="replace").split())
         return f"training failed: {said}" if said else "training failed"
-    if metrics.get("code_error", 0) > FAILED_ABOVE and metrics.get("data") != "folder":
+    if metrics.get("code_error", 0) > FAILED_ABOVE and metrics.get("data") not in ("folder", "shards"):
         return f"code error over {100 * FAILED_ABOVE:g} %"
     return None
 

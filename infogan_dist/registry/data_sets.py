@@ -228,5 +228,14 @@ DATA_SETS = Registry(
             read_classes="infogan_dist.evaluation.folder_labels:classes_of",
             read_labels="infogan_dist.evaluation.folder_labels:labels_of",
         ),
+        DataSetRecord(
+            name="shards",
+            open="infogan_dist.data.shards:open_shards",
+            channels=(1, 3),
+            needs_root=True,
+            has_test_part=False,
+            read_classes="infogan_dist.evaluation.shard_labels:classes_of",
+            read_labels="infogan_dist.evaluation.shard_labels:labels_of",
+        ),
     ],
 )

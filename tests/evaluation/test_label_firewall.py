@@ -61,7 +61,10 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def label_reads(tree: ast.AST) -> list[str]:
     """Each access to labels in a module: imports, a record's readers, torchvision's attributes, mnist-mini's arrays."""
-    modules_with_labels = ("infogan_dist.evaluation.labels", "infogan_dist.evaluation.folder_labels", METRIC_RECORDS)
+    modules_with_labels = (
+        *(f"infogan_dist.evaluation.{name}labels" for name in ("", "folder_", "shard_")),
+        METRIC_RECORDS,
+    )
     found = [name for name in imported(tree) if name.startswith(modules_with_labels)]
     digits_of_mini: set[ast.AST] = set()
     for node in ast.walk(tree):
