@@ -34,12 +34,12 @@ def _lead(model: Model) -> str:
     act = "Draw one" if model.record.drawn_by_hand else "Drop one"
     if not latents.categorical:
         return (
-            f"It found {_counted(latents.continuous, 'way')} in which {many} differ, by itself. {act}: its reading "
-            "half, Q, measures yours, and its drawing half, G, redraws it."
+            f"It found {_counted(latents.continuous, 'way')} in which {many} differ, by itself. {act}: the "
+            "network Q measures yours, and the network G draws it again."
         )
     return (
-        f"It sorted {many} into {_counted(latents.categorical[model.code], 'class')} by itself. {act}: its reading half, Q, "
-        "says which class yours belongs to, and its drawing half, G, redraws it as every class."
+        f"It sorted {many} into {_counted(latents.categorical[model.code], 'class')} by itself. {act}: the network Q "
+        "says which class yours belongs to, and the network G draws an image of every class."
     )
 
 

@@ -41,7 +41,6 @@ function showWords(page) {
   verdict(page);
   const matched = `The one of ${content.tries} seeds whose picture comes nearest to your ${content.noun}.`;
   element("matched").textContent = page.matched ? matched : "";
-  element("cards-title").textContent = page.reading ? "Redrawn as every class, with one z" : "Every class, drawn from one z";
   element("picture").setAttribute("aria-label", `What G draws: ${[named, `seed ${page.seed}`].filter(Boolean).join(", ")}`);
   const seeds = `seeds ${page.firstSeed()} to ${page.firstSeed() + SHEET_COLUMNS - 1}`;
   element("sheet-title").textContent = spec.categorical.length ? "Every class, ten times" : "Ten times";
