@@ -22,8 +22,8 @@ class TrainConfig(Section):
     steps: PositiveInt = 2400
     """One step is one D update and one G update."""
     precision: Precision = "auto"
-    """`auto`: bf16 if the hardware supports it, else fp32; the run's config.yaml records the choice. fp16 needs a GPU; fp64 is for
-    tests of equality between processes."""
+    """`auto`: bf16 on GPUs that support it and on CPUs with AMX, else fp32; the run's config.yaml records the choice. fp16 needs a GPU;
+    fp64 is for tests of equality between processes."""
     accumulate: PositiveInt = 1
     """Micro-batches per update."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"

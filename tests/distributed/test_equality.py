@@ -239,12 +239,19 @@ def test_rank_positions_cover_the_batch_once_micro_batch_first(processes: int, a
     assert {len(part) for parts in by_rank for part in parts} == {24 // processes // accumulate}
 
 
-def test_fp16_on_a_cpu_is_refused_and_auto_is_resolved() -> None:
+def test_fp16_on_a_cpu_is_refused() -> None:
     cpu = torch.device("cpu")
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         resolve_precision("fp16", cpu)
     assert resolve_precision("fp64", cpu) == "fp64"
-    assert resolve_precision("auto", cpu) in ("bf16", "fp32")
+
+
+@pytest.mark.parametrize(("amx", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bf16_only_on_a_cpu_that_is_faster_in_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert resolve_precision("auto", torch.device("cpu")) == precision
 
 
 @pytest.fixture
