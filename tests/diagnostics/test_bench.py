@@ -19,6 +19,7 @@ from infogan_dist.diagnostics.bench.against import Comparison, environment_of, r
 from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.limits import Limits, precisions
 from infogan_dist.diagnostics.bench.measure import efficiency
+from infogan_dist.diagnostics.bench.memory_traffic import memory_traffic
 from infogan_dist.diagnostics.bench.phases import PHASES, PhaseClock, TimedEngine, seconds_by_phase
 from infogan_dist.diagnostics.bench.timing import Timing, spread
 from infogan_dist.diagnostics.bench.work import Work, product_of, work_of
@@ -259,9 +260,30 @@ def test_a_layer_as_a_matrix_product(layer: nn.Module, shape: tuple[int, ...], p
 
 def test_the_share_of_the_limit_uses_the_precision_of_the_run() -> None:
     limits = Limits({"fp32": 100.0, "bf16": 400.0}, 8.0)
-    metrics = efficiency(Work(200, ()), limits, 2.0, "bf16")
+    metrics = efficiency(Work(200, ()), {"adam": 1, "norms": 3}, limits, 2.0, "bf16")
     assert (metrics["operations"], metrics["operations_per_second"], metrics["share_of_limit"]) == (200, 100, 0.25)
     assert metrics["limits"] == {"operations_per_second": limits.operations, "copied_bytes_per_second": 8.0}
+    assert metrics["share_of_limits"] == (200 / 400 + 4 / 8) / 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_bytes_that_a_step_moves_equal_those_counted_by_hand(cluster: Cluster, precision: str) -> None:
+    cluster.configure(tiny("x", f"train.precision={precision}"))
+    trainer = bench_trainer(cluster, f"train.precision={precision}")
+    networks = {name: list(network.parameters()) for name, network in trainer.state.networks.named().items()}
+    weights = {name: sum(p.numel() for p in parameters) for name, parameters in networks.items()}
+    matrices = {name: sum(p.numel() for p in parameters if p.dim() > 1) for name, parameters in networks.items()}
+    element = 2 if precision == "bf16" else 4
+    # drawing; D's update with gradients; the frozen networks, and Q, in G's update
+    cast = 2 * matrices["G"] + (2 + 1) * (matrices["FE"] + matrices["D"]) + 2 * matrices["Q"]
+    # G's images; reals and fakes in D's update, fakes in G's; Q on fakes
+    normalised = (16 + 98 + 196) + (2 + 1) * (98 + 16) + 128
+    assert memory_traffic(trainer.plain_step, trainer.state) == {
+        "adam": 7 * 4 * sum(weights[name] for name in ("G", "FE", "D", "Q")),
+        "average": 3 * 4 * weights["G"],
+        "casts": cast * (4 + 2) if precision == "bf16" else 0,
+        "norms": 12 * normalised * (3 + 5) * element,
+    }
 
 
 def test_the_precision_of_the_run_is_always_measured() -> None:

@@ -10,10 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.config.schema import Config
@@ -23,6 +26,7 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
+from infogan_dist.training.engine import WrappedEngine
 from infogan_dist.training.step import discriminator_step, generator_step, train_step
 from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import tiny
@@ -94,12 +98,19 @@ def train(state: TrainState, batches: BatchStream, config: Config, steps: range)
         update_average(state.networks, config.train, step, metrics["gradient/G"])
 
 
-def first_gradients(config: Config, cluster: Cluster) -> dict[str, torch.Tensor]:
-    """The reduced gradients of the first step. Later ones differ more, because Adam amplifies rounding of tiny gradients."""
+class LocalEngine(WrappedEngine):
+    """Leaves the gradients of this process unreduced."""
+
+    def gradients_of(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
+        return super().gradients_of(module, last=False)
+
+
+def first_gradients(config: Config, cluster: Cluster, reduced: bool = True) -> dict[str, torch.Tensor]:
+    """The gradients of the first step. Later ones differ more, because Adam amplifies rounding of tiny gradients."""
     found = {}
     for step in (discriminator_step, generator_step):
         state, batches = ready(config, cluster)
-        step(state, batches.at(1))
+        step(state if reduced else replace(state, engine=LocalEngine(state.engine)), batches.at(1))
         for name, network in state.networks.named().items():
             for key, parameter in network.named_parameters():
                 if parameter.grad is not None:
@@ -139,7 +150,8 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
         gradients = first_gradients(config_of(name, f"train.precision={precision}"), cluster)
         save_file(gradients, f"{base}-{precision}.safetensors")
     compressed = config_of(name, "train.precision=fp32", "processes.compress_gradients=bf16")
-    save_file(first_gradients(compressed, cluster), f"{base}-compressed.safetensors")
+    for ending, reduced in {"compressed": True, "local": False}.items():
+        save_file(first_gradients(compressed, cluster, reduced), f"{base}-{ending}.safetensors")
 
 
 def agree(cluster: Cluster) -> str:

@@ -44,8 +44,8 @@ BOUNDS = {  # of the relative error of a network's reduced gradients
     # 8 bits of mantissa through about 20 layers: measured at most 0.07, except for FE with batch norms of three images, where bf16
     # itself has an error of 0.3 and process counts differ by 0.14
     "bf16": 0.1,
-    "compressed": 0.01,  # one rounding to 8 bits on each rank and one of the sum; measured at most 0.008
 }
+BF16_ROUNDING = 2**-9  # largest relative error
 
 ResultFile = Callable[[str, int, int, str, str], Path]
 
@@ -131,6 +131,25 @@ def test_first_reduced_gradients_agree_in_lower_precisions(
             exact = joined(load_file(result_file(kind, 1, 0, name, "-fp32.safetensors")), network)
             bound = max(bound, 0.5 * (ours - exact).norm())
         assert (ours - theirs).norm() <= bound, network
+
+
+@pytest.mark.parametrize(("kind", "processes", "name"), CASES)
+def test_compressed_gradients_have_the_error_of_their_roundings(
+    result_file: ResultFile, kind: str, processes: int, name: str
+) -> None:
+    """Each rank rounds its gradients, then their quotient by the number of ranks, and each addition rounds. The bound refers to the
+    gradients before the reduction, because these may cancel."""
+    exact = load_file(result_file(kind, processes, 0, name, "-fp32.safetensors"))
+    compressed = load_file(result_file(kind, processes, 0, name, "-compressed.safetensors"))
+    ranks = [load_file(result_file(kind, processes, rank, name, "-local.safetensors")) for rank in range(processes)]
+    for network in {key.rpartition("/")[0] for key in exact}:
+        local = [joined(gradients, network) for gradients in ranks]
+        mean = torch.stack(local).mean(0)
+        reduced = joined(exact, network)
+        assert (mean - reduced).norm() <= BOUNDS["fp32"] * reduced.norm(), network
+        bound = (processes + 1) * BF16_ROUNDING * torch.stack([each.norm() for each in local]).mean()
+        error = (joined(compressed, network) - reduced).norm()
+        assert 0 < error <= bound, network
 
 
 def joined(gradients: dict[str, Tensor], network: str) -> Tensor:

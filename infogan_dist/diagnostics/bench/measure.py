@@ -15,6 +15,7 @@ from infogan_dist.data.sources import ImageSource
 from infogan_dist.diagnostics.bench.against import Baseline, compare
 from infogan_dist.diagnostics.bench.bench_trainer import BenchTrainer
 from infogan_dist.diagnostics.bench.limits import Limits, measure_limits
+from infogan_dist.diagnostics.bench.memory_traffic import memory_traffic
 from infogan_dist.diagnostics.bench.phases import REDUCE, seconds_by_phase
 from infogan_dist.diagnostics.bench.timing import Step, Timing, alternate, steps_per_repeat
 from infogan_dist.diagnostics.bench.work import Work, work_of
@@ -43,6 +44,7 @@ def measure(trainer: BenchTrainer, source: ImageSource, baseline: Baseline | Non
     comparison = compare(trainer, baseline) if baseline is not None else None
     reductions = _reductions(trainer)
     work = work_of(trainer.plain_step, trainer.state.networks.named().values())
+    moved = memory_traffic(trainer.plain_step, trainer.state)
     memory = cluster.on_main(lambda: peak_memory(cluster.device))
     alone = _alone(trainer, source) if cluster.processes > 1 else trainer
     timings = {"together": comparison.ours} if comparison is not None else alternate(_steps(trainer, alone), cluster)
@@ -56,7 +58,7 @@ def measure(trainer: BenchTrainer, source: ImageSource, baseline: Baseline | Non
         | (comparison.metrics(config.train.global_batch) if comparison is not None else {})
         | ({"scaling": timings["solo"].median / together.median} if "solo" in timings else {})
         | {"phases": cluster.on_main(lambda: phases)}
-        | cluster.on_main(lambda: efficiency(work, limits, together.median, config.train.precision))
+        | cluster.on_main(lambda: efficiency(work, moved, limits, together.median, config.train.precision))
         | {"peak_memory_bytes": memory}
         | reductions
     )
@@ -74,14 +76,20 @@ def setup(config: Config, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def efficiency(work: Work, limits: Limits, seconds: float, precision: str) -> dict[str, Any]:
-    """One process's operations in a step of `seconds`, their rate, and its share of the limit of one process while all compute."""
-    rate = work.operations / seconds
+def efficiency(work: Work, moved: dict[str, int], limits: Limits, seconds: float, precision: str) -> dict[str, Any]:
+    """One process's operations in a step of `seconds`, their rate, and its share of the limit of one process while all compute.
+
+    `share_of_limits` also counts the bytes `moved`, by cause, at the rate of copies: it is the time of both, one after the other, at
+    their limits, relative to `seconds`.
+    """
+    rate, limit = work.operations / seconds, limits.operations[precision]
     return {
         "operations": work.operations,
         "operations_per_second": rate,
         "limits": {"operations_per_second": limits.operations, "copied_bytes_per_second": limits.copy},
-        "share_of_limit": rate / limits.operations[precision],
+        "share_of_limit": rate / limit,
+        "moved_bytes": moved,
+        "share_of_limits": (work.operations / limit + sum(moved.values()) / limits.copy) / seconds,
     }
 
 

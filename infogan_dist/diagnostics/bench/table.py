@@ -51,9 +51,11 @@ def _efficiency(metrics: dict[str, Any]) -> list[str]:
     limits = metrics["limits"]
     known = ", ".join(f"{name} {rate / GIGA:.0f}" for name, rate in limits["operations_per_second"].items())
     each = " per process" if metrics["processes"] > 1 else ""
+    moved = ", ".join(f"{cause} {size / MEGA:.3g}" for cause, size in metrics["moved_bytes"].items())
     return [
         f"operations {metrics['operations'] / GIGA:.3g} GFLOP per step at {metrics['operations_per_second'] / GIGA:.0f} GFLOP/s{each}: "
         f"{metrics['share_of_limit']:.1%} of the limit of matrix products",
+        f"moved      {moved} MB per step; with their time at the rate of copies {metrics['share_of_limits']:.1%} of the limits",
         f"limits     GFLOP/s: {known}; copies {limits['copied_bytes_per_second'] / GIGA:.1f} GB/s, read and written",
     ]
 
