@@ -27,11 +27,12 @@ from infogan_dist.registry.families import FAMILIES
 class DataConfig(Section):
     name: Annotated[str, known_name(DATA_SETS), open_names(DATA_SETS.built_in)] = "mnist-mini"
     """`mnist-mini` ships with the package. `sprites` (grey) and `scenes` (colour) are drawn from factors that `evaluate` knows. `folder` is
-    any tree of image files below data.root, `shards` are tar files of images there (webdataset format). `stacked-mnist` and
-    `imbalanced-mnist` are made from `mnist` in data.root, or from `mnist-mini` without data.root. torchvision reads the others, and
-    downloads all but `celeba`. Plugins add names."""
+    any tree of image files below data.root, `shards` are tar files of images there (webdataset format), `huggingface` is a data set of
+    the `datasets` library. `stacked-mnist` and `imbalanced-mnist` are made from `mnist` in data.root, or from `mnist-mini` without
+    data.root. torchvision reads the others, and downloads all but `celeba`. Plugins add names."""
     root: str | None = None
-    """Folder of the images or shards, or where they are downloaded to (torchvision's layout). Data that ships or is drawn needs none."""
+    """Folder of the images or shards, or where they are downloaded to (torchvision's layout); for `huggingface` a folder that
+    `save_to_disk` wrote, or what `load_dataset` opens, such as OWNER/NAME. Data that ships or is drawn needs none."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 28
     """Side of the images in pixels. Images are centre-cropped to a square and resized."""
     channels: Literal[1, 3] = 1
@@ -46,7 +47,8 @@ class DataConfig(Section):
     the first broken file; the message names all of them. Of a damaged shard the images before the damage are read."""
     held_out: NonNegativeInt | NonNegativeFloat = 0
     """Train images to keep out of training for tuning: their number, or a share such as 0.1. Evaluations use them instead of the test
-    images. With 0 a `folder` and `shards`, which have no test images, are evaluated on their train images, and `evaluate` says so."""
+    images. With 0 a `folder`, `shards` and `huggingface`, which have no test images, are evaluated on their train images, and
+    `evaluate` says so."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -54,7 +56,7 @@ class DataConfig(Section):
         record = DATA_SETS[self.name]
         if record.needs_root and self.root is None:
             raise ValueError(
-                f"data.root is required when data.name = {self.name}; set it to the folder of images or shards"
+                f"data.root is required when data.name = {self.name}; set it to the folder of images or shards, or the data set"
             )
         if self.root is not None and not record.uses_root:
             raise ValueError(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from infogan_dist.data.archives import Member
 from infogan_dist.errors import UserError
 from infogan_dist.files import open_regular
 
@@ -20,6 +19,13 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MAX_PIXELS = 64 * 2**20  # per file: a small file may announce terabytes
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode by number of channels."""
+
+
+class StoredFile(Protocol):
+    """An image file that is stored in another file. Its text names it in messages."""
+
+    def open(self) -> BinaryIO:
+        """Its content."""
 
 
 class UnreadableImage(UserError):
@@ -32,10 +38,10 @@ class UnreadableImage(UserError):
 class BrokenImage(UnreadableImage):
     """A file whose bytes are no image that can be decoded: the same bytes never are."""
 
-    path: Path | Member = Path()
+    path: Path | StoredFile = Path()
 
 
-def decode(path: Path | Member, channels: int, background: str = "white", smallest: int = 0) -> Image.Image:
+def decode(path: Path | StoredFile, channels: int, background: str = "white", smallest: int = 0) -> Image.Image:
     """The image at `path` in mode L or RGB, upright. Transparency is composited onto `background`, a colour name or #rrggbb.
 
     A JPEG file is decoded at a fraction of its size whose sides are at least twice `smallest`, which saves most of the time of a
@@ -49,18 +55,18 @@ def decode(path: Path | Member, channels: int, background: str = "white", smalle
         return to_8_bit(ImageOps.exif_transpose(file), MODES[channels], background)
 
 
-def header_of(path: Path | Member) -> tuple[int, int, str]:
+def header_of(path: Path | StoredFile) -> tuple[int, int, str]:
     """Width and height in pixels and Pillow's mode, without decoding. Raises BrokenImage or UnreadableImage."""
     with _named_errors(path), open_image(path) as content, Image.open(content, formats=FORMATS) as file:
         return file.width, file.height, file.mode
 
 
-def open_image(path: Path | Member) -> BinaryIO:
-    return path.open() if isinstance(path, Member) else open_regular(path)
+def open_image(path: Path | StoredFile) -> BinaryIO:
+    return open_regular(path) if isinstance(path, Path) else path.open()
 
 
 @contextmanager
-def _named_errors(path: Path | Member) -> Iterator[None]:
+def _named_errors(path: Path | StoredFile) -> Iterator[None]:
     try:
         yield
     except MemoryError:

@@ -1,4 +1,6 @@
-"""The image files below a folder or in archives, in order, with size, mode and fault of each: listed in seconds, decoded once, cached.
+"""The image files below a folder, in archives or in a data set, in order, with size, mode and fault of each.
+
+They are listed in seconds, and decoded once, to find the facts that are cached.
 
 The cache is in the user's cache folder. An entry is valid while name, size and time of change of the file stay the same.
 """
@@ -26,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from infogan_dist.data.archives import Member
-from infogan_dist.data.decoding import ENDINGS, BrokenImage, UnreadableImage, decode, header_of
+from infogan_dist.data.decoding import ENDINGS, BrokenImage, StoredFile, UnreadableImage, decode, header_of
 from infogan_dist.errors import UserError
 from infogan_dist.files import atomic_write, cache_folder, read_regular
 
@@ -52,11 +54,11 @@ class FileFacts(NamedTuple):
 class FileIndex:
     """The image files below `root` by number, in the order of their paths. Names that begin with a dot are left out.
 
-    With `of_members`, images in tar files below `root`.
+    With `of_members`, images in tar files below `root`; with `of_rows`, those of a data set.
     """
 
     def __init__(
-        self, root: Path, names: list[str], states: list[tuple[int, int]], members: Sequence[Member] | None = None
+        self, root: Path, names: list[str], states: list[tuple[int, int]], members: Sequence[StoredFile] | None = None
     ):
         """`names` are relative to `root`, `states` the size in bytes and the time of change in nanoseconds of each."""
         self.root, self.names, self._states, self._members = root, names, states, members
@@ -69,6 +71,13 @@ class FileIndex:
         """List the files and read their facts from the cache. Raises UserError if a folder cannot be read."""
         found = list(files_below(str(root), ENDINGS))
         index = cls(root, [name for name, _, _ in found], [(size, changed) for _, size, changed in found])
+        index.facts = index._cached()
+        return index
+
+    @classmethod
+    def of_rows(cls, root: Path, names: list[str], changed: int, rows: Sequence[StoredFile]) -> FileIndex:
+        """Images that are stored as `rows` of the data set `root`, whose content `changed` identifies. Their facts come from the cache."""
+        index = cls(root, names, [(0, changed)] * len(names), rows)
         index.facts = index._cached()
         return index
 
@@ -86,7 +95,7 @@ class FileIndex:
     def __len__(self) -> int:
         return len(self.names)
 
-    def path(self, number: int) -> Path | Member:
+    def path(self, number: int) -> Path | StoredFile:
         return self._members[number] if self._members is not None else self.root / self.names[number]
 
     @property
@@ -166,7 +175,7 @@ class FileIndex:
             return {}
 
 
-def facts_of(path: Path | Member) -> FileFacts:
+def facts_of(path: Path | StoredFile) -> FileFacts:
     """Decode a file once."""
     width, height, mode = 0, 0, ""
     try:

@@ -14,8 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from infogan_dist.config.model import DataConfig
-from infogan_dist.data.archives import Member
-from infogan_dist.data.decoding import ENDINGS, BrokenImage, UnreadableImage, decode
+from infogan_dist.data.decoding import ENDINGS, BrokenImage, StoredFile, UnreadableImage, decode
 from infogan_dist.data.file_index import DECODERS, FileFacts, FileIndex
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.errors import UserError, printable
@@ -110,7 +109,7 @@ def shown(broken: Collection[int], size: int) -> Tensor:
     return places
 
 
-def read_image(path: Path | Member, data: DataConfig) -> Tensor:
+def read_image(path: Path | StoredFile, data: DataConfig) -> Tensor:
     """An image file as training reads it, uint8 [C, H, W]. Raises BrokenImage or UnreadableImage."""
     return pil_to_tensor(fitted(decode(path, data.channels, data.background, smallest=data.image_size), data))
 

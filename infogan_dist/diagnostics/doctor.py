@@ -28,6 +28,7 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.trackers import check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.freeze import frozen
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.schedule import length_mismatch
 from infogan_dist.training.trainer import check_cuda_graph
@@ -128,9 +129,9 @@ def check_data(run: Preflight) -> Findings:
 
 
 def check_folder(run: Preflight) -> Findings:
-    """What the files of a folder or of shards are. Unless data.skip_broken, broken files are a finding of check_data."""
+    """What the user's own files are. Unless data.skip_broken, broken files are a finding of check_data."""
     data = run.config.data
-    if data.name not in ("folder", "shards") or not run.sees_images:
+    if not DATA_SETS[data.name].scan or not run.sees_images:
         return
     yield from run.cluster.on_main(lambda: list(_look(data)))
 

@@ -1,10 +1,10 @@
-"""A first look at images in a folder or in shards: what they are, which cannot be decoded, and what they show. No file is written."""
+"""A first look at the user's own images: what they are, which cannot be decoded, and what they show. No file is written."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.decoding import open_image
 from infogan_dist.data.file_index import FileFacts, FileIndex
-from infogan_dist.data.folder import names_of_broken, read_image, scan
-from infogan_dist.data.shards import scan_shards
+from infogan_dist.data.folder import names_of_broken, read_image
 from infogan_dist.errors import UserError
+from infogan_dist.registry.data_sets import DATA_SETS
 
 SECONDS = 60.0  # in which files are decoded; a larger folder is looked at in part, in random order
 MOST_LISTED = 8  # names in one line
@@ -36,8 +36,8 @@ class FolderLook:
 
     @classmethod
     def of(cls, data: DataConfig, show_progress: bool = False) -> FolderLook:
-        """Look at the folder or shards of data.root. Raises UserError if there is no image in it, or none that can be decoded."""
-        files = scan_shards(data) if data.name == "shards" else scan(data)
+        """Look at the images of data.root. Raises UserError if there is no image in it, or none that can be decoded."""
+        files: FileIndex = DATA_SETS.load(data.name, "scan", Callable)(data)
         files.check(SECONDS, show_progress)
         if len(files.broken) == len(files):
             raise UserError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.files import read_regular
+from infogan_dist.registry.data_sets import DATA_SETS
 
 MARKER_LIMIT = 2**16  # bytes read of a marker file
 FAILED_ABOVE = 0.08  # code error; a run that merges two classes has about 10 % or more
@@ -22,17 +23,22 @@ def is_run(path: Path) -> bool:
 
 
 def failure(path: Path, metrics: Metrics) -> str | None:
-    """Why a run counts as failed: its FAILED marker, or a code error above `FAILED_ABOVE`, except on own images (a folder, shards), whose
-    classes may be of any difficulty. None where it does not."""
+    """Why a run counts as failed: its FAILED marker, or a code error above `FAILED_ABOVE`, except on the user's own images, whose classes
+    may be of any difficulty. None where it does not."""
     marker = path / "FAILED"
     if marker.exists():
         said = ""
         with suppress(OSError):
             said = " ".join(read_regular(marker, MARKER_LIMIT).decode(errors="replace").split())
         return f"training failed: {said}" if said else "training failed"
-    if metrics.get("code_error", 0) > FAILED_ABOVE and metrics.get("data") not in ("folder", "shards"):
+    if metrics.get("code_error", 0) > FAILED_ABOVE and not _of_own_images(metrics):
         return f"code error over {100 * FAILED_ABOVE:g} %"
     return None
+
+
+def _of_own_images(metrics: Metrics) -> bool:
+    name = metrics.get("data")
+    return name in DATA_SETS and bool(DATA_SETS[str(name)].scan)
 
 
 def summary(rows: Sequence[Metrics]) -> Metrics:

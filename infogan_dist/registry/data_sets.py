@@ -21,6 +21,8 @@ class DataSetRecord:
     name: str
     open: str
     """`module:function` that maps (DataConfig, "train" or "test") to an ImageSource. With `data.held_out` only "train" is opened."""
+    scan: str = ""
+    """`module:function` that maps DataConfig to the FileIndex of its images, if they are the user's own files."""
     channels: tuple[int, ...] = (1,)
     """Supported values of data.channels."""
     size: int | None = None
@@ -222,6 +224,7 @@ DATA_SETS = Registry(
         DataSetRecord(
             name="folder",
             open="infogan_dist.data.folder:open_folder",
+            scan="infogan_dist.data.folder:scan",
             channels=(1, 3),
             needs_root=True,
             has_test_part=False,
@@ -231,11 +234,22 @@ DATA_SETS = Registry(
         DataSetRecord(
             name="shards",
             open="infogan_dist.data.shards:open_shards",
+            scan="infogan_dist.data.shards:scan_shards",
             channels=(1, 3),
             needs_root=True,
             has_test_part=False,
             read_classes="infogan_dist.evaluation.shard_labels:classes_of",
             read_labels="infogan_dist.evaluation.shard_labels:labels_of",
+        ),
+        DataSetRecord(
+            name="huggingface",
+            open="infogan_dist.data.hub_dataset:open_dataset",
+            scan="infogan_dist.data.hub_dataset:scan_dataset",
+            channels=(1, 3),
+            needs_root=True,
+            has_test_part=False,
+            read_classes="infogan_dist.evaluation.hub_labels:classes_of",
+            read_labels="infogan_dist.evaluation.hub_labels:labels_of",
         ),
     ],
 )

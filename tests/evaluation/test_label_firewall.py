@@ -62,7 +62,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 def label_reads(tree: ast.AST) -> list[str]:
     """Each access to labels in a module: imports, a record's readers, torchvision's attributes, mnist-mini's arrays."""
     modules_with_labels = (
-        *(f"infogan_dist.evaluation.{name}labels" for name in ("", "folder_", "shard_")),
+        *(f"infogan_dist.evaluation.{name}labels" for name in ("", "folder_", "hub_", "shard_")),
         METRIC_RECORDS,
     )
     found = [name for name in imported(tree) if name.startswith(modules_with_labels)]
@@ -90,8 +90,8 @@ def _loads_mini(node: ast.AST) -> bool:
 
 
 def _opens(call: ast.Call) -> bool:
-    """Whether the call loads a record's `open`, which opens images, and no other function."""
-    return len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value == "open"
+    """Whether the call loads a record's `open` or `scan`, which find images, and no other function."""
+    return len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value in ("open", "scan")
 
 
 def training_modules() -> set[str]:

@@ -148,7 +148,7 @@ def test_broken_plugin_is_refused_in_one_line_naming_its_distribution(
 def test_unknown_name_is_refused_with_known_and_nearest_names(registry: Any) -> None:
     data_sets = registry(SOUND, fine="toy = MODULE:TOY")
     with pytest.raises(
-        UserError, match=r"data\.name = \"toys\".*mnist-mini, mnist, .* folder, shards or toy.*mean toy\?"
+        UserError, match=r"data\.name = \"toys\".*mnist-mini, mnist, .* folder, shards, huggingface or toy.*mean toy\?"
     ):
         data_sets["toys"]
 

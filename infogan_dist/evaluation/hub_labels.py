@@ -1,0 +1,38 @@
+"""Labels of a data set of the Hugging Face `datasets` library: its one column of class labels. Only `evaluation` may import it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from infogan_dist.config.model import DataConfig
+from infogan_dist.data.hub_dataset import rows_of, scan_dataset
+from infogan_dist.errors import UserError, printable
+from infogan_dist.evaluation.folder_labels import of_shown
+
+
+def classes_of(data: DataConfig) -> tuple[str, ...]:
+    """The names of the classes; empty if there is not exactly one column of class labels, or a row has no label."""
+    column = _column(rows := rows_of(data))
+    known = column is not None and -1 not in rows.unique(column) and None not in rows.unique(column)
+    return tuple(map(printable, rows.features[column].names)) if known else ()
+
+
+def labels_of(data: DataConfig, split: str) -> Tensor:
+    """The label of every image, int64 [N]. With `data.skip_broken` a broken image has the label of the image that takes its place.
+
+    Raises UserError if there is not exactly one column of class labels.
+    """
+    column = _column(rows := rows_of(data))
+    if column is None:
+        raise UserError(f"data.root = {data.root} does not have exactly one column of class labels")
+    return of_shown(torch.tensor(rows.select_columns([column])[:][column]), scan_dataset(data), data)
+
+
+def _column(rows: object) -> str | None:
+    """The name of the only column of class labels; None if there are none or several."""
+    from datasets import ClassLabel
+
+    features = rows.features  # type: ignore[attr-defined]
+    columns = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    return columns[0] if len(columns) == 1 else None
