@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch.nn.functional import one_hot
 from infogan_dist.config.model import LatentsConfig, NoiseConfig
 from infogan_dist.errors import UserError
 from infogan_dist.randomness import Stream
+
+STRATA_PER_CLASS = 16  # of balanced draws from a learned prior
 
 CodeValue = Tensor | float | Sequence[float]
 """A value of a code: one for all images, or one for each."""
@@ -52,17 +54,28 @@ class Latents:
 class LatentSpec:
     """Independent noise sources, the widths of the categorical codes and the number of U(-1, 1) codes.
 
-    `balanced`: every K positions in a row hold each of a code's K classes once.
+    `priors` are the learned p(c) of each categorical code. Classes are uniform if there are none. `balanced`: every K positions in
+    a row hold each of a code's K classes once. With `priors`, every STRATA_PER_CLASS · K positions hold each class k in a number
+    that differs by less than 2 from STRATA_PER_CLASS · K · p(k).
     """
 
     noise: tuple[NoiseConfig, ...]
     categorical: tuple[int, ...]
     continuous: int
     balanced: bool = False
+    priors: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def from_config(cls, latents: LatentsConfig) -> LatentSpec:
-        return cls(latents.noise, latents.categorical, latents.continuous, latents.balanced)
+        """The spec at the start of training, when a learned prior is uniform."""
+        learned = latents.prior == "learned"
+        priors = tuple((1 / width,) * width for width in latents.categorical) if learned else ()
+        return cls(latents.noise, latents.categorical, latents.continuous, latents.balanced, priors)
+
+    def with_priors(self, priors: Iterable[Tensor]) -> LatentSpec:
+        """The same spec with the learned `priors`, [K] each and normalised here."""
+        exact = [prior.double() for prior in priors]
+        return replace(self, priors=tuple(tuple((each / each.sum()).tolist()) for each in exact))
 
     @property
     def noise_dim(self) -> int:
@@ -91,12 +104,20 @@ class LatentSpec:
         return self.categorical_names + self.continuous_names
 
     def entropies(self) -> dict[str, float]:
-        """H(c) in nats by code: ln K for K classes; ln 2, the differential entropy of U(-1, 1), which L_I may exceed."""
+        """H(c) in nats by code: that of its prior, ln K for K uniform classes; ln 2, the differential entropy of U(-1, 1), which L_I may
+        exceed."""
         return self.ceilings() | dict.fromkeys(self.continuous_names, math.log(2))
 
     def ceilings(self) -> dict[str, float]:
-        """The largest L_I in nats by categorical code, ln K. A continuous code has none."""
-        return {name: math.log(width) for name, width in zip(self.categorical_names, self.categorical, strict=True)}
+        """The largest L_I in nats by categorical code, H(c). A continuous code has none."""
+        found = {name: math.log(width) for name, width in zip(self.categorical_names, self.categorical, strict=True)}
+        learned = zip(self.categorical_names, self.priors, strict=False)
+        return found | {name: -sum(p * math.log(p) for p in prior if p > 0) for name, prior in learned}
+
+    def class_shares(self) -> dict[str, tuple[float, ...]]:
+        """p(c) by categorical code."""
+        uniform = tuple((1 / width,) * width for width in self.categorical)
+        return dict(zip(self.categorical_names, self.priors or uniform, strict=True))
 
     def draw(self, stream: Stream, positions: Tensor) -> Latents:
         """z and c of the images at global `positions`, int64 [B]; on their device, float32."""
@@ -107,15 +128,35 @@ class LatentSpec:
                 noise.append(2 * draws.uniform(positions, source.dim) - 1)
             else:
                 noise.append(draws.normal(positions, source.dim))
+        levels = [2 * stream.derived(name).uniform(positions, 1) - 1 for name in self.continuous_names]
+        empty = positions.new_empty(len(positions), 0)
+        codes = Codes(self._classes(stream, positions), torch.cat([empty.float(), *levels], dim=1))
+        return Latents(torch.cat(noise, dim=1), codes)
+
+    def class_draws(self, stream: Stream, positions: Tensor) -> Tensor:
+        """U[0, 1) numbers that `classes_of` maps to classes, float64 [B, number of categorical codes]. They do not depend on the priors.
+
+        Balanced: stratified, so that every STRATA_PER_CLASS · K positions in a row have one number in each of as many equal intervals.
+        """
+        empty = positions.new_empty(len(positions), 0, dtype=torch.float64)
+        draws = [empty]
+        for name, width in zip(self.categorical_names, self.categorical, strict=True):
+            draw, strata = stream.derived(name).uniform(positions, 1).double(), STRATA_PER_CLASS * width
+            if self.balanced:
+                draw = (balanced_classes(stream.derived(name), positions, strata) + draw) / strata
+            draws.append(draw)
+        return torch.cat(draws, dim=1)
+
+    def _classes(self, stream: Stream, positions: Tensor) -> Tensor:
+        if self.priors:
+            priors = [torch.tensor(prior, dtype=torch.float64, device=positions.device) for prior in self.priors]
+            return classes_of(self.class_draws(stream, positions), priors)
         draw_classes = balanced_classes if self.balanced else independent_classes
         classes = [
             draw_classes(stream.derived(name), positions, width)
             for name, width in zip(self.categorical_names, self.categorical, strict=True)
         ]
-        levels = [2 * stream.derived(name).uniform(positions, 1) - 1 for name in self.continuous_names]
-        empty = positions.new_empty(len(positions), 0)
-        codes = Codes(torch.cat([empty, *classes], dim=1), torch.cat([empty.float(), *levels], dim=1))
-        return Latents(torch.cat(noise, dim=1), codes)
+        return torch.cat([positions.new_empty(len(positions), 0), *classes], dim=1)
 
     def share_in_pairs(self, codes: Codes, stream: Stream, positions: Tensor) -> tuple[Codes, Tensor]:
         """The same codes, but of the images at positions 2i and 2i + 1 one continuous code is equal. Which one, int64 [B/2], is
@@ -206,3 +247,13 @@ def balanced_classes(stream: Stream, positions: Tensor, width: int) -> Tensor:
     """The same, but the positions from n · width to (n + 1) · width hold each class once, in random order."""
     orders = stream.derived("balanced").bits(positions // width, width).argsort(dim=1, stable=True)
     return orders.gather(1, (positions % width)[:, None])
+
+
+def classes_of(draws: Tensor, priors: Sequence[Tensor]) -> Tensor:
+    """The classes, int64 [B, codes], to which the inverse CDF of each prior [K] maps `draws` in [0, 1), float64 [B, codes]."""
+    classes = []
+    for draw, prior in zip(draws.unbind(1), priors, strict=True):
+        cumulative = prior.double().cumsum(0)
+        found = torch.searchsorted(cumulative / cumulative[-1], draw.contiguous(), right=True)
+        classes.append(found.clamp_max(len(prior) - 1))
+    return torch.stack(classes, dim=1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu, softplus
+from torch.special import entr
 
 from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.latents import Codes, LatentSpec
@@ -174,13 +175,16 @@ def information_loss(
     return sum(terms, start=torch.zeros((), device=device))
 
 
-def information_bound(nll: dict[str, Tensor], spec: LatentSpec) -> dict[str, Tensor]:
-    """L_I of each code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most ln K for K classes."""
-    return {name: entropy - nll[name] for name, entropy in spec.entropies().items()}
+def information_bound(nll: dict[str, Tensor], spec: LatentSpec, priors: Sequence[Tensor] = ()) -> dict[str, Tensor]:
+    """L_I of each code: H(c) + E[log Q(c | G(z, c))] (Chen et al. 2016, Eq. 5). At most H(c) for classes, which is ln K if they are
+    uniform. `priors` are the current learned ones, [K] each; without them the spec's count."""
+    entropies: dict[str, float | Tensor] = {**spec.entropies()}
+    entropies |= {name: entr(p).sum() for name, p in zip(spec.categorical_names, priors, strict=False)}
+    return {name: entropy - nll[name] for name, entropy in entropies.items()}
 
 
 def information_ceilings(spec: LatentSpec, objective: ObjectiveConfig) -> dict[str, float]:
-    """The largest L_I in nats by code: ln K of K classes; ln 2 - ln(2π)/2 where Q's Gaussian has variance 1. With a learned variance
+    """The largest L_I in nats by code: H(c) of classes; ln 2 - ln(2π)/2 where Q's Gaussian has variance 1. With a learned variance
     a continuous code has none."""
     fixed = objective.continuous_likelihood == "fixed"
     of_continuous = dict.fromkeys(spec.continuous_names, math.log(2) - math.log(2 * math.pi) / 2) if fixed else {}

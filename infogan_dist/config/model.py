@@ -15,6 +15,7 @@ from infogan_dist.config.section import (
     Norm,
     NormD,
     NormQ,
+    PositiveInt,
     Section,
     check_path,
     known_name,
@@ -96,11 +97,20 @@ class LatentsConfig(Section):
     categorical: Annotated[tuple[Annotated[int, Field(ge=2, le=10_000)], ...], Field(strict=False, max_length=100)] = (
         10,
     )
-    """Number of classes of each categorical code. Classes are drawn uniformly."""
+    """Number of classes of each categorical code."""
     continuous: Annotated[int, Field(ge=0, le=1000)] = 0
     """Number of U(-1, 1) codes."""
     balanced: bool = False
-    """Whether every K consecutive images have each of a code's K classes once, in random order. False draws them independently."""
+    """Whether every K consecutive images have each of a code's K classes once, in random order. False draws them independently. With a
+    learned prior the draws are stratified: in every 16 K images, the count of a class differs by less than 2 from its expectation."""
+    prior: Literal["uniform", "learned"] = "uniform"
+    """p(c), the distribution that classes are drawn from. `learned`: a moving average of Q's mean prediction on the unlabelled reals, for
+    data whose classes are not equally frequent. Needs objective.information_trains = trunk; no class gets less than about 0.1 / K. An
+    objective.clustering_entropy_weight above 1 works against it."""
+    prior_from: Fraction = 0.2
+    """Fraction of the run at which a learned prior starts to move. Until then it is uniform, because Q has learned little."""
+    prior_half_life_images: PositiveInt = 10_000
+    """Half-life of the moving average in images."""
 
     @model_validator(mode="after")
     def _check(self) -> LatentsConfig:
@@ -110,6 +120,17 @@ class LatentsConfig(Section):
             raise ValueError(
                 "latents.categorical = [] and latents.continuous = 0 leave no code to learn; set latents.categorical = [10], "
                 "and for a plain GAN also objective.lambda_categorical = 0"
+            )
+        if self.prior == "uniform":
+            for key in ("prior_from", "prior_half_life_images"):
+                value, default = getattr(self, key), type(self).model_fields[key].default
+                if value != default:
+                    raise ValueError(
+                        f"latents.{key} = {value} needs latents.prior = learned; set it, or leave the key out"
+                    )
+        elif not self.categorical:
+            raise ValueError(
+                "latents.prior = learned needs a categorical code; set latents.categorical to [10], say, or latents.prior = uniform"
             )
         width = sum(source.dim for source in self.noise) + sum(self.categorical) + self.continuous
         if width > LATENT_LIMIT:

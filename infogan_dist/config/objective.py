@@ -48,7 +48,7 @@ class ObjectiveConfig(Section):
     """Fraction of the run at which clustering reaches its weight. It rises linearly."""
     clustering_entropy_weight: Annotated[float, Field(ge=1, le=100)] = 1.0
     """Entropy coefficient of clustering (`lamb` in the code of Ji et al. 2019). Above 1, an even use of the classes weighs more than
-    confident predictions. For data whose classes are about equally frequent."""
+    confident predictions. For data whose classes are about equally frequent; 1 suits uneven data."""
     neighbour_positives: Probability = 0.0
     """Share of the reals whose positive is one of their nearest neighbours in pixel space instead of the image itself. Uses no labels."""
 

@@ -31,7 +31,7 @@ FREE_TO_CHANGE = (
 )
 FRACTIONS = (  # of the run's images
     *("schedule.warm_up", "schedule.anneal_from", "schedule.anneal_until"),
-    *("objective.clustering_from", "objective.clustering_in_full"),
+    *("objective.clustering_from", "objective.clustering_in_full", "latents.prior_from"),
 )
 
 CONFIG_LIMIT = 2**20  # bytes of a YAML file: ours have some thousand

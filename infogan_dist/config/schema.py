@@ -107,12 +107,27 @@ class Config(Section):
                 f"objective.lambda_contrastive = {self.objective.lambda_contrastive} compares continuous codes, but "
                 f"latents.continuous = {self.latents.continuous}; give at least 2, or set objective.lambda_contrastive = 0"
             )
+        self._check_prior()
         if self.objective.lambda_clustering and not self.latents.categorical:
             raise ValueError(
                 f"objective.lambda_clustering = {self.objective.lambda_clustering} trains the classes of the categorical codes, "
                 "but latents.categorical is empty; set it to [10], say, or set objective.lambda_clustering = 0"
             )
         return self
+
+    def _check_prior(self) -> None:
+        if self.latents.prior == "uniform":
+            return
+        if self.objective.information_trains == "heads":
+            raise ValueError(
+                "latents.prior = learned follows Q's predictions on reals in the D step, which trains Q only with "
+                "objective.information_trains = trunk; set it, or latents.prior = uniform"
+            )
+        if not self.objective.lambda_categorical and not self.objective.lambda_clustering:
+            raise ValueError(
+                "latents.prior = learned follows Q's classes, but objective.lambda_categorical = 0 and "
+                "objective.lambda_clustering = 0 leave them untrained; set one of them, or latents.prior = uniform"
+            )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from infogan_dist.data.fingerprint import Fingerprint
 from infogan_dist.data.sources import ImageSource, scaled
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.latents import Codes, Latents, LatentSpec
+from infogan_dist.latents import Codes, Latents
 from infogan_dist.losses import CodePosterior
 from infogan_dist.networks import Networks
+from infogan_dist.networks.class_prior import spec_of
 from infogan_dist.networks.loading import load_network
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling.batches import batches_of
@@ -53,7 +54,7 @@ class EvaluatedModel:
     ):
         self.G, self.FE, self.Q = G, FE, Q
         self.config, self.origin, self.fresh = config, origin, fresh
-        self.spec = LatentSpec.from_config(config.latents)
+        self.spec = spec_of(config.latents, G)
         self.stream = Stream(config.seed, "evaluation")
         self._read: dict[int, tuple[ImageSource, CodePosterior]] = {}
         self._fakes: tuple[CodePosterior, Codes] | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from infogan_dist.config.schema import Config
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks.batch_norm import BatchNorm
+from infogan_dist.networks.class_prior import add_class_priors
 from infogan_dist.networks.convert import Converted, convert
 from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
@@ -48,6 +49,7 @@ def build_networks(config: Config) -> Networks:
     for name, network in trained.items():
         initialise(network.to_empty(device="cpu"), config.seed, name, getattr(family_of(config), "initial_std", None))
     _add_spectral_norms(trained, config)
+    add_class_priors(trained["G"], LatentSpec.from_config(config.latents))
     return Networks(G_ema=copy.deepcopy(trained["G"]).requires_grad_(False).eval(), **trained)
 
 
@@ -56,6 +58,7 @@ def networks_on_meta(config: Config) -> dict[str, nn.Module]:
     trained = {name: each.network for name, each in converted_networks(config).items()}
     with torch.device("meta"):
         _add_spectral_norms(trained, config)
+        add_class_priors(trained["G"], LatentSpec.from_config(config.latents))
         return {**trained, "G_ema": copy.deepcopy(trained["G"])}
 
 

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 
 from infogan_dist.config.schema import Config
 from infogan_dist.networks import converted_networks, plain_networks
+from infogan_dist.networks.class_prior import PREFIX
 from infogan_dist.networks.convert import plain_tensors
 
 
@@ -26,8 +27,8 @@ def plain_network(name: str, network: nn.Module, config: Config) -> nn.Module:
 
 
 def _computed(network: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers, with the computed weight instead of the tensors of its parametrization."""
-    tensors = dict(network.state_dict())
+    """Weights and buffers, with the computed weight instead of the tensors of its parametrization, and without class priors."""
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(PREFIX)}
     for path, layer in network.named_modules():
         if parametrize.is_parametrized(layer, "weight"):
             prefix = f"{path}.parametrizations."

@@ -111,7 +111,10 @@ def panels_of(runs: Sequence[RunCurves]) -> Iterator[Panel]:
     }
     yield Panel("Discriminator's score", "mean D(x)", scores, {"chance": 0.5})
     codes = {key: key.removeprefix("mi/") for key in sorted(keys) if key.startswith("mi/")}
-    ceilings = {f"ceiling, ln {width}": math.log(width) for spec in specs for width in spec.categorical}
+    entropy = "health/prior_entropy/"
+    codes |= {key: f"ceiling of {key.removeprefix(entropy)}" for key in sorted(keys) if key.startswith(entropy)}
+    uniform = [spec for spec in specs if not spec.priors]
+    ceilings = {f"ceiling, ln {width}": math.log(width) for spec in uniform for width in spec.categorical}
     yield Panel("Mutual information lower bound", "L_I (nats)", codes, ceilings)
     if "loss/clustering" in keys:
         yield Panel("Clustering of real images", "nats", {"loss/clustering": "clustering"}, _best_clustering(runs))
@@ -215,6 +218,8 @@ def _onsets(config: Config) -> Iterator[tuple[float, str]]:
     if objective.lambda_clustering:
         yield images * objective.clustering_from, "clustering starts"
         yield images * objective.clustering_in_full, "clustering in full"
+    if config.latents.prior == "learned":
+        yield images * config.latents.prior_from, "prior moves"
     if schedule.kind != "constant":
         yield images * schedule.anneal_from, "annealing begins"
 

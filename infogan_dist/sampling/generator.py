@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
-from infogan_dist.latents import CodeValue, Latents, LatentSpec
+from infogan_dist.latents import CodeValue, Latents
+from infogan_dist.networks.class_prior import spec_of
 from infogan_dist.randomness import Stream
 from infogan_dist.sampling import pretrained
 from infogan_dist.sampling.batches import batches_of
@@ -24,7 +25,7 @@ class Generator:
     def __init__(self, network: nn.Module, config: Config, provenance: Provenance | None = None):
         self.network = network.eval().requires_grad_(False)
         self.config = config
-        self.spec = LatentSpec.from_config(config.latents)
+        self.spec = spec_of(config.latents, network)
         self.provenance = provenance or Provenance()
 
     @classmethod
@@ -43,7 +44,8 @@ class Generator:
         return self
 
     def sample(self, count: int, seed: int | None = None, **codes: CodeValue) -> Tensor:
-        """`count` images [count, C, H, W] in [-1, 1], float32; a code that is not set is drawn at random.
+        """`count` images [count, C, H, W] in [-1, 1], float32; a code that is not set is drawn at random,
+        a class from the learned prior if there is one.
 
         A code takes one value, or a list: image i takes its i-th value, and the list is repeated. Image i is a function of the
         seed, i and the codes set; without a seed, every call draws others.

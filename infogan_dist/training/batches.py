@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -16,9 +17,9 @@ from infogan_dist.data.sources import ImageSource
 from infogan_dist.data.stream import ImageCache, ImageStream
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
-from infogan_dist.latents import Codes, LatentSpec
+from infogan_dist.latents import Codes, Latents, LatentSpec, classes_of
 from infogan_dist.randomness import Stream
-from infogan_dist.training.schedule import annealing, clustering_weight
+from infogan_dist.training.schedule import annealing, clustering_weight, prior_rate
 from infogan_dist.training.step import MicroBatch, Positives
 
 DRAWN_AT_ONCE = 8192  # images: a draw is about 100 small operations for any number of rows
@@ -35,11 +36,14 @@ def images_before(config: Config, step: int) -> int:
 class BatchStream:
     """This rank's part of every step's global batch. Every rank makes one. The data do not depend on the number of ranks.
 
+    `priors` are the class priors of G if they are learned: the tensors that training moves, [K] each. The classes of a step are
+    drawn from them when the step begins.
+
     Raises UserError if `augmentation.paste` needs pairs of images and a rank has an odd number of them.
     """
 
-    def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
-        self._config, self._cluster, self._source = config, cluster, source
+    def __init__(self, config: Config, cluster: Cluster, source: ImageSource, priors: Sequence[Tensor] = ()):
+        self._config, self._cluster, self._source, self._priors = config, cluster, source, priors
         self._reals, self._images = (
             ImageStream(len(source), config.seed),
             ImageCache(source, cluster.device, cluster.dtype, show_progress=cluster.is_main),
@@ -52,6 +56,7 @@ class BatchStream:
         self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
         self._drawn: dict[int, list[Draws]] = {}
         _check_pairs(config, cluster.processes)
+        assert len(priors) == len(self._spec.priors), "a learned prior is drawn from"
 
     def at(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`, counted from 1."""
@@ -101,10 +106,16 @@ class BatchStream:
         for images in positive_images:
             weight = clustering_weight(self._config, images_before(self._config, step))
             positives = Positives(augment[POSITIVES](images), torch.full_like(strength, weight))
-        codes = Codes(drawn["categorical"], drawn["continuous"])
+        codes, latent, rate = Codes(drawn["categorical"], drawn["continuous"]), drawn["latent"], None
+        if self._priors:
+            codes = Codes(classes_of(drawn["classes"], self._priors), codes.continuous)
+            latent = self._spec.vector(Latents(latent[:, : self._spec.noise_dim], codes))
+            moves = prior_rate(self._config, images_before(self._config, step))
+            rate = torch.full_like(strength, moves) if moves else None
         shared = drawn["shared"][::2] if "shared" in drawn else None
         mix = drawn["mix"][:, 0] if "mix" in drawn else None
-        return MicroBatch(reals, drawn["latent"], codes, shared, augment.get("D"), augment.get("G"), positives, mix)
+        of_Q = augment.get("D"), augment.get("G")
+        return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, rate)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
@@ -149,6 +160,8 @@ class BatchStream:
             "categorical": latents.codes.categorical,
             "continuous": latents.codes.continuous,
         }
+        if self._priors:
+            drawn["classes"] = self._spec.class_draws(self._latents, positions)
         mix = {"mix": self._mix.uniform(positions, 1)} if objective.lambda_gradient_penalty else {}
         augmented = ["D", "G"] if objective.information_from == "augmented" else []
         augmented += [POSITIVES] if objective.lambda_clustering else []

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
+
 from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
@@ -32,6 +34,7 @@ def collapse_warnings(
     newest = rows[-collapse.rows :]
     if len(newest) < collapse.rows or newest[0]["images_seen"] < collapse.after_images:
         return []
+    spec = _with_priors_of(newest[-1], spec)
     found = [
         *(() if ADVERSARIAL_LOSSES[objective.adversarial].needs_bounded_gradient else _saturation(newest, collapse)),
         *_ignored_codes(newest, spec, objective, collapse),
@@ -110,9 +113,22 @@ def _unused_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseCon
             )
 
 
+def _with_priors_of(row: Row, spec: LatentSpec) -> LatentSpec:
+    """`spec` with the learned priors that `row` logged, if its priors are learned."""
+    if not spec.priors:
+        return spec
+    logged = [
+        [row.get(f"prior/{name}/{number}", share) for number, share in enumerate(prior)]
+        for name, prior in zip(spec.categorical_names, spec.priors, strict=True)
+    ]
+    return spec.with_priors(torch.tensor(shares) for shares in logged)
+
+
 def _rare_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseConfig) -> Iterator[tuple[str, str]]:
     """Q assigns few reals to a class: it may have split one class of the images and merged two others. Shares are averaged over the
-    rows, because one batch is noisy. Unused classes have their own warning."""
+    rows, because one batch is noisy. Unused classes have their own warning. A learned prior follows Q's shares, so there is none."""
+    if spec.priors:
+        return
     for name, width in zip(spec.categorical_names, spec.categorical, strict=True):
         shares = {number: _all(rows, f"usage/{name}/{number}") for number in range(width)}
         means = {
@@ -125,7 +141,7 @@ def _rare_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseConfi
                 f"{name} rare",
                 f"Q assigns few real images to some classes of {name}: {found} on average {{since}}, of {1 / width:.1%} for even "
                 "classes; set objective.lambda_clustering (say 1) with objective.clustering_entropy_weight (say 1.5) or choose "
-                "another seed, or lower collapse.rare_class if the images have rare classes",
+                "another seed; if the images have rare classes, set latents.prior = learned or lower collapse.rare_class",
             )
 
 

@@ -44,7 +44,8 @@ class GeneratorOutput(NamedTuple):
 
 
 class DiscriminatorModule(nn.Module):
-    """FE and D, and Q if D's update owns it. D gets reals and fakes. Q gets fakes, `augmented` fakes, and reals with their `positives`.
+    """FE and D, and Q if D's update owns it. D gets reals and fakes. Q gets fakes, `augmented` fakes, and reals with their `positives`,
+    or reals alone with `classes_of_reals`.
     Each batch has separate batch statistics. With a gradient penalty between reals and fakes, `mix` [B] in [0, 1] is the share of the
     real at each point."""
 
@@ -61,6 +62,7 @@ class DiscriminatorModule(nn.Module):
         augmented: Tensor | None = None,
         positives: Tensor | None = None,
         mix: Tensor | None = None,
+        classes_of_reals: bool = False,
     ) -> DiscriminatorOutput:
         others = [images for images in (augmented, positives) if images is not None]
         real_gradients = fake_gradients = gradients_between = None
@@ -79,8 +81,10 @@ class DiscriminatorModule(nn.Module):
         features = {"fake": fake_features}
         if augmented is not None:
             features["augmented"] = rest[0]
+        if positives is not None or classes_of_reals:
+            features["real"] = real_features
         if positives is not None:
-            features |= {"real": real_features, "positive": rest[-1]}
+            features["positive"] = rest[-1]
         posteriors = {}
         if self.Q is not None:
             posteriors = dict(zip(features, _each_normalised(self.Q, list(features.values())), strict=True))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infogan_dist.latents import Latents, LatentSpec
 from infogan_dist.losses import CodePosterior
+from infogan_dist.networks.class_prior import class_priors
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.randomness import Stream
 from infogan_dist.training.step import MicroBatch, fake_score
@@ -28,8 +29,9 @@ class Probe:
         )
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """D's score of the fakes after G's update, the diversity of G_ema's images, and Q's use of each class on the reals."""
-        measured = {"health/diversity": self.diversity()} | self.usage(micro_batches)
+        """D's score of the fakes after G's update, the diversity of G_ema's images, Q's use of each class on the reals, and the class
+        priors if they are learned."""
+        measured = {"health/diversity": self.diversity()} | self.usage(micro_batches) | self.priors()
         return fake_score(self._state, micro_batches) | measured
 
     @torch.no_grad()
@@ -54,6 +56,11 @@ class Probe:
                         shares.setdefault(f"usage/{name}/{number}", []).append(share)
         return {key: torch.stack(values).mean() for key, values in shares.items()}
 
+    def priors(self) -> dict[str, Tensor]:
+        """The learned p(c) of each class, such as `prior/categorical_0/7`. Empty if classes are uniform."""
+        named = zip(self._state.spec.categorical_names, class_priors(self._state.networks.G), strict=False)
+        return {f"prior/{name}/{number}": share for name, prior in named for number, share in enumerate(prior.clone())}
+
 
 def latents_by_class(spec: LatentSpec, stream: Stream) -> Latents:
     """`PER_CLASS` fixed latents for each class of categorical_0, the same ones in every class. Without a categorical code, `PER_CLASS`
@@ -67,10 +74,11 @@ def latents_by_class(spec: LatentSpec, stream: Stream) -> Latents:
 def derived(numbers: dict[str, float], spec: LatentSpec) -> dict[str, float]:
     """Metrics computed from metrics that are averaged over all ranks: `health/score_gap`, D(x) - D(G(z, c)), and for each categorical
     code `health/usage_entropy/<code>`, the entropy of Q's mean prediction on reals in nats. It is ln K if all classes are used equally,
-    and needs no labels."""
+    and needs no labels. `health/prior_entropy/<code>` is H(c) of a learned prior, the ceiling of L_I."""
     found = {"health/score_gap": numbers["score/real"] - numbers["score/fake_before_G"]}
     for name, width in zip(spec.categorical_names, spec.categorical, strict=True):
-        shares = [numbers.get(f"usage/{name}/{number}", 0.0) for number in range(width)]
-        if any(shares):
-            found[f"health/usage_entropy/{name}"] = -sum(share * math.log(share) for share in shares if share > 0)
+        for kind in ("usage", "prior"):
+            shares = [numbers.get(f"{kind}/{name}/{number}", 0.0) for number in range(width)]
+            if any(shares):
+                found[f"health/{kind}_entropy/{name}"] = -sum(share * math.log(share) for share in shares if share > 0)
     return found

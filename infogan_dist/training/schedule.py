@@ -32,9 +32,18 @@ def clustering_weight(config: Config, images_seen: int) -> float:
     return objective.lambda_clustering * _rise(images_seen, start, full)
 
 
+def prior_rate(config: Config, images_seen: int) -> float:
+    """How far a learned class prior moves to Q's mean prediction on the reals in the step after `images_seen` images, from 0 to 1."""
+    latents = config.latents
+    if latents.prior == "uniform" or images_seen < _images(config, latents.prior_from):
+        return 0.0
+    return float(1 - 0.5 ** (config.train.global_batch / latents.prior_half_life_images))
+
+
 def changes_over_run(config: Config) -> bool:
     """Whether anything in the run depends on its planned length."""
-    return config.schedule.kind != "constant" or config.schedule.warm_up > 0 or config.objective.lambda_clustering > 0
+    schedule, later = config.schedule, config.objective.lambda_clustering > 0 or config.latents.prior == "learned"
+    return schedule.kind != "constant" or schedule.warm_up > 0 or later
 
 
 def length_mismatch(config: Config) -> str | None:

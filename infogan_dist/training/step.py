@@ -23,11 +23,14 @@ from infogan_dist.losses import (
     information_loss,
     negative_log_likelihoods,
 )
+from infogan_dist.networks.class_prior import class_priors, move_class_priors
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import DiscriminatorOutput, GeneratorOutput
 from infogan_dist.training.nonfinite import Statistics, gradient_norm, poison_nonfinite
 from infogan_dist.training.train_state import TrainState
+
+CLASS_SHARES = "class shares"  # in the result of `discriminator_step`: Q's mean prediction on the reals of all processes, [sum of K]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class MicroBatch:
     `shared`, int64 [B/2], is the continuous code that two neighbouring images share, where the contrastive term is on.
     `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
     `positives` belong to the reals if Q clusters them. `mix`, [B] in [0, 1), is the share of the real at each point between a real and
-    a fake, if D's gradient is penalised there.
+    a fake, if D's gradient is penalised there. `prior_rate`, [] in (0, 1], is how far learned class priors move in this step; None if
+    they do not.
     """
 
     reals: Tensor
@@ -56,10 +60,12 @@ class MicroBatch:
     augment_G: Augmentation | None = None
     positives: Positives | None = None
     mix: Tensor | None = None
+    prior_rate: Tensor | None = None
 
 
 def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """A D update, then a G update on the same z and c. Returns metrics, means over the micro-batches, on the device.
+    """A D update, then a G update on the same z and c. Then learned class priors move. Returns metrics, means over the micro-batches, on
+    the device.
 
     An update with a non-finite loss or gradient is skipped, and `gradient/D` or `gradient/G` is not finite. The D step does not change
     G, so both steps use the same images. Several micro-batches are drawn again in the G step, because keeping all their graphs
@@ -68,6 +74,10 @@ def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[s
     before = Statistics(state.owned_by_G.values())
     fakes = draw(state, micro_batches[0]) if len(micro_batches) == 1 else None
     metrics = discriminator_step(state, micro_batches, fakes) | generator_step(state, micro_batches, fakes, before)
+    if micro_batches[0].prior_rate is not None:
+        shares = metrics.pop(CLASS_SHARES).split(state.spec.categorical)
+        finite = metrics["gradient/D"].isfinite()
+        move_class_priors(class_priors(state.networks.G), shares, micro_batches[0].prior_rate, finite)
     state.engine.end_step()
     return metrics
 
@@ -85,18 +95,21 @@ def discriminator_step(
 
     L_D = -E[log D(x)] - E[log(1 - D(G(z, c)))] + γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² for the standard adversarial loss.
     With Q, L_D also has -λ E[log Q(c | T(G(z, c)))] - λ_IIC I(Q(x), Q(T(x'))), T the augmentation and x' the positive of x.
+    If class priors move in this step, the result also has CLASS_SHARES.
     """
     engine, share = state.engine, 1 / len(micro_batches)
     before = Statistics(state.owned_by_D.values())
     state.optimizer_D.zero_grad()
-    metrics = []
+    metrics, shares = [], []
     for number, batch in enumerate(micro_batches, 1):
         with torch.no_grad(), frozen(state.networks.G):
             drawn = draw(state, batch) if fakes is None else fakes.detach()
             augmented = batch.augment_D(drawn) if batch.augment_D is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
-            out: DiscriminatorOutput = state.discriminator_module(batch.reals, drawn, augmented, positives, batch.mix)
+            out: DiscriminatorOutput = state.discriminator_module(
+                batch.reals, drawn, augmented, positives, batch.mix, classes_of_reals=batch.prior_rate is not None
+            )
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
             if out.fake_posterior is not None:  # D's update owns Q
@@ -110,7 +123,10 @@ def discriminator_step(
                 metrics[-1]["loss/penalty"] = penalty.detach()
                 loss = loss + penalty
             engine.backward(poison_nonfinite(loss) * share)
-    return _mean(metrics) | {"gradient/D": _update(engine, state.optimizer_D, state.optimizer.D.clip_norm, before)}
+        if batch.prior_rate is not None:
+            shares.append(_class_shares(state, out))
+    found = _mean(metrics) | ({CLASS_SHARES: engine.mean_of_all(torch.stack(shares).mean(0))} if shares else {})
+    return found | {"gradient/D": _update(engine, state.optimizer_D, state.optimizer.D.clip_norm, before)}
 
 
 def generator_step(
@@ -179,7 +195,7 @@ def _information(
     spec, objective = state.spec, state.objective
     posterior = CodePosterior.from_output(out.fake_posterior, spec, objective)
     nll = negative_log_likelihoods(posterior, batch.codes, spec)
-    bounds = information_bound(nll, spec)
+    bounds = information_bound(nll, spec, class_priors(state.networks.G))
     if out.augmented_posterior is not None:
         of_augmented = CodePosterior.from_output(out.augmented_posterior, spec, objective)
         nll = negative_log_likelihoods(replace(posterior, logits=of_augmented.logits), batch.codes, spec)
@@ -196,6 +212,14 @@ def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
     posterior = CodePosterior.from_output(out.real_posterior, state.spec, state.objective)
     positives = CodePosterior.from_output(out.positive_posterior, state.spec, state.objective)
     return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, state.engine.mean_of_all)
+
+
+@torch.no_grad()
+def _class_shares(state: TrainState, out: DiscriminatorOutput) -> Tensor:
+    """Q's mean prediction on this process's reals, [sum of K]: the classes of all categorical codes, one code after the other."""
+    assert out.real_posterior is not None
+    posterior = CodePosterior.from_output(out.real_posterior, state.spec, state.objective)
+    return torch.cat([logits.softmax(1).mean(0) for logits in posterior.logits])
 
 
 def _accuracy(out: DiscriminatorOutput) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
+from infogan_dist.networks.class_prior import class_priors
 from infogan_dist.training.batches import BatchStream, images_before
 from infogan_dist.training.cuda_graph import GraphedStep
 from infogan_dist.training.ema import update_average
@@ -33,7 +34,7 @@ class Trainer:
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
         self.config, self.cluster = config, cluster
         self.state = build_train_state(config, cluster)
-        self.batches = BatchStream(config, cluster, source)
+        self.batches = BatchStream(config, cluster, source, class_priors(self.state.networks.G))
         self._update = update_of(config, cluster, self.state)
         self.batch: Sequence[MicroBatch] = ()
         """The micro-batches of the newest step."""
