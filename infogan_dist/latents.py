@@ -253,7 +253,9 @@ def classes_of(draws: Tensor, priors: Sequence[Tensor]) -> Tensor:
     """The classes, int64 [B, codes], to which the inverse CDF of each prior [K] maps `draws` in [0, 1), float64 [B, codes]."""
     classes = []
     for draw, prior in zip(draws.unbind(1), priors, strict=True):
-        cumulative = prior.double().cumsum(0)
+        cumulative = (
+            (prior.double() * 2**40).long().cumsum(0).double()
+        )  # of integers: of floats it is not deterministic on CUDA
         found = torch.searchsorted(cumulative / cumulative[-1], draw.contiguous(), right=True)
         classes.append(found.clamp_max(len(prior) - 1))
     return torch.stack(classes, dim=1)

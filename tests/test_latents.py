@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from infogan_dist.config.model import NoiseConfig
 from infogan_dist.errors import UserError
-from infogan_dist.latents import Codes, Latents, LatentSpec
+from infogan_dist.latents import STRATA_PER_CLASS, Codes, Latents, LatentSpec, classes_of
 from infogan_dist.randomness import Stream
 
 SPEC = LatentSpec((NoiseConfig(dim=5), NoiseConfig(dim=3, distribution="normal")), categorical=(10, 4), continuous=2)
@@ -162,3 +164,41 @@ def test_pairs_share_one_continuous_code_and_nothing_else() -> None:
     later, named = spec.share_in_pairs(Codes(drawn.categorical[100:], drawn.continuous[100:]), stream, positions[100:])
     assert torch.equal(later.continuous, codes.continuous[100:]), "a function of the position"
     assert torch.equal(named, shared[50:])
+
+
+def test_the_inverse_cdf_maps_draws_to_classes() -> None:
+    draws = torch.tensor([[0.0, 0.0], [0.49, 0.1], [0.5, 0.5], [0.7499, 0.999], [0.75, 1.0]], dtype=torch.float64)
+    classes = classes_of(draws, [torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.0, 2.0])])
+    assert classes[:, 0].tolist() == [0, 0, 1, 1, 2]
+    assert classes[:, 1].tolist() == [1] * 5, "a class of probability 0 is never drawn; priors need no sum of 1"
+
+
+def test_a_uniform_learned_prior_draws_the_classes_of_the_uniform_one() -> None:
+    learned = replace(SPEC, priors=((1 / 10,) * 10, (1 / 4,) * 4))
+    ours, theirs = (spec.draw(Stream(0, "latents"), POSITIONS) for spec in (learned, SPEC))
+    assert torch.equal(ours.codes.categorical, theirs.codes.categorical)
+    assert learned.entropies() == pytest.approx(SPEC.entropies())
+
+
+def test_a_prior_sets_the_frequencies_and_the_entropy() -> None:
+    spec = SPEC.with_priors([torch.arange(10.0), torch.tensor([4.0, 2.0, 1.0, 1.0])])
+    drawn = spec.draw(Stream(0, "latents"), torch.arange(40_000)).codes.categorical
+    for column, prior in enumerate(spec.priors):
+        frequencies = drawn[:, column].bincount(minlength=len(prior)) / len(drawn)
+        assert frequencies.tolist() == pytest.approx(prior, abs=0.01)
+    assert spec.ceilings()["categorical_1"] == pytest.approx(1.75 * math.log(2))
+    assert spec.class_shares()["categorical_1"] == (0.5, 0.25, 0.125, 0.125)
+    assert SPEC.class_shares()["categorical_1"] == (0.25,) * 4
+
+
+def test_balanced_draws_from_a_prior_have_counts_near_their_expectation_wherever_they_are_drawn() -> None:
+    prior = torch.tensor([0.5, 0.3, 0.19, 0.01])
+    spec = LatentSpec(SPEC.noise, (4,), 0, balanced=True).with_priors([prior])
+    run = 4 * STRATA_PER_CLASS
+    whole = spec.draw(Stream(0, "latents"), torch.arange(50 * run)).codes.categorical
+    counts = one_hot(whole.view(50, run), 4).sum(1)
+    assert (counts - run * prior).abs().max() < 2
+    assert len({tuple(row) for row in whole.view(50, run).tolist()}) == 50, "in random order"
+    assert counts[:, 3].sum() == pytest.approx(50 * run * 0.01, abs=20), "rare, but drawn"
+    part = spec.draw(Stream(0, "latents"), torch.arange(37, 191)).codes.categorical
+    assert torch.equal(part, whole[37:191])

@@ -115,10 +115,10 @@ class Cluster(Group):
     def backward(self, loss: Tensor) -> None:
         self._accelerate.backward(loss)
 
-    def mean_of_all(self, statistic: Tensor) -> Tensor:
+    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
         if self.processes == 1:
             return statistic
-        gathered = gather_from(self.processes, self.rank, self.traffic, "clustering")
+        gathered = gather_from(self.processes, self.rank, self.traffic, what)
         return gathered(statistic.flatten()).mean(0).view_as(statistic)
 
     def unscale(self, optimizer: Optimizer) -> None:

@@ -22,8 +22,8 @@ class Engine(Protocol):
 
     def backward(self, loss: Tensor) -> None: ...
 
-    def mean_of_all(self, statistic: Tensor) -> Tensor:
-        """The mean of `statistic` over all processes, differentiable."""
+    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
+        """The mean of `statistic` over all processes, differentiable, counted as `what`."""
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Undo the loss scaling in the gradients of `optimizer`."""
@@ -47,7 +47,7 @@ class PlainEngine:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
-    def mean_of_all(self, statistic: Tensor) -> Tensor:
+    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
         return statistic
 
     def unscale(self, optimizer: Optimizer) -> None:
@@ -75,8 +75,8 @@ class WrappedEngine:
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
 
-    def mean_of_all(self, statistic: Tensor) -> Tensor:
-        return self._engine.mean_of_all(statistic)
+    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
+        return self._engine.mean_of_all(statistic, what)
 
     def unscale(self, optimizer: Optimizer) -> None:
         self._engine.unscale(optimizer)

@@ -125,7 +125,9 @@ def discriminator_step(
             engine.backward(poison_nonfinite(loss) * share)
         if batch.prior_rate is not None:
             shares.append(_class_shares(state, out))
-    found = _mean(metrics) | ({CLASS_SHARES: engine.mean_of_all(torch.stack(shares).mean(0))} if shares else {})
+    found = _mean(metrics) | (
+        {CLASS_SHARES: engine.mean_of_all(torch.stack(shares).mean(0), "class prior")} if shares else {}
+    )
     return found | {"gradient/D": _update(engine, state.optimizer_D, state.optimizer.D.clip_norm, before)}
 
 

@@ -75,6 +75,22 @@ def test_lab6_is_the_report() -> None:
             ["objective.lambda_clustering = 1.0", "latents.categorical is empty", "[10]"],
         ),
         (
+            {"latents": {"prior": "learned"}},
+            ["latents.prior = learned", "objective.information_trains = trunk; set it"],
+        ),
+        (
+            {"latents": {"prior": "learned", "categorical": [], "continuous": 2}},
+            ["latents.prior = learned needs a categorical code", "[10]"],
+        ),
+        (
+            {
+                "latents": {"prior": "learned"},
+                "objective": {"information_trains": "trunk", "lambda_categorical": 0.0},
+            },
+            ["objective.lambda_categorical = 0", "leave them untrained"],
+        ),
+        ({"latents": {"prior_from": 0.5}}, ["latents.prior_from = 0.5 needs latents.prior = learned"]),
+        (
             {"objective": {"adversarial": "hinge", "label_smoothing": 0.1}},
             ["objective.label_smoothing = 0.1", "objective.adversarial = hinge", "use standard or least-squares"],
         ),

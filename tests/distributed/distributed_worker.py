@@ -24,6 +24,7 @@ from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
+from infogan_dist.networks.class_prior import class_priors
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
 from infogan_dist.training.engine import WrappedEngine
@@ -76,7 +77,14 @@ LOSSES = {  # each of the other adversarial losses once, with every value of the
         "objective={information_trains: trunk, adversarial: wasserstein, lambda_gradient_penalty: 10}",
     ],
 }
-COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES
+PRIORS = {
+    "learned prior": [
+        "objective.information_trains=trunk",
+        "latents={noise: [{dim: 3}], categorical: [5, 2], balanced: true, prior: learned, prior_from: 0, prior_half_life_images: 50}",
+        "train.accumulate=4",
+    ]
+}
+COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS
 
 
 def config_of(name: str, *overrides: str) -> Config:
@@ -87,7 +95,8 @@ def config_of(name: str, *overrides: str) -> Config:
 def ready(config: Config, cluster: Cluster) -> tuple[TrainState, BatchStream]:
     """As `training.train` builds them, before the first step."""
     cluster.configure(config)
-    state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+    state = build_train_state(config, cluster)
+    batches = BatchStream(config, cluster, open_images(config.data), class_priors(state.networks.G))
     cluster.warm_up_ddp(state.networks.named().values(), lambda: train_step(state, batches.at(1)))
     return state, batches
 

@@ -23,14 +23,14 @@ from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
-from tests.distributed.distributed_worker import LOSSES, MATRIX, OTHER_FAMILIES, RECIPES
+from tests.distributed.distributed_worker import LOSSES, MATRIX, OTHER_FAMILIES, PRIORS, RECIPES
 
-# Each value of each dimension, the other network families, and each loss
-FAST = [*list(MATRIX)[::5], *OTHER_FAMILIES, *RECIPES, *LOSSES]
+# Each value of each dimension, the other network families, each loss, and a learned class prior
+FAST = [*list(MATRIX)[::5], *OTHER_FAMILIES, *RECIPES, *LOSSES, *PRIORS]
 STEPS = {"fast": 10, "matrix": 50}
 NAMES = {  # what is trained on how many processes
     "fast": {1: FAST, 2: FAST, 3: [*FAST[2:4], "recipe"]},
-    "matrix": {processes: [*MATRIX, *OTHER_FAMILIES, *RECIPES, *LOSSES] for processes in (1, 2, 3, 4)},
+    "matrix": {processes: [*MATRIX, *OTHER_FAMILIES, *RECIPES, *LOSSES, *PRIORS] for processes in (1, 2, 3, 4)},
 }
 CASES = [
     pytest.param(kind, processes, name, marks=[pytest.mark.matrix] if kind == "matrix" else [])
@@ -105,7 +105,8 @@ def test_each_update_reduces_once_and_only_owned_parameters(
         assert facts["calls"].pop(update) == STEPS[kind]
         assert facts["elements"].pop(update) == STEPS[kind] * owned
     exchanges = set() if name.startswith("none") else {"batch norm"}
-    assert set(facts["calls"]) == exchanges | ({"clustering"} if name in RECIPES else set())
+    means = {"clustering"} if name in RECIPES else {"class prior"} if name in PRIORS else set()
+    assert set(facts["calls"]) == exchanges | means
 
 
 @pytest.mark.parametrize(("kind", "processes", "name"), CASES)

@@ -188,9 +188,11 @@ class GuardedDataset:
 
 RECIPES = {
     "plain": [],
-    "augmentation, clustering and neighbours": [
+    "augmentation, clustering, neighbours and a learned prior": [
         "objective={information_trains: trunk, information_from: augmented, lambda_clustering: 1, clustering_from: 0,"
-        " clustering_in_full: 0.5, neighbour_positives: 0.5}"
+        " clustering_in_full: 0.5, neighbour_positives: 0.5}",
+        "latents.prior=learned",
+        "latents.prior_from=0",
     ],
 }
 

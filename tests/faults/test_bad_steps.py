@@ -52,11 +52,14 @@ def test_nonfinite_weights_roll_back_and_the_data_stream_continues(workspace: Wo
 
 
 def test_run_killed_after_a_rollback_ends_with_the_same_bytes(workspace: Workspace) -> None:
-    (undisturbed,) = workspace.train("undisturbed", *SOON, faults="nan-weights@3")
+    """With a learned class prior, which is rolled back and resumed as well."""
+    prior = "prior: learned, prior_from: 0, prior_half_life_images: 50"
+    learned = (f"latents={{noise: [{{dim: 5}}], categorical: [10], {prior}}}", "objective.information_trains=trunk")
+    (undisturbed,) = workspace.train("undisturbed", *SOON, *learned, faults="nan-weights@3")
     assert undisturbed.exit_code() == 0, undisturbed.err
-    (killed,) = workspace.train("run", *SOON, faults="nan-weights@3,kill@5")
+    (killed,) = workspace.train("run", *SOON, *learned, faults="nan-weights@3,kill@5")
     assert killed.exit_code() == -9
-    (resumed,) = workspace.train("run", *SOON)
+    (resumed,) = workspace.train("run", *SOON, *learned)
     assert resumed.exit_code() == 0, resumed.err
     assert final_bytes(workspace.folder / "run") == final_bytes(workspace.folder / "undisturbed")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,3 +121,18 @@ def test_warning_is_new_once_while_it_lasts_and_again_when_it_returns() -> None:
         rows.append(row)
         new.append(len(new_warnings(rows[-COLLAPSE.rows - 1 :], SPEC, OBJECTIVE, COLLAPSE)))
     assert new == [0, 0, 0, 1, 0, 0, 0, 0, 1]
+
+
+def test_with_a_learned_prior_a_rare_class_is_none_and_the_ceiling_is_its_entropy() -> None:
+    priors = ((0.9, 0.08, 0.02), (0.99, 0.01))
+    logged = {f"prior/categorical_{i}/{k}": p for i, prior in enumerate(priors) for k, p in enumerate(prior)}
+    learned = replace(SPEC, priors=((1 / 3,) * 3, (1 / 2,) * 2))
+    rows = with_(**logged, **{"usage/categorical_0/2": 0.02, "usage/categorical_1/1": 0.01, "mi/categorical_1": 0.05})
+
+    def names(spec: LatentSpec) -> list[str]:
+        return [warning.name for warning in collapse_warnings(rows, spec, OBJECTIVE, COLLAPSE)]
+
+    assert names(SPEC) == ["categorical_0 rare", "categorical_1 rare"]
+    assert names(learned) == []
+    rows = with_(**logged, **{"usage/categorical_0/2": 0.001, "mi/categorical_1": 0.002})
+    assert names(learned) == ["categorical_1 ignored", "categorical_0 unused"], "0.002 of 0.056 nats"

@@ -13,6 +13,7 @@ from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
+from infogan_dist.networks.class_prior import class_priors
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.cuda_graph import WARM_UP, GraphedStep, Recorder
 from infogan_dist.training.loop import train
@@ -45,16 +46,28 @@ def state_after(
 ) -> dict[str, Tensor]:
     with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
         cluster.configure(config)
-        state, batches = build_train_state(config, cluster), BatchStream(config, cluster, open_images(config.data))
+        state = build_train_state(config, cluster)
+        batches = BatchStream(config, cluster, open_images(config.data), class_priors(state.networks.G))
         for step in range(1, config.train.steps + 1):
             metrics = take_step(state, batches.at(step))
         state = {f"{stem}.{name}": t for stem, tensors in state.state_dict().items() for name, t in tensors.items()}
         return {name: tensor.clone() for name, tensor in (state | metrics).items()}
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_cuda_graph_run_equals_the_plain_run_bit_for_bit(accumulate: int) -> None:
-    config = tiny("x", f"train.accumulate={accumulate}", "objective.r1_gamma=1")
+LEARNED = "latents={noise: [{dim: 3}], categorical: [5], prior: learned, prior_from: 0, prior_half_life_images: 50}"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("train.accumulate=1", "objective.r1_gamma=1"),
+        ("train.accumulate=2", "objective.r1_gamma=1"),
+        ("objective.information_trains=trunk", LEARNED),
+    ],
+    ids=["one batch", "accumulation", "learned prior"],
+)
+def test_cuda_graph_run_equals_the_plain_run_bit_for_bit(overrides: tuple[str, ...]) -> None:
+    config = tiny("x", *overrides)
     script, graphed = Script(), {}
 
     def take_step(state: TrainState, batch: list[MicroBatch]) -> dict[str, Tensor]:

@@ -4,7 +4,13 @@ import pytest
 
 from infogan_dist.config.reading import load_config
 from infogan_dist.config.schema import Config
-from infogan_dist.training.schedule import annealing, clustering_weight, learning_rate_share, length_mismatch
+from infogan_dist.training.schedule import (
+    annealing,
+    clustering_weight,
+    learning_rate_share,
+    length_mismatch,
+    prior_rate,
+)
 from tests.conftest import ROOT
 
 TRUNK = "information_trains: trunk, information_from: augmented"
@@ -41,6 +47,17 @@ def test_clustering_weight_starts_at_zero_and_rises() -> None:
     at_once = config(f"objective={{{TRUNK}, lambda_clustering: 2, clustering_from: 0.1, clustering_in_full: 0.1}}")
     assert [clustering_weight(at_once, images) for images in (99, 100)] == [0, 2]
     assert clustering_weight(config(), 10**9) == 0
+
+
+def test_a_learned_prior_starts_to_move_at_its_fraction_with_its_half_life() -> None:
+    learned = "latents={prior: learned, prior_from: 0.1, prior_half_life_images: 20}"
+    moving = config(learned, f"objective={{{TRUNK}}}")
+    assert [prior_rate(moving, images) for images in (0, 99)] == [0, 0]
+    rate = prior_rate(moving, 100)
+    assert (1 - rate) ** 2 == pytest.approx(0.5), "two steps of 10 images"
+    assert prior_rate(moving, 10**9) == rate
+    assert prior_rate(config(), 10**9) == 0
+    assert length_mismatch(config(learned, f"objective={{{TRUNK}}}", "schedule.images=500")) is not None
 
 
 def test_fractions_refer_to_the_recorded_images() -> None:

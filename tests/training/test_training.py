@@ -71,12 +71,18 @@ def test_evaluation_in_training_logs_a_row_and_changes_nothing(
     assert final_bytes(tmp_path / "plain") == final_bytes(tmp_path / "evaluated")
 
 
-@pytest.mark.parametrize("learner", ["heads", "trunk"])
+LEARNED = "latents={noise: [{dim: 5}], categorical: [10], prior: learned, prior_from: 0, prior_half_life_images: 50}"
+
+
+@pytest.mark.parametrize(
+    "learns",
+    [("objective.information_trains=heads",), ("objective.information_trains=trunk", LEARNED)],
+    ids=["heads", "trunk and class prior"],
+)
 def test_interrupted_run_ends_with_the_bytes_of_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learns: tuple[str, ...]
 ) -> None:
-    learns = f"objective.information_trains={learner}"
-    train(tiny(tmp_path / "whole", learns), ONE_PROCESS)
+    train(tiny(tmp_path / "whole", *learns), ONE_PROCESS)
     real_step = trainer.train_step
     for stop_after in (3, 5):  # one step after a checkpoint: that step is trained again
 
@@ -93,11 +99,11 @@ def test_interrupted_run_ends_with_the_bytes_of_an_uninterrupted_one(
         monkeypatch.setattr(trainer, "train_step", broken)
         with pytest.raises(KeyboardInterrupt):
             train(
-                tiny(tmp_path / "broken", learns, "train.steps=9" if stop_after == 5 else "train.steps=6"), ONE_PROCESS
+                tiny(tmp_path / "broken", *learns, "train.steps=9" if stop_after == 5 else "train.steps=6"), ONE_PROCESS
             )
         assert (tmp_path / "broken" / "FAILED").exists()
     monkeypatch.undo()
-    train(tiny(tmp_path / "broken", learns), ONE_PROCESS)
+    train(tiny(tmp_path / "broken", *learns), ONE_PROCESS)
     assert final_bytes(tmp_path / "broken") == final_bytes(tmp_path / "whole")
     assert (tmp_path / "broken/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
