@@ -105,8 +105,8 @@ class LatentsConfig(Section):
     learned prior the draws are stratified: in every 16 K images, the count of a class differs by less than 2 from its expectation."""
     prior: Literal["uniform", "learned"] = "uniform"
     """p(c), the distribution that classes are drawn from. `learned`: a moving average of Q's mean prediction on the unlabelled reals, for
-    data whose classes are not equally frequent. Needs objective.information_trains = trunk; no class gets less than about 0.1 / K. An
-    objective.clustering_entropy_weight above 1 works against it."""
+    data whose classes are not equally frequent. Needs objective.information_trains = trunk; no class gets less than about 0.1 / K.
+    Clustering favours an even use of the classes unless objective.clustering_entropy_weight is below 1."""
     prior_from: Fraction = 0.2
     """Fraction of the run at which a learned prior starts to move. Until then it is uniform, because Q has learned little."""
     prior_half_life_images: PositiveInt = 10_000

@@ -72,7 +72,7 @@ class CollapseConfig(Section):
     score_gap: Probability = 0.95
     """D is also saturated if D(x) - D(G(z, c)) is at least this."""
     information: Probability = 0.05
-    """G ignores a categorical code if L_I is below this share of its maximum, ln K for K classes."""
+    """G ignores a categorical code if L_I is below this share of its maximum, H(c), which is ln K for K uniform classes."""
     diversity: NonNegativeFloat = 0.05
     """G has lost variety if the standard deviation of pixels in [-1, 1] within a class is below this. Healthy runs on digits and sprites
     had 0.07 (early, half width) to 0.24; a collapsed run had 0.02."""
@@ -80,7 +80,7 @@ class CollapseConfig(Section):
     """A class is unused if Q's mean probability of it on reals is below this."""
     rare_class: Probability = 0.5
     """A class of a code of K classes is rare if Q's mean probability of it on the reals of these rows is below this share of 1/K; 0 is
-    off. Two good runs of `quickstart` stayed at 0.68 or above; a run with 16.5 % code error had a class with 4 % of the reals, 0.4."""
+    off, as it is with a learned prior. Two good runs of `quickstart` stayed at 0.68 or above; a run with 16.5 % code error had a class with 4 % of the reals, 0.4."""
     after_images: NonNegativeInt = 20_000
     """Images seen before the first warning can appear."""
     stop: bool = False
