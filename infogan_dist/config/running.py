@@ -80,7 +80,8 @@ class CollapseConfig(Section):
     """A class is unused if Q's mean probability of it on reals is below this."""
     rare_class: Probability = 0.5
     """A class of a code of K classes is rare if Q's mean probability of it on the reals of these rows is below this share of 1/K; 0 is
-    off, as it is with a learned prior. Two good runs of `quickstart` stayed at 0.68 or above; a run with 16.5 % code error had a class with 4 % of the reals, 0.4."""
+    off, as it is with a learned prior. Two good runs of `quickstart` stayed at 0.68 or above; a run with 16.5 % code error had a class
+    with 4 % of the reals, 0.4."""
     after_images: NonNegativeInt = 20_000
     """Images seen before the first warning can appear."""
     stop: bool = False
