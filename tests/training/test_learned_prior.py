@@ -57,12 +57,27 @@ def test_the_prior_is_the_moving_average_of_what_q_predicts_for_reals(micro_batc
     assert all(prior.dtype == torch.float64 for prior in class_priors(state.networks.G))
 
 
+def test_micro_batches_count_alike() -> None:
+    config = tiny("x", *LEARNED, "networks={width: 4, norm_G: none, norm_D: none}")
+    first = replace(batch_of(config), prior_rate=torch.tensor(0.5))
+    second = replace(first, reals=-first.reals.abs())
+    moved = {}
+    for name, batches in {"first": [first], "second": [second], "both": [first, second]}.items():
+        state = plain_state(config)
+        with torch.no_grad():
+            state.networks.Q.posterior.weight.mul_(10_000)  # predictions that depend on the image
+        train_step(state, batches)
+        moved[name] = class_priors(state.networks.G)[0]
+    assert (moved["first"] - moved["second"]).abs().max() > 1e-3
+    torch.testing.assert_close(moved["both"], (moved["first"] + moved["second"]) / 2)
+
+
 def test_it_does_not_move_without_a_rate_nor_in_a_skipped_step() -> None:
     config = tiny("x", *LEARNED)
     state, batch = state_of(config), batch_of(config)
     train_step(state, [batch])
-    nonfinite = replace(batch, reals=torch.full_like(batch.reals, math.nan), prior_rate=torch.tensor(0.25))
-    train_step(state, [nonfinite])
+    nonfinite = replace(batch, latent=torch.full_like(batch.latent, math.nan), prior_rate=torch.tensor(0.25))
+    assert train_step(state, [nonfinite])["gradient/D"].isnan()
     assert [prior.tolist() for prior in class_priors(state.networks.G)] == [[0.25] * 4, [0.5] * 2]
 
 
