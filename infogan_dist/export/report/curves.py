@@ -81,7 +81,7 @@ def _references(runs: Sequence[Run], key: str, known: Mapping[str, float]) -> Ma
     if key.startswith("mi/"):
         specs = [LatentSpec.from_config(run.config.latents) for run in runs if run.config is not None]
         code = key.removeprefix("mi/")
-        ceilings = {spec.ceilings()[code] for spec in specs if code in spec.ceilings()}
+        ceilings = {spec.ceilings()[code] for spec in specs if code in spec.ceilings() and not spec.priors}
         return {"ceiling": ceilings.pop()} if len(ceilings) == 1 else {}
     return known
 
