@@ -64,6 +64,19 @@ def test_ceilings_and_chance_are_the_known_ones() -> None:
     assert (next(panels_of([hinge])).references, next(panels_of([hinge])).unit) == ({}, "")
 
 
+def test_the_ceiling_of_a_learned_prior_is_a_line_and_no_reference() -> None:
+    learned = tiny(
+        "run", "latents={categorical: [10], continuous: 0, prior: learned}", "objective.information_trains=trunk"
+    )
+    logged = [row | {"health/prior_entropy/categorical_0": 2.0} for row in rows(3)]
+    information = list(panels_of([RunCurves("a", logged, learned)]))[2]
+    assert information.references == {}
+    assert information.lines == {
+        "mi/categorical_0": "categorical_0",
+        "health/prior_entropy/categorical_0": "ceiling of categorical_0",
+    }
+
+
 def test_smoothing_keeps_level_and_line_and_leaves_gaps() -> None:
     line = np.arange(100, dtype=float)
     assert np.allclose(smoothed(line), line)
