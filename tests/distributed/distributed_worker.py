@@ -81,7 +81,7 @@ PRIORS = {
     "learned prior": [
         "objective.information_trains=trunk",
         "latents={noise: [{dim: 3}], categorical: [5, 2], balanced: true, prior: learned, prior_from: 0, prior_half_life_images: 50}",
-        "train.accumulate=4",
+        "train.accumulate=2",
     ]
 }
 COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS
