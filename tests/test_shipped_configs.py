@@ -57,6 +57,7 @@ def two_processes(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> 
                 env=clean_environment(),
                 capture_output=True,
                 text=True,
+                timeout=3600,  # for a hang
             )
             (folder / "stdout").write_text(result.stdout)
             (folder / "stderr").write_text(result.stderr)
