@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from infogan_dist.networks import build_networks
 from infogan_dist.training import trainer
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 ONE_PROCESS = Launch(processes=1, rank=0, local_rank=0, local_processes=1, cpu=True, precision=None)
 
 
@@ -34,6 +36,12 @@ def tiny(output: Path | str, *overrides: str) -> Config:
         "log.every=1",
     )
     return load_config("debug", [*small, *overrides])
+
+
+def root_of(name: str, root: Path | str = "data") -> list[str]:
+    """The override of data.root that a shipped config needs: those of folders do not load without one."""
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    return [f"data.root={root}"] if re.search("^  name: folder$", text, re.MULTILINE) else []
 
 
 def untrained(output: Path, *overrides: str) -> Path:

@@ -20,6 +20,7 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data.host_memory import keep_freed_memory
 from infogan_dist.distributed.agreement import checksums, first_difference, format_ranks
 from infogan_dist.distributed.cores import Cores
+from infogan_dist.distributed.group_store import keep_store, next_store
 from infogan_dist.distributed.interface import choose_interface
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.distributed.watchdog import RankLost, Watchdog
@@ -55,7 +56,9 @@ class Group:
             choose_interface(os.environ)
         try:
             with launch.in_environment(os.environ):
-                self._state = cast(Any, PartialState(cpu=on_cpu, timeout=timeout, backend="gloo" if gloo else None))
+                options = {"timeout": timeout, "backend": "gloo" if gloo else None, **next_store(launch)}
+                self._state = cast(Any, PartialState(cpu=on_cpu, **options))
+                keep_store()
         except NotImplementedError as error:  # consumer GPUs whose driver lacks peer-to-peer copies
             raise UserError(_flat(error)) from error
         except RuntimeError as error:

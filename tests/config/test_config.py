@@ -12,13 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan_dist.config import yaml_core
-from infogan_dist.config.reading import changed_numbers, dump_config, load_config, parse_config
+from infogan_dist.config.reading import changed_numbers, dotted, dump_config, load_config, parse_config
 from infogan_dist.config.schema import Config
 from infogan_dist.errors import UserError
 from infogan_dist.latents import LatentSpec
-from tests.conftest import ROOT
-
-SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+from tests.conftest import ROOT, SHIPPED, root_of
 
 
 def said(values: object) -> str:
@@ -33,11 +31,33 @@ def test_importing_the_config_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_config_loads_by_path_and_by_name(path: Path) -> None:
-    config = load_config(path)
-    assert load_config(path.stem) == config
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_config_loads_by_path_and_by_name(name: str) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.yaml", root_of(name))
+    assert load_config(name, root_of(name)) == config
     assert parse_config(yaml_core.load(dump_config(config), "dump")) == config
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if root_of(name)])
+def test_a_config_of_a_folder_asks_for_it(name: str) -> None:
+    with pytest.raises(UserError, match=r"data\.root is required when data\.name = folder"):
+        load_config(name)
+
+
+def test_lab6_two_noise_differs_from_lab6_only_in_its_noise() -> None:
+    two, one = load_config("lab6_two_noise"), load_config("lab6")
+    differing = {key for key, value in dotted(two).items() if dotted(one)[key] != value}
+    assert differing == {"output", "latents.noise"}
+    assert [(source.dim, source.distribution) for source in two.latents.noise] == [(27, "uniform"), (27, "normal")]
+    assert LatentSpec.from_config(two.latents).noise_dim == LatentSpec.from_config(one.latents).noise_dim
+
+
+def test_faces_and_chairs_have_the_latents_of_the_papers_appendix() -> None:
+    faces, chairs = (load_config(f"{name}_paper", root_of(f"{name}_paper")) for name in ("faces", "chairs"))
+    assert [LatentSpec.from_config(config.latents).dim for config in (faces, chairs)] == [133, 189]
+    assert (faces.latents.categorical, faces.latents.continuous) == ((), 5)
+    assert (chairs.latents.categorical, chairs.latents.continuous) == ((20, 20, 20), 1)
+    assert [(config.data.image_size, config.data.channels) for config in (faces, chairs)] == [(32, 1), (64, 1)]
 
 
 @pytest.mark.parametrize("name", ["quickstart", "mnist", "scenes", "cifar10", "debug"])

@@ -1,9 +1,11 @@
-"""Small random images in the layouts of torchvision's data sets, and the checksums that the classes then need."""
+"""Small random images in the layouts of torchvision's data sets, and the checksums that the classes then need. A folder of images."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,19 @@ from torchvision import datasets
 
 COUNTS = {"train": 40, "test": 20}
 Patches = list[tuple[type[Any], str, object]]
+
+
+def write_mnist_layout(dataset: type[datasets.MNIST], root: Path) -> Patches:
+    """Grey 28 x 28 images with the labels 0 to 9. torchvision compares no checksums of unpacked files."""
+    folder = root / dataset.__name__ / "raw"
+    folder.mkdir(parents=True)
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images = np.ascontiguousarray(_images(COUNTS[split], split)[:, :28, :28, 0])
+        labels = (np.arange(len(images)) % 10).astype(np.uint8)
+        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">I{values.ndim}I", 0x0800 + values.ndim, *values.shape)
+            (folder / f"{prefix}-{name}-ubyte").write_bytes(header + values.tobytes())
+    return []
 
 
 def write_svhn(root: Path) -> Patches:
@@ -72,7 +87,21 @@ def write_celeba(root: Path) -> Patches:
     return [(datasets.CelebA, "file_list", listed)]
 
 
-WRITERS = {"svhn": write_svhn, "cifar10": write_cifar10, "celeba": write_celeba}
+def write_folder(root: Path) -> Patches:
+    """PNG files in two subfolders of `root`/folder, half of them wider than high."""
+    for number, image in enumerate(_images(COUNTS["train"], "train")):
+        path = root / "folder" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[: 32 - 8 * (number % 4 // 2)]).save(path)
+    return []
+
+
+WRITERS = {"svhn": write_svhn, "cifar10": write_cifar10, "celeba": write_celeba}  # in colour
+GREY_WRITERS = {
+    "mnist": partial(write_mnist_layout, datasets.MNIST),
+    "fashion-mnist": partial(write_mnist_layout, datasets.FashionMNIST),
+    "kmnist": partial(write_mnist_layout, datasets.KMNIST),
+}
 
 
 def _images(count: int, split: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torchvision import datasets
 
-from infogan_dist.__main__ import main
 from infogan_dist.config.model import DataConfig
 from infogan_dist.data.sources import open_images
 from infogan_dist.diagnostics import preflight
@@ -96,23 +93,3 @@ def test_doctor_distinguishes_what_train_can_download(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="torchvision does not download it") as caught:
         preflight._open(celeba)
     assert not isinstance(caught.value, preflight.NotDownloaded)
-
-
-def test_its_config_trains_resumes_samples_and_evaluates(stand_in: DataConfig, tmp_path: Path) -> None:
-    run, shipped = tmp_path / "run", {"svhn": "svhn_paper", "celeba": "celeba_paper", "cifar10": "cifar10"}
-    small = (
-        *(f"output={run}", f"data.root={stand_in.root}", "networks.width=2", "evaluate.every=0", "sample.every=2"),
-        *("train.global_batch=12", "train.threads=1", "checkpoint.every=2", "log.every=1"),
-    )
-    for steps in (2, 4):
-        assert main(["train", shipped[stand_in.name], *small, f"train.steps={steps}"]) == 0
-    logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert logged == [1, 2, 3, 4]
-    assert (run / "samples" / "step-00000004.png").exists()
-    assert main(["sample", str(run), "--out", str(tmp_path / "images.npz"), "--count", "3"]) == 0
-    with np.load(tmp_path / "images.npz") as images:
-        assert images["images"].shape == (3, 32, 32, 3)
-    assert main(["evaluate", str(run), "--json", str(tmp_path / "metrics.json")]) == 0
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["images"] == COUNTS["test"]
-    assert ("code_error" in metrics) == (stand_in.name != "celeba")

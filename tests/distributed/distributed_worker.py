@@ -22,6 +22,7 @@ from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.sources import open_images
 from infogan_dist.distributed.cluster import Cluster
+from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.class_prior import class_priors
@@ -193,6 +194,10 @@ def main(out: Path, steps: int, names: list[str]) -> None:
         assert differs.startswith("seed is 1 on rank 1 of")
         assert " but 0 on rank 0 of" in differs
     cluster.close()
+    for _ in range(2):  # the ranks would hang if a later group used the addresses of the first
+        with Group(Launch.from_environment(os.environ), 1, ProcessesConfig(timeout=60)) as group:
+            assert group.any(group.rank == group.processes - 1)
+            assert group.on_main(lambda: 3) == 3
 
 
 def refuse_on(cluster: Cluster, rank: int) -> None:

@@ -11,7 +11,7 @@ from infogan_dist.training.schedule import (
     length_mismatch,
     prior_rate,
 )
-from tests.conftest import ROOT
+from tests.conftest import SHIPPED, root_of
 
 TRUNK = "information_trains: trunk, information_from: augmented"
 
@@ -65,12 +65,9 @@ def test_fractions_refer_to_the_recorded_images() -> None:
     assert [annealing(longer, images) for images in (500, 1000, 1500)] == pytest.approx([1, 0.02, 0.02])
 
 
-SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_ends_with_its_schedule(name: str) -> None:
-    assert length_mismatch(load_config(name)) is None
+    assert length_mismatch(load_config(name, root_of(name))) is None
 
 
 def test_schedule_of_another_length_than_the_run_is_reported() -> None:
