@@ -106,10 +106,13 @@ def _unused_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseCon
         shares = [_all(rows, f"usage/{name}/{number}") for number in range(width)]
         unused = [number for number, share in enumerate(shares) if share and max(share) < collapse.usage]
         if unused:
+            remedy = "latents.balanced = true and objective.lambda_clustering (say 1)"
+            if spec.priors:
+                remedy = "latents.prior_from later or objective.clustering_entropy_weight higher, at most 1"
             yield (
                 f"{name} unused",
                 f"Q assigns almost no real image to class {', '.join(map(str, unused))} of {name} {{since}}; set "
-                "latents.balanced = true and objective.lambda_clustering (say 1), or choose another seed",
+                f"{remedy}, or choose another seed",
             )
 
 

@@ -136,3 +136,4 @@ def test_with_a_learned_prior_a_rare_class_is_none_and_the_ceiling_is_its_entrop
     assert names(learned) == [], "0.02 of 0.056 nats"
     rows = with_(**logged, **{"usage/categorical_0/2": 0.001, "mi/categorical_1": 0.002})
     assert names(learned) == ["categorical_1 ignored", "categorical_0 unused"]
+    assert "clustering_entropy_weight higher" in collapse_warnings(rows, learned, OBJECTIVE, COLLAPSE)[1].message
