@@ -150,6 +150,20 @@ class NetworksConfig(Section):
     """The same for FE, D and Q. `spectral`: spectral norm for FE and D (Miyato et al. 2018), no norm for Q."""
     norm_Q: NormQ = "family"
     """The same for Q alone. `family`: as in the family's source, `norm_D` for paper28 and paper32, `none` for dcgan and resnet."""
+    minibatch_std: Annotated[int, Field(ge=0, le=64)] = 0
+    """D, but not Q, also sees how much FE's features vary within each group of this many consecutive images (minibatch standard deviation,
+    Karras et al. 2018, section 3, who use 4). Must divide the images of each process per micro-batch. 0 is off."""
+
+    @property
+    def scored_together(self) -> int:
+        """D scores groups of this many consecutive images."""
+        return self.minibatch_std or 1
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworksConfig:
+        if self.minibatch_std == 1:
+            raise ValueError("networks.minibatch_std = 1, but one image has no deviation; use 4, or 0 for off")
+        return self
 
 
 class ScheduleConfig(Section):

@@ -15,6 +15,7 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.networks.class_prior import add_class_priors
 from infogan_dist.networks.convert import Converted, convert
+from infogan_dist.networks.joint import with_joint_scores
 from infogan_dist.networks.spectral_norm import normalise_spectrally
 from infogan_dist.randomness import Stream
 from infogan_dist.registry.families import FAMILIES
@@ -79,7 +80,7 @@ def converted_networks(config: Config) -> dict[str, Converted]:
     norm_Q = networks.norm_D if networks.norm_Q == "family" else networks.norm_Q
 
     def converted(name: str, input_shape: Sequence[int], norm: str) -> Converted:
-        return convert(plain[name], input_shape, norm == "batch_local", name)
+        return convert(plain[name], input_shape, norm == "batch_local", name, 2 * networks.scored_together)
 
     with torch.device("meta"):
         FE = converted("FE", (data.channels, size, size), networks.norm_D)
@@ -95,11 +96,12 @@ def plain_networks(config: Config) -> dict[str, nn.Module]:
     """G, FE, D and Q of a config on the meta device, in plain torch as their family has them."""
     family, networks, data = family_of(config), config.networks, config.data
     spec, size = LatentSpec.from_config(config.latents), data.image_size
+    images = (data.channels, size, size)
     with torch.device("meta"):
         return {
             "G": family.generator(networks, spec.dim, data.channels, size),
-            "FE": family.front_end(networks, data.channels, size),
-            "D": family.discriminator(networks, size),
+            "FE": (FE := family.front_end(networks, data.channels, size)),
+            "D": with_joint_scores(family.discriminator(networks, size), FE, images, networks),
             "Q": family.recognition(networks, spec.posterior_dim, size),
         }
 

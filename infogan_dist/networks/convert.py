@@ -23,8 +23,6 @@ from infogan_dist.errors import UserError
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
 from infogan_dist.networks.convolutions import KERNEL, PADDING, STRIDE, DownConv2d, FromMap, ToMap, UpConv2d
 
-EXAMPLES = 2  # images in the forward pass that traces a network
-
 
 @dataclass(frozen=True)
 class Map:
@@ -43,15 +41,17 @@ class Converted:
     maps: dict[str, Map]
 
 
-def convert(network: nn.Module, input_shape: Sequence[int], local_statistics: bool, name: str) -> Converted:
-    """Convert `network`, on the meta device, in place. `input_shape` lacks the batch dimension.
+def convert(
+    network: nn.Module, input_shape: Sequence[int], local_statistics: bool, name: str, examples: int = 2
+) -> Converted:
+    """Convert `network`, on the meta device, in place. `input_shape` lacks the batch dimension; `examples` is a batch that it takes.
 
     With `local_statistics` each process normalises its own part of the batch. Raises UserError for a layer with unknown state,
     named by its path below `name`.
     """
     for path, layer in network.named_modules():
         _check_known(f"{name}.{path}" if path else name, layer)
-    traced = _traced(network, input_shape)
+    traced = _traced(network, torch.empty(examples, *input_shape, device="meta"))
     for path, layer in list(network.named_modules()):
         if path in traced.to_maps:
             replacement: nn.Module | None = ToMap(*traced.to_maps[path])
@@ -85,7 +85,7 @@ class _Trace:
     from_maps: set[str] = field(default_factory=set)
 
 
-def _traced(network: nn.Module, input_shape: Sequence[int]) -> _Trace:
+def _traced(network: nn.Module, inputs: Tensor) -> _Trace:
     trace, made_by, flattened = _Trace(), dict[int, str](), dict[int, tuple[str, tuple[int, int, int]]]()
     tensors: list[Tensor] = []  # kept alive, so that ids are unique
 
@@ -111,7 +111,7 @@ def _traced(network: nn.Module, input_shape: Sequence[int]) -> _Trace:
         for path, layer in leaves
     ]
     with torch.no_grad():
-        output = network(torch.empty(EXAMPLES, *input_shape, device="meta"))
+        output = network(inputs)
     for hook in hooks:
         hook.remove()
     trace.output_shape = tuple(output.shape[1:])

@@ -39,7 +39,7 @@ class BatchStream:
     `priors` are the class priors of G if they are learned: the tensors that training moves, [K] each. The classes of a step are
     drawn from them when the step begins.
 
-    Raises UserError if `augmentation.paste` needs pairs of images and a rank has an odd number of them.
+    Raises UserError if a key needs pairs or larger groups of images, and a rank's images per micro-batch do not divide into these.
     """
 
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource, priors: Sequence[Tensor] = ()):
@@ -55,7 +55,7 @@ class BatchStream:
         )
         self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
         self._drawn: dict[int, list[Draws]] = {}
-        _check_pairs(config, cluster.processes)
+        _check_groups(config, cluster.processes)
         assert len(priors) == len(self._spec.priors), "a learned prior is drawn from"
 
     def at(self, step: int) -> list[MicroBatch]:
@@ -170,16 +170,18 @@ class BatchStream:
         return drawn | shared | mix | draws
 
 
-def _check_pairs(config: Config, processes: int) -> None:
+def _check_groups(config: Config, processes: int) -> None:
     share = config.train.global_batch // (processes * config.train.accumulate)
-    objective = config.objective
+    objective, networks = config.objective, config.networks
     augments = objective.information_from == "augmented" or objective.lambda_clustering > 0
-    needs_pairs = {
-        f"augmentation.paste = {config.augmentation.paste}": augments and config.augmentation.paste > 0,
-        f"objective.lambda_contrastive = {objective.lambda_contrastive}": objective.lambda_contrastive > 0,
+    sizes = {
+        f"augmentation.paste = {config.augmentation.paste}": 2 if augments and config.augmentation.paste else 1,
+        f"objective.lambda_contrastive = {objective.lambda_contrastive}": 2 if objective.lambda_contrastive else 1,
+        f"networks.minibatch_std = {networks.minibatch_std}": networks.minibatch_std or 1,
     }
-    for key in (key for key, needed in needs_pairs.items() if needed and share % 2):
-        raise UserError(
-            f"{key} needs pairs of images, but train.global_batch = {config.train.global_batch} gives each process {share} per "
-            "micro-batch; use a batch that gives an even number"
-        )
+    for key, size in sizes.items():
+        if share % size:
+            raise UserError(
+                f"{key} needs {'pairs of' if size == 2 else f'groups of {size}'} images, but train.global_batch = "
+                f"{config.train.global_batch} gives each process {share} per micro-batch; use a batch that gives a multiple of {size}"
+            )

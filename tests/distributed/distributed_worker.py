@@ -85,7 +85,13 @@ PRIORS = {
         "train.accumulate=2",
     ]
 }
-COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS
+OPTIONS_OF_D = {
+    "minibatch-std batch trunk": [
+        f"networks={{width: 4, {NORMS['batch']}, minibatch_std: 4}}",
+        "objective={information_trains: trunk, r1_gamma: 1}",
+    ],
+}
+COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS | OPTIONS_OF_D
 
 
 def config_of(name: str, *overrides: str) -> Config:
