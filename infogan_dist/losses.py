@@ -39,7 +39,7 @@ class CodePosterior:
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """D's and G's loss as functions of logits [B, 1], float32 or higher. Each returns a scalar.
+    """D's and G's loss as functions of logits [n, 1], float32 or higher, n the number of images or packs. Each returns a scalar.
 
     `discriminator` takes (real_logits, fake_logits), and the target of reals if its record says so. `generator` takes (fake_logits,
     real_logits), whose real_logits are None unless `compares_with_reals`. D is undecided at a logit of 0.
@@ -134,15 +134,16 @@ NONE = AdversarialLoss(zero_loss, lambda fake_logits, _: zero_loss(fake_logits))
 
 
 def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """|∇D(x)|² of each image, [B], of which gradient penalties are functions. Differentiable once more."""
+    """|∇D(x)|² of each logit, of which gradient penalties are functions, with x the image or the pack that D scores. Differentiable once
+    more."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradients.square().flatten(1).sum(1)
+    return gradients.square().reshape(len(logits), -1).sum(1)
 
 
 def gradient_penalty(
     real: Tensor | None, fake: Tensor | None, between: Tensor | None, objective: ObjectiveConfig
 ) -> Tensor | None:
-    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² + λ E(|∇D(x')| - 1)² from squared gradients [B]; None if there are none.
+    """γ1/2 E|∇D(x)|² + γ2/2 E|∇D(G(z, c))|² + λ E(|∇D(x')| - 1)² from squared gradients [n]; None if there are none.
 
     R1 and R2 of Mescheder et al. 2018, Eqs. 9 and 10. x' are points between reals and fakes (Gulrajani et al. 2017, Eq. 3).
     """

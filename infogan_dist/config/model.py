@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -153,11 +154,15 @@ class NetworksConfig(Section):
     minibatch_std: Annotated[int, Field(ge=0, le=64)] = 0
     """D, but not Q, also sees how much FE's features vary within each group of this many consecutive images (minibatch standard deviation,
     Karras et al. 2018, section 3, who use 4). Must divide the images of each process per micro-batch. 0 is off."""
+    pack: Annotated[int, Field(ge=1, le=16)] = 1
+    """D gives one score to this many consecutive images together, reals or fakes (PacGAN, Lin et al. 2018, who use 2). It sees the
+    concatenated features of FE; the paper concatenates images. Q reads single images. Must divide the images of each process per
+    micro-batch. 1 is off."""
 
     @property
     def scored_together(self) -> int:
-        """D scores groups of this many consecutive images."""
-        return self.minibatch_std or 1
+        """D's batch is divisible by this number."""
+        return math.lcm(self.minibatch_std or 1, self.pack)
 
     @model_validator(mode="after")
     def _check(self) -> NetworksConfig:

@@ -91,6 +91,7 @@ class Config(Section):
         check_image_size(self.networks.family, self.data.image_size)
         check_norms(self.networks.family, {key: getattr(self.networks, key) for key in ("norm_G", "norm_D", "norm_Q")})
         self.objective.check_norm(self.networks.norm_D)
+        self._check_scored_together()
         if self.train.global_batch % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
@@ -128,6 +129,25 @@ class Config(Section):
                 "latents.prior = learned follows Q's classes, but objective.lambda_categorical = 0 and "
                 "objective.lambda_clustering = 0 leave them untrained; set one of them, or latents.prior = uniform"
             )
+
+    def _check_scored_together(self) -> None:
+        """Raises ValueError if D scores several fakes together whose codes depend on each other."""
+        networks, contrast = self.networks, self.objective.lambda_contrastive
+        together = {
+            f"networks.minibatch_std = {networks.minibatch_std}": networks.minibatch_std > 0,
+            f"networks.pack = {networks.pack}": networks.pack > 1,
+        }
+        dependent = {
+            "latents.balanced = true": self.latents.balanced,
+            f"objective.lambda_contrastive = {contrast}": contrast,
+        }
+        for option in (key for key, is_on in together.items() if is_on):
+            for key in (key for key, is_on in dependent.items() if is_on):
+                off = key.partition(" = ")[0] + (" = false" if "balanced" in key else " = 0")
+                raise ValueError(
+                    f"{option} makes D score several images together, but {key} makes the codes of consecutive fakes depend on each "
+                    f"other, by which D can tell them from reals; set {off}"
+                )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""D scores an image together with other images of the batch: minibatch standard deviation, in plain torch. Q does not see it.
+"""D scores several images together: minibatch standard deviation and packing, in plain torch. Q reads the features of single images.
 
     FE's features [B, C] or [B, C, H, W]
     minibatch standard deviation: one more channel
+    pack: the channels of m consecutive images, [B / m, m C] or [B / m, m C, H, W]
     mix: FC or 1 x 1 conv to C channels, lReLU
-    the family's D
+    the family's D: [B / m, 1]
 
-The mixing layer is ours: in the families D is one linear layer, to which a statistic of the group would only add a constant.
+PacGAN (Lin et al. 2018) concatenates m images at D's input. Here FE is shared with Q, which reads single images, so features are
+concatenated. The mixing layer is ours. In the families D is one linear layer: without mixing, the logit of a pack would be a sum over its
+images, which does not depend on how they vary together.
 """
 
 from __future__ import annotations
@@ -46,6 +49,21 @@ class MinibatchStd(nn.Module):
         return f"{self.group}"
 
 
+class Pack(nn.Module):
+    """Concatenates the channels of every `images` consecutive images: [B, C, ...] -> [B / images, images * C, ...]."""
+
+    def __init__(self, images: int):
+        super().__init__()
+        self.images = images
+
+    def forward(self, features: Tensor) -> Tensor:
+        packed: Tensor = features.unflatten(0, (-1, self.images)).flatten(1, 2)
+        return packed
+
+    def extra_repr(self) -> str:
+        return f"{self.images}"
+
+
 def with_joint_scores(D: nn.Module, FE: nn.Module, image_shape: Sequence[int], config: NetworksConfig) -> nn.Module:
     """`D` behind the layers that `config` asks for; `D` itself if it asks for none. `FE`, on the meta device, gives features of images
     of `image_shape` [C, H, W]."""
@@ -57,5 +75,8 @@ def with_joint_scores(D: nn.Module, FE: nn.Module, image_shape: Sequence[int], c
     if config.minibatch_std:
         layers["std"] = MinibatchStd(config.minibatch_std)
         mixed += 1
+    if config.pack > 1:
+        layers["pack"] = Pack(config.pack)
+        mixed *= config.pack
     mix = nn.Conv2d(mixed, channels, 1) if size else nn.Linear(mixed, channels)
     return nn.Sequential(layers | OrderedDict(mix=mix, mix_relu=nn.LeakyReLU(LEAK, inplace=True), head=D))

@@ -162,7 +162,8 @@ class BatchStream:
         }
         if self._priors:
             drawn["classes"] = self._spec.class_draws(self._latents, positions)
-        mix = {"mix": self._mix.uniform(positions, 1)} if objective.lambda_gradient_penalty else {}
+        first = positions - positions % self._config.networks.pack  # a pack is one point in D's input space
+        mix = {"mix": self._mix.uniform(first, 1)} if objective.lambda_gradient_penalty else {}
         augmented = ["D", "G"] if objective.information_from == "augmented" else []
         augmented += [POSITIVES] if objective.lambda_clustering else []
         config = self._config.augmentation
@@ -178,6 +179,7 @@ def _check_groups(config: Config, processes: int) -> None:
         f"augmentation.paste = {config.augmentation.paste}": 2 if augments and config.augmentation.paste else 1,
         f"objective.lambda_contrastive = {objective.lambda_contrastive}": 2 if objective.lambda_contrastive else 1,
         f"networks.minibatch_std = {networks.minibatch_std}": networks.minibatch_std or 1,
+        f"networks.pack = {networks.pack}": networks.pack,
     }
     for key, size in sizes.items():
         if share % size:

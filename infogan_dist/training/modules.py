@@ -19,8 +19,8 @@ from infogan_dist.networks.batch_norm import separate_batch_statistics
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Logits [B, 1] of reals and fakes. If D's update owns Q, Q's outputs [B, posterior_dim] on fakes, augmented fakes, reals and
-    positives. With a gradient penalty, D's squared gradient norms [B] at reals, at fakes and between them."""
+    """Logits [n, 1] of reals and fakes, n = B / `networks.pack`. If D's update owns Q, Q's outputs [B, posterior_dim] on fakes, augmented
+    fakes, reals and positives. With a gradient penalty, D's squared gradient norms [n] at reals, at fakes and between them."""
 
     real_logits: Tensor
     fake_logits: Tensor
@@ -34,7 +34,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class GeneratorOutput(NamedTuple):
-    """Logits [B, 1] of fakes, and of reals if the loss compares with them. Q's outputs [B, posterior_dim] on fakes, and on augmented fakes
+    """Logits [n, 1] of fakes, and of reals if the loss compares with them. Q's outputs [B, posterior_dim] on fakes, and on augmented fakes
     if there are any."""
 
     fake_logits: Tensor

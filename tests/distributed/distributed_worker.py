@@ -90,6 +90,10 @@ OPTIONS_OF_D = {
         f"networks={{width: 4, {NORMS['batch']}, minibatch_std: 4}}",
         "objective={information_trains: trunk, r1_gamma: 1}",
     ],
+    "pack spectral trunk": [
+        f"networks={{width: 4, {NORMS['spectral']}, pack: 2}}",
+        "objective={information_trains: trunk, adversarial: relativistic, r1_gamma: 1, lambda_gradient_penalty: 10}",
+    ],
 }
 COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS | OPTIONS_OF_D
 
