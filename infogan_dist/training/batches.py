@@ -19,6 +19,7 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec, classes_of
 from infogan_dist.randomness import Stream
+from infogan_dist.training.perturbation import PerturbationStream
 from infogan_dist.training.schedule import annealing, clustering_weight, prior_rate
 from infogan_dist.training.step import MicroBatch, Positives
 
@@ -53,6 +54,7 @@ class BatchStream:
             Stream(config.seed, "views"),
             Stream(config.seed, "points between reals and fakes"),
         )
+        self._perturbations = PerturbationStream(config)
         self._at_once = max(1, DRAWN_AT_ONCE // config.train.global_batch)
         self._drawn: dict[int, list[Draws]] = {}
         _check_groups(config, cluster.processes)
@@ -75,8 +77,8 @@ class BatchStream:
         return self._reals.at(torch.arange(first, first + self._config.train.global_batch)).tolist()
 
     def preview(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """The first reals [count, C, H, W] as D sees them, and augmented as Q sees fakes and positives; None if Q sees no
-        augmentation. `count` is even."""
+        """The first reals [count, C, H, W], and augmented as Q sees fakes and positives; None if Q sees no augmentation. `count` is
+        even."""
         positions, objective = torch.arange(count), self._config.objective
         reals = self._images.read(self._reals.at(positions))
         if objective.information_from != "augmented" and not objective.lambda_clustering:
@@ -115,7 +117,8 @@ class BatchStream:
         shared = drawn["shared"][::2] if "shared" in drawn else None
         mix = drawn["mix"][:, 0] if "mix" in drawn else None
         of_Q = augment.get("D"), augment.get("G")
-        return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, rate)
+        perturb = self._perturbations.at(images_before(self._config, step), positions, drawn, reals)
+        return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, rate, perturb)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0
@@ -168,7 +171,7 @@ class BatchStream:
         augmented += [POSITIVES] if objective.lambda_clustering else []
         config = self._config.augmentation
         draws = {name: draws_at(self._augmentations.derived(name), positions, config) for name in augmented}
-        return drawn | shared | mix | draws
+        return drawn | shared | mix | draws | self._perturbations.draws_at(positions)
 
 
 def _check_groups(config: Config, processes: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infogan_dist.data.augmentation import Augmentation
 from infogan_dist.latents import Codes
+from infogan_dist.training.perturbation import Perturbation
 from infogan_dist.training.step import MicroBatch, Positives, train_step
 from infogan_dist.training.train_state import TrainState
 
@@ -93,6 +94,6 @@ def _like(part: Any) -> Any:
     """The same structure with new, empty tensors."""
     if isinstance(part, Tensor):
         return torch.empty_like(part)
-    if not isinstance(part, (MicroBatch, Codes, Augmentation, Positives)):
+    if not isinstance(part, (MicroBatch, Codes, Augmentation, Positives, Perturbation)):
         return part
     return replace(part, **{field.name: _like(getattr(part, field.name)) for field in fields(part)})

@@ -44,10 +44,9 @@ class GeneratorOutput(NamedTuple):
 
 
 class DiscriminatorModule(nn.Module):
-    """FE and D, and Q if D's update owns it. D gets reals and fakes. Q gets fakes, `augmented` fakes, and reals with their `positives`,
-    or reals alone with `classes_of_reals`.
-    Each batch has separate batch statistics. With a gradient penalty between reals and fakes, `mix` [B] in [0, 1] is the share of the
-    real at each point."""
+    """FE and D, and Q if D's update owns it. D gets reals and fakes, or `for_D` in their place. Q gets fakes, `augmented` fakes, and reals
+    with their `positives`, or reals alone with `classes_of_reals`. Each batch has separate batch statistics. With a gradient penalty
+    between D's reals and fakes, `mix` [B] in [0, 1] is the share of the real at each point."""
 
     def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
         super().__init__()
@@ -63,8 +62,15 @@ class DiscriminatorModule(nn.Module):
         positives: Tensor | None = None,
         mix: Tensor | None = None,
         classes_of_reals: bool = False,
+        for_D: tuple[Tensor, Tensor] | None = None,
     ) -> DiscriminatorOutput:
-        others = [images for images in (augmented, positives) if images is not None]
+        for_Q = {"fake": fakes}  # FE's statistics include them even if Q is trained in the G step
+        for_Q |= {"augmented": augmented} if augmented is not None else {}
+        for_Q |= {"real": reals} if positives is not None or classes_of_reals else {}
+        for_Q |= {"positive": positives} if positives is not None else {}
+        shared = ("fake", "real") if for_D is None else ()
+        others = [images for name, images in for_Q.items() if name not in shared]
+        reals, fakes = for_D or (reals, fakes)
         real_gradients = fake_gradients = gradients_between = None
         if self._penalises_reals or self._penalises_fakes or self._penalises_between:
             with parametrize.cached():  # one power iteration of a spectral norm, not one per pass
@@ -78,16 +84,11 @@ class DiscriminatorModule(nn.Module):
         else:  # one pass over all is faster
             real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
             real_logits, fake_logits = _each_normalised(self.D, [real_features, fake_features])
-        features = {"fake": fake_features}
-        if augmented is not None:
-            features["augmented"] = rest[0]
-        if positives is not None or classes_of_reals:
-            features["real"] = real_features
-        if positives is not None:
-            features["positive"] = rest[-1]
         posteriors = {}
         if self.Q is not None:
-            posteriors = dict(zip(features, _each_normalised(self.Q, list(features.values())), strict=True))
+            features, unshared = {"fake": fake_features, "real": real_features}, iter(rest)
+            of_Q = [features[name] if name in shared else next(unshared) for name in for_Q]
+            posteriors = dict(zip(for_Q, _each_normalised(self.Q, of_Q), strict=True))
         return DiscriminatorOutput(
             *(real_logits, fake_logits, posteriors.get("fake"), posteriors.get("augmented")),
             *(posteriors.get("real"), posteriors.get("positive")),
@@ -110,19 +111,26 @@ class GeneratorModule(nn.Module):
     """G, and FE, D and Q on G's images. Networks that G's optimizer does not own are frozen during its step.
 
     Its input are G's images instead of latents, because the D step uses the same images. Q also gets `augmented` fakes if there are
-    any, and D also gets `reals` if the loss compares with them.
+    any, and D also gets `reals` if the loss compares with them. D gets the fakes `for_D` in place of `fakes` if there are any.
     """
 
     def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
         super().__init__()
         self.G, self.FE, self.D, self.Q = G, FE, D, Q
 
-    def forward(self, fakes: Tensor, augmented: Tensor | None = None, reals: Tensor | None = None) -> GeneratorOutput:
-        others = [images for images in (augmented, reals) if images is not None]
+    def forward(
+        self,
+        fakes: Tensor,
+        augmented: Tensor | None = None,
+        reals: Tensor | None = None,
+        for_D: Tensor | None = None,
+    ) -> GeneratorOutput:
+        others = [images for images in (augmented, reals, for_D) if images is not None]
         fake_features, *rest = _each_normalised(self.FE, [fakes, *others])
-        for_D = [fake_features] if reals is None else [fake_features, rest[-1]]
-        fake_logits, real_logits = [*_each_normalised(self.D, for_D), None][:2]
-        for_Q = [fake_features] if augmented is None else [fake_features, rest[0]]
+        scored = [fake_features if for_D is None else rest.pop()]
+        scored += [rest.pop()] if reals is not None else []
+        fake_logits, real_logits = [*_each_normalised(self.D, scored), None][:2]
+        for_Q = [fake_features, *rest]
         fake_posterior, augmented_posterior = [*_each_normalised(self.Q, for_Q), None][:2]
         return GeneratorOutput(fake_logits, real_logits, fake_posterior, augmented_posterior)
 

@@ -40,10 +40,18 @@ def prior_rate(config: Config, images_seen: int) -> float:
     return float(1 - 0.5 ** (config.train.global_batch / latents.prior_half_life_images))
 
 
+def instance_noise(config: Config, images_seen: int) -> float:
+    """The standard deviation of the noise that D sees on images: falling linearly from `objective.instance_noise` to 0."""
+    objective = config.objective
+    return objective.instance_noise * (1 - _rise(images_seen, 0, _images(config, objective.instance_noise_until)))
+
+
 def changes_over_run(config: Config) -> bool:
     """Whether anything in the run depends on its planned length."""
-    schedule, later = config.schedule, config.objective.lambda_clustering > 0 or config.latents.prior == "learned"
-    return schedule.kind != "constant" or schedule.warm_up > 0 or later
+    schedule, objective = config.schedule, config.objective
+    changes_rates = schedule.kind != "constant" or schedule.warm_up > 0
+    starts_or_ends = objective.lambda_clustering > 0 or objective.instance_noise > 0 or config.latents.prior == "learned"
+    return changes_rates or starts_or_ends
 
 
 def length_mismatch(config: Config) -> str | None:

@@ -28,6 +28,7 @@ from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import DiscriminatorOutput, GeneratorOutput
 from infogan_dist.training.nonfinite import Statistics, gradient_norm, poison_nonfinite
+from infogan_dist.training.perturbation import Perturbation
 from infogan_dist.training.train_state import TrainState
 
 CLASS_SHARES = "class shares"  # in the result of `discriminator_step`: Q's mean prediction on the reals of all processes, [sum of K]
@@ -49,7 +50,7 @@ class MicroBatch:
     `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
     `positives` belong to the reals if Q clusters them. `mix`, [B] in [0, 1), is the share of the real at each point between a real and
     a fake, if D's gradient is penalised there. `prior_rate`, [] in (0, 1], is how far learned class priors move in this step; None if
-    they do not.
+    they do not. `perturb` maps reals and fakes to D's input; None if D sees the images themselves.
     """
 
     reals: Tensor
@@ -61,6 +62,7 @@ class MicroBatch:
     positives: Positives | None = None
     mix: Tensor | None = None
     prior_rate: Tensor | None = None
+    perturb: Perturbation | None = None
 
 
 def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
@@ -105,10 +107,13 @@ def discriminator_step(
         with torch.no_grad(), frozen(state.networks.G):
             drawn = draw(state, batch) if fakes is None else fakes.detach()
             augmented = batch.augment_D(drawn) if batch.augment_D is not None else None
+            perturb = batch.perturb
+            for_D = (perturb(batch.reals, "real_D"), perturb(drawn, "fake_D")) if perturb is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
             out: DiscriminatorOutput = state.discriminator_module(
-                batch.reals, drawn, augmented, positives, batch.mix, classes_of_reals=batch.prior_rate is not None
+                *(batch.reals, drawn, augmented, positives, batch.mix),
+                *(batch.prior_rate is not None, for_D),
             )
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
@@ -148,11 +153,14 @@ def generator_step(
     metrics = []
     with frozen(*state.owned_by_D.values()):
         for number, batch in enumerate(micro_batches, 1):
-            compared = batch.reals if adversarial_loss(objective).compares_with_reals else None
+            compared, perturb = batch.reals if adversarial_loss(objective).compares_with_reals else None, batch.perturb
+            if compared is not None and perturb is not None:
+                compared = perturb(compared, "real_G")
             with engine.gradients_of(state.generator_module, last=number == len(micro_batches)):
                 drawn = draw(state, batch) if fakes is None else fakes
                 augmented = batch.augment_G(drawn) if batch.augment_G is not None else None
-                out: GeneratorOutput = state.generator_module(drawn, augmented, compared)
+                for_D = perturb(drawn, "fake_G") if perturb is not None else None
+                out: GeneratorOutput = state.generator_module(drawn, augmented, compared, for_D)
                 information, bounds = _information(state, out, batch)
                 loss = generator_loss(out.fake_logits, out.real_logits, objective)
                 loss = loss + information if objective.information_trains_G else loss
@@ -168,7 +176,9 @@ def fake_score(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[s
     """D(G(z, c)) after G's update. Changes no state. Calls `forward`, which is not compiled."""
     G, FE, D = state.networks.G, state.networks.FE, state.networks.D
     with frozen(G, FE, D), state.engine.autocast():
-        logits = [D.forward(FE.forward(G.forward(batch.latent))) for batch in micro_batches]
+        drawn = [(G.forward(batch.latent), batch.perturb) for batch in micro_batches]
+        for_D = [fakes if perturb is None else perturb(fakes, "fake_G") for fakes, perturb in drawn]
+        logits = [D.forward(FE.forward(fakes)) for fakes in for_D]
     return _mean([{"score/fake_after_G": _score(each)} for each in logits])
 
 

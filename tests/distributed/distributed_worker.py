@@ -85,7 +85,12 @@ PRIORS = {
         "train.accumulate=2",
     ]
 }
-OPTIONS_OF_D = {
+PERTURBED = "diff_augment: [colour, translation, cutout], instance_noise: 0.2, instance_noise_until: 1"
+OPTIONS_OF_D = {  # the first has all of them
+    "pack minibatch-std perturbed trunk": [
+        f"networks={{width: 4, {NORMS['batch']}, pack: 2, minibatch_std: 4}}",
+        f"objective={{information_trains: trunk, {PERTURBED}}}",
+    ],
     "minibatch-std batch trunk": [
         f"networks={{width: 4, {NORMS['batch']}, minibatch_std: 4}}",
         "objective={information_trains: trunk, r1_gamma: 1}",
@@ -93,6 +98,11 @@ OPTIONS_OF_D = {
     "pack spectral trunk": [
         f"networks={{width: 4, {NORMS['spectral']}, pack: 2}}",
         "objective={information_trains: trunk, adversarial: relativistic, r1_gamma: 1, lambda_gradient_penalty: 10}",
+    ],
+    "perturbed relativistic trunk accumulate-4": [
+        f"objective={{{VIEWS}, {PERTURBED}, adversarial: relativistic}}",
+        "augmentation.paste=0",
+        "train.accumulate=4",
     ],
 }
 COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS | OPTIONS_OF_D
