@@ -68,6 +68,11 @@ class ObjectiveConfig(Section):
     """Random changes of all reals and fakes that D sees, in both steps (DiffAugment, Zhao et al. 2020), for small data sets. Q's images
     do not change. G still draws images without them. With Q's augmentations also on D, the code error on MNIST, which is not small, rose
     from 3.3 to 29.5 % (one seed). Gradient penalties are at D's input. [] is off."""
+    diff_augment_target: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Each change is made with a probability that starts at 0, rises while the mean sign of D's logits of reals is above this target,
+    and falls while it is below (adaptive augmentation, Karras et al. 2020, who use 0.6). 0: every image is changed."""
+    diff_augment_images: Annotated[int, Field(ge=1, le=10**12)] = 500_000
+    """Images in which this probability can rise from 0 to 1 (500,000 in the paper)."""
     instance_noise: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Standard deviation of Gaussian noise on all reals and fakes that D sees, at the start (Sønderby et al. 2017; Roth et al. 2017);
     pixels are in [-1, 1]. It falls linearly to 0. Q's images have none, because it would hide what continuous codes encode. 0 is off."""
@@ -95,6 +100,8 @@ class ObjectiveConfig(Section):
                     raise ValueError(
                         f"objective.{setting} needs objective.information_trains = trunk, which trains Q in the D step"
                     )
+        if self.diff_augment_target:
+            self._check_adaptive()
         if self.instance_noise and not self.instance_noise_until:
             raise ValueError(
                 f"objective.instance_noise = {self.instance_noise} ends before the first image, because "
@@ -111,6 +118,20 @@ class ObjectiveConfig(Section):
                 "set objective.lambda_clustering, say to 1"
             )
         return self
+
+    def _check_adaptive(self) -> None:
+        given = f"objective.diff_augment_target = {self.diff_augment_target}"
+        if not self.diff_augment:
+            raise ValueError(
+                f"{given} adapts the changes of objective.diff_augment, which is empty; set it to [colour, translation, cutout], or "
+                "objective.diff_augment_target = 0"
+            )
+        if not ADVERSARIAL_LOSSES[self.adversarial].has_decision:
+            names = " or ".join(name for name, record in ADVERSARIAL_LOSSES.built_in.items() if record.has_decision)
+            raise ValueError(
+                f"{given} needs the sign of D's logit of a real, which has no meaning with objective.adversarial = {self.adversarial}; "
+                f"use {names}, or objective.diff_augment_target = 0"
+            )
 
     def check_norm(self, norm_D: NormD) -> None:
         """Raises ValueError if the adversarial loss or the gradient penalty does not work with this norm of FE and D."""

@@ -12,25 +12,27 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-COLUMNS = 7  # uniform numbers of an image
+CHOICES, COLUMNS = 3, 10  # uniform numbers of an image; the first choose which changes are made
 LARGEST_SHIFT = 1 / 8  # of the image side
 CUTOUT_SIDE = 1 / 2
 
 
-def diff_augment(images: Tensor, draws: Tensor, policy: Collection[str]) -> Tensor:
-    """Images [B, C, H, W] in [-1, 1], changed by `draws`, U[0, 1) [B, COLUMNS]. `policy` has any of `colour`, `translation` and `cutout`.
+def diff_augment(images: Tensor, draws: Tensor, policy: Collection[str], probability: Tensor | float = 1.0) -> Tensor:
+    """Images [B, C, H, W] in [-1, 1], changed by `draws`, U[0, 1) [B, COLUMNS]. `policy` has any of `colour`, `translation` and `cutout`;
+    each of them changes an image with `probability`.
 
     Computed in float32 or higher. Colours may leave [-1, 1]. Shifts and cuts leave 0, a grey that shows D where they were.
     """
     with torch.autocast(images.device.type, enabled=False):
         changed = images.to(torch.promote_types(images.dtype, torch.float32))
-        colour, shift, cut = draws.to(changed.dtype).split([3, 2, 2], dim=1)
+        choices, colour, shift, cut = draws.to(changed.dtype).split([CHOICES, 3, 2, 2], dim=1)
+        chosen = (choices < probability)[:, :, None, None, None].unbind(1)
         if "colour" in policy:
-            changed = coloured(changed, colour)
+            changed = torch.where(chosen[0], coloured(changed, colour), changed)
         if "translation" in policy:
-            changed = translated(changed, shift)
+            changed = torch.where(chosen[1], translated(changed, shift), changed)
         if "cutout" in policy:
-            changed = changed * (1 - cutout(cut, changed))
+            changed = changed * ~(chosen[2] & cutout(cut, changed))
         return changed.to(images.dtype)
 
 
@@ -57,9 +59,9 @@ def translated(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def cutout(draws: Tensor, like: Tensor) -> Tensor:
-    """A mask [B, 1, H, W]: 1 inside a square of side CUTOUT_SIDE with a uniform centre; a part of it may be outside the image."""
+    """A mask, bool [B, 1, H, W]: True inside a square of side CUTOUT_SIDE with a uniform centre; a part of it may be outside the image."""
     rows, columns = (
         ((torch.arange(size, device=draws.device) + 0.5) / size - draws[:, [axis]]).abs() < CUTOUT_SIDE / 2
         for axis, size in enumerate(like.shape[2:])
     )
-    return (rows[:, None, :, None] & columns[:, None, None, :]).to(like.dtype)
+    return rows[:, None, :, None] & columns[:, None, None, :]

@@ -33,11 +33,13 @@ class Perturbation:
     draws: Tensor
     noise: Tensor | None
 
-    def __call__(self, images: Tensor, use: Use) -> Tensor:
-        """[B, C, H, W], differentiable."""
+    def __call__(self, images: Tensor, use: Use, probability: Tensor | None = None) -> Tensor:
+        """[B, C, H, W], differentiable. Each augmentation is made with `probability` [], or always if it is None."""
         number = USES.index(use)
         if self.policy:
-            images = diff_augment(images, self.draws[:, number], self.policy)
+            images = diff_augment(
+                images, self.draws[:, number], self.policy, 1.0 if probability is None else probability
+            )
         return images if self.noise is None else images + self.noise[:, number].to(images.dtype)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import DiscriminatorOutput, GeneratorOutput
 from infogan_dist.training.nonfinite import Statistics, gradient_norm, poison_nonfinite
-from infogan_dist.training.perturbation import Perturbation
+from infogan_dist.training.perturbation import Perturbation, Use
 from infogan_dist.training.train_state import TrainState
 
 CLASS_SHARES = "class shares"  # in the result of `discriminator_step`: Q's mean prediction on the reals of all processes, [sum of K]
@@ -107,7 +108,7 @@ def discriminator_step(
         with torch.no_grad(), frozen(state.networks.G):
             drawn = draw(state, batch) if fakes is None else fakes.detach()
             augmented = batch.augment_D(drawn) if batch.augment_D is not None else None
-            perturb = batch.perturb
+            perturb = _perturbation(state, batch)
             for_D = (perturb(batch.reals, "real_D"), perturb(drawn, "fake_D")) if perturb is not None else None
         positives = batch.positives.images if batch.positives is not None else None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
@@ -117,6 +118,8 @@ def discriminator_step(
             )
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
+            if state.augment_probability is not None:
+                metrics[-1]["score/real_sign"] = out.real_logits.detach().sign().double().mean()
             if out.fake_posterior is not None:  # D's update owns Q
                 loss = loss + _information(state, out, batch)[0]
             if batch.positives is not None:
@@ -153,7 +156,8 @@ def generator_step(
     metrics = []
     with frozen(*state.owned_by_D.values()):
         for number, batch in enumerate(micro_batches, 1):
-            compared, perturb = batch.reals if adversarial_loss(objective).compares_with_reals else None, batch.perturb
+            compared = batch.reals if adversarial_loss(objective).compares_with_reals else None
+            perturb = _perturbation(state, batch)
             if compared is not None and perturb is not None:
                 compared = perturb(compared, "real_G")
             with engine.gradients_of(state.generator_module, last=number == len(micro_batches)):
@@ -175,11 +179,17 @@ def generator_step(
 def fake_score(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """D(G(z, c)) after G's update. Changes no state. Calls `forward`, which is not compiled."""
     G, FE, D = state.networks.G, state.networks.FE, state.networks.D
+    scores = []
     with frozen(G, FE, D), state.engine.autocast():
-        drawn = [(G.forward(batch.latent), batch.perturb) for batch in micro_batches]
-        for_D = [fakes if perturb is None else perturb(fakes, "fake_G") for fakes, perturb in drawn]
-        logits = [D.forward(FE.forward(fakes)) for fakes in for_D]
-    return _mean([{"score/fake_after_G": _score(each)} for each in logits])
+        for batch in micro_batches:
+            fakes, perturb = G.forward(batch.latent), _perturbation(state, batch)
+            for_D = perturb(fakes, "fake_G") if perturb is not None else fakes
+            scores.append({"score/fake_after_G": _score(D.forward(FE.forward(for_D)))})
+    return _mean(scores)
+
+
+def _perturbation(state: TrainState, batch: MicroBatch) -> Callable[[Tensor, Use], Tensor] | None:
+    return None if batch.perturb is None else partial(batch.perturb, probability=state.augment_probability)
 
 
 def _update(engine: Engine, optimizer: Optimizer, clip_norm: float, before: Statistics) -> Tensor:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infogan_dist.checkpoints.manifest import State
-from infogan_dist.checkpoints.state import network_tensors, optimizer_tensors, restore_networks, restore_optimizer
+from infogan_dist.checkpoints.state import (
+    check_match,
+    network_tensors,
+    optimizer_tensors,
+    restore_networks,
+    restore_optimizer,
+)
 from infogan_dist.config.model import OptimizerConfig
 from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.schema import Config
@@ -18,6 +25,8 @@ from infogan_dist.networks import Networks, build_networks, compile_networks
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import build_modules, owned_networks
 from infogan_dist.training.optimizers import build_optimizers
+
+AUGMENTATION = "augmentation"  # a file of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,19 +47,27 @@ class TrainState:
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     engine: Engine
+    augment_probability: Tensor | None = None
+    """The probability [] of each change of D's input, if it adapts."""
 
     def state_dict(self) -> State:
         """The tensors of a checkpoint: weights, buffers and Adam's state, by file and name."""
+        adaptive = self.augment_probability
         return network_tensors(self.networks.named()) | {
             "optimizer_D": optimizer_tensors(self.optimizer_D, self.owned_by_D),
             "optimizer_G": optimizer_tensors(self.optimizer_G, self.owned_by_G),
+            **({AUGMENTATION: {"probability": adaptive}} if adaptive is not None else {}),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Load the result of `state_dict`. Raises NoUsableCheckpoint if it does not match."""
+        """Load the result of `state_dict`. Raises NoUsableCheckpoint if it does not match. A probability that begins to adapt on resume
+        starts at 0."""
         restore_networks(self.networks.named(), state)
         restore_optimizer(self.optimizer_D, self.owned_by_D, state.get("optimizer_D", {}))
         restore_optimizer(self.optimizer_G, self.owned_by_G, state.get("optimizer_G", {}))
+        if self.augment_probability is not None and AUGMENTATION in state:
+            check_match(state[AUGMENTATION], {"probability": self.augment_probability}, AUGMENTATION)
+            self.augment_probability.copy_(state[AUGMENTATION]["probability"])
 
 
 def build_train_state(config: Config, cluster: Cluster) -> TrainState:
@@ -60,6 +77,7 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
     owned_by_D, owned_by_G = owned_networks(networks, config.objective)
     discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective)
     optimizer_D, optimizer_G = build_optimizers(owned_by_D, owned_by_G, config.optimizer)
+    adapts = config.objective.diff_augment_target > 0
     return TrainState(
         networks=networks,
         owned_by_D=owned_by_D,
@@ -72,4 +90,5 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
         objective=config.objective,
         optimizer=config.optimizer,
         engine=cluster,
+        augment_probability=torch.zeros((), device=cluster.device) if adapts else None,
     )

@@ -13,6 +13,7 @@ from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.networks.class_prior import class_priors
+from infogan_dist.training.adaptive import adjust
 from infogan_dist.training.batches import BatchStream, images_before
 from infogan_dist.training.cuda_graph import GraphedStep
 from infogan_dist.training.ema import update_average
@@ -52,6 +53,8 @@ class Trainer:
             update = partial(train_step, replace(self.state, engine=observe(self.state)))
         metrics = update(self.batch)
         update_average(self.state.networks, self.config.train, number, metrics["gradient/G"])
+        if self.state.augment_probability is not None:
+            metrics = metrics | adjust(self.state.augment_probability, metrics, self.config, self.cluster)
         return metrics
 
     def warm_up_ddp(self, number: int) -> None:

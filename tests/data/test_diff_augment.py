@@ -17,7 +17,18 @@ def images(channels: int = 3, size: int = 16) -> Tensor:
 
 def middle(**changed: float) -> Tensor:
     """Random numbers that change no colour and move nothing, except for those given."""
-    columns = ["brightness", "saturation", "contrast", "down", "right", "row", "column"]
+    columns = [
+        "choose colour",
+        "choose translation",
+        "choose cutout",
+        "brightness",
+        "saturation",
+        "contrast",
+        "down",
+        "right",
+        "row",
+        "column",
+    ]
     return torch.tensor([[changed.get(column, 0.5) for column in columns]] * 2, dtype=torch.float64)
 
 
@@ -52,6 +63,17 @@ def test_cutout_removes_half_of_each_side_around_its_centre() -> None:
     cut_off[:, :, :4, 12:] = 0
     assert torch.equal(diff_augment(images(), middle(), CUTOUT), expected)
     assert torch.equal(diff_augment(images(), middle(row=0.0, column=0.999), CUTOUT), cut_off)
+
+
+def test_each_change_is_made_with_its_probability() -> None:
+    draws = torch.rand(2000, COLUMNS, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = images(1, 8).repeat(1000, 1, 1, 1)
+    assert torch.equal(diff_augment(x, draws, ALL, torch.tensor(0.0)), x)
+    for policy, certain in ((COLOUR, 1.0), (CUTOUT, 1.0), (TRANSLATION, 1 - 1 / 9)):  # 1 of 9 shifts is none
+        changed = (diff_augment(x, draws, policy, torch.tensor(0.3)) != x).flatten(1).any(1)
+        assert changed.double().mean().item() == pytest.approx(0.3 * certain, abs=0.04)
+    by_policy = [(diff_augment(x, draws, policy, 0.3) != x).flatten(1).any(1) for policy in (COLOUR, CUTOUT)]
+    assert (by_policy[0] & by_policy[1]).double().mean().item() == pytest.approx(0.09, abs=0.03)  # independent
 
 
 def test_gradients_reach_the_images() -> None:

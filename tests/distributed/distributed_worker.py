@@ -26,6 +26,7 @@ from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.class_prior import class_priors
+from infogan_dist.training.adaptive import adjust
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
 from infogan_dist.training.engine import WrappedEngine
@@ -86,15 +87,18 @@ PRIORS = {
     ]
 }
 PERTURBED = "diff_augment: [colour, translation, cutout], instance_noise: 0.2, instance_noise_until: 1"
+ADAPTIVE = f"{PERTURBED}, diff_augment_target: 0.1, diff_augment_images: 500"
 OPTIONS_OF_D = {  # the first has all of them
-    "pack minibatch-std perturbed trunk": [
+    "pack minibatch-std adaptive trunk": [
         f"networks={{width: 4, {NORMS['batch']}, pack: 2, minibatch_std: 4}}",
-        f"objective={{information_trains: trunk, {PERTURBED}}}",
+        f"objective={{information_trains: trunk, {ADAPTIVE}}}",
+        "optimizer.D.lr=2e-3",  # the probability rises and falls
     ],
     "minibatch-std batch trunk": [
         f"networks={{width: 4, {NORMS['batch']}, minibatch_std: 4}}",
         "objective={information_trains: trunk, r1_gamma: 1}",
     ],
+    "adaptive batch heads": [f"objective={{{ADAPTIVE}}}", "optimizer.D.lr=2e-3"],
     "pack spectral trunk": [
         f"networks={{width: 4, {NORMS['spectral']}, pack: 2}}",
         "objective={information_trains: trunk, adversarial: relativistic, r1_gamma: 1, lambda_gradient_penalty: 10}",
@@ -122,10 +126,12 @@ def ready(config: Config, cluster: Cluster) -> tuple[TrainState, BatchStream]:
     return state, batches
 
 
-def train(state: TrainState, batches: BatchStream, config: Config, steps: range) -> None:
+def train(state: TrainState, batches: BatchStream, config: Config, steps: range, cluster: Cluster) -> None:
     for step in steps:
         metrics = train_step(state, batches.at(step))
         update_average(state.networks, config.train, step, metrics["gradient/G"])
+        if state.augment_probability is not None:
+            adjust(state.augment_probability, metrics, config, cluster)
 
 
 class LocalEngine(WrappedEngine):
@@ -159,9 +165,9 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
     config = config_of(name)
     state, batches = ready(config, cluster)
     last = range(steps - RESUMED + 1, steps + 1)
-    train(state, batches, config, range(1, last.start))
+    train(state, batches, config, range(1, last.start), cluster)
     before = {stem: {key: t.clone() for key, t in tensors.items()} for stem, tensors in state.state_dict().items()}
-    train(state, batches, config, last)
+    train(state, batches, config, last, cluster)
     final, traffic = flat(state), cluster.traffic
     owned = state.owned_by_D, state.owned_by_G
     sizes = [sum(p.numel() for n in networks.values() for p in n.parameters()) for networks in owned]
@@ -172,7 +178,7 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
     }
     resumed, batches = ready(config, cluster)
     resumed.load_state_dict(before)
-    train(resumed, batches, config, last)
+    train(resumed, batches, config, last, cluster)
     facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
     Path(f"{base}.json").write_text(json.dumps(facts))
     save_file(final, f"{base}.safetensors")
