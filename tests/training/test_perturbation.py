@@ -114,6 +114,24 @@ def test_a_perturbation_changes_both_losses_and_not_the_information_loss(learner
     assert not changed & {"loss/info", "mi/categorical_0", "mi/continuous_0"}
 
 
+def test_each_update_gives_d_its_own_perturbation_of_the_same_images() -> None:
+    config = tiny("x", f"objective={{{AUGMENTED}, adversarial: relativistic}}")
+    (batch,) = batches_of(config, range(1, 2))
+    inputs: list[tuple[Tensor, ...]] = []
+    with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+        cluster.configure(config)
+        state = build_train_state(config, cluster)
+        for module in (state.discriminator_module, state.generator_module):
+            module.register_forward_pre_hook(lambda _, given: inputs.append(given))
+        train_step(state, [batch])
+    (reals, fakes, *_, for_D), (fakes_again, _, compared, for_G) = inputs
+    assert batch.perturb is not None
+    assert torch.equal(reals, batch.reals)
+    assert torch.equal(fakes, fakes_again)
+    expected = [batch.perturb(images, use) for images, use in zip((reals, fakes, fakes, reals), USES, strict=True)]
+    assert all(torch.equal(*pair) for pair in zip((*for_D, for_G, compared), expected, strict=True))
+
+
 def test_cuda_graph_with_perturbations_equals_the_plain_run() -> None:
     config, graphed = tiny("x", f"objective={{{AUGMENTED}, {NOISY}}}"), {}
     take_step = lambda state, batch: graphed.setdefault("step", GraphedStep(state, Script()))(batch)  # noqa: E731
