@@ -50,7 +50,9 @@ def changes_over_run(config: Config) -> bool:
     """Whether anything in the run depends on its planned length."""
     schedule, objective = config.schedule, config.objective
     changes_rates = schedule.kind != "constant" or schedule.warm_up > 0
-    starts_or_ends = objective.lambda_clustering > 0 or objective.instance_noise > 0 or config.latents.prior == "learned"
+    starts_or_ends = (
+        objective.lambda_clustering > 0 or objective.instance_noise > 0 or config.latents.prior == "learned"
+    )
     return changes_rates or starts_or_ends
 
 

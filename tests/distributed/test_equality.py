@@ -23,7 +23,15 @@ from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
-from tests.distributed.distributed_worker import COMBINATIONS, LOSSES, MATRIX, OPTIONS_OF_D, OTHER_FAMILIES, PRIORS, RECIPES
+from tests.distributed.distributed_worker import (
+    COMBINATIONS,
+    LOSSES,
+    MATRIX,
+    OPTIONS_OF_D,
+    OTHER_FAMILIES,
+    PRIORS,
+    RECIPES,
+)
 
 # Each value of each dimension, the other network families, each loss, a learned class prior, and all of D's options
 FAST = [*list(MATRIX)[::5], *OTHER_FAMILIES, *RECIPES, *LOSSES, *PRIORS, next(iter(OPTIONS_OF_D))]
