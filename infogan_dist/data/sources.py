@@ -77,6 +77,7 @@ class PartSource:
 
     def __init__(self, source: ImageSource, indexes: Tensor):
         self._source, self._indexes = source, indexes
+        self.whole = source
 
     @property
     def drawn(self) -> bool:
@@ -92,6 +93,11 @@ class PartSource:
 def is_drawn(source: ImageSource) -> bool:
     """Whether its images are computed when they are first read."""
     return getattr(source, "drawn", False)
+
+
+def is_in_memory(source: ImageSource) -> bool:
+    """Whether all of its images are in memory."""
+    return isinstance(getattr(source, "whole", source), ArraySource)
 
 
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:

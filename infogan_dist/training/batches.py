@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import Augmentation, draws_at
+from infogan_dist.data.host_memory import release_freed_memory
 from infogan_dist.data.neighbours import EXHAUSTIVE_LIMIT, PART_SIZE, nearest_neighbours
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.data.stream import ImageCache, ImageStream
@@ -91,7 +92,9 @@ class BatchStream:
             return torch.zeros(1, 1, dtype=torch.int64)
         parts = f" in random parts of at most {PART_SIZE}" if len(self._source) > EXHAUSTIVE_LIMIT else ""
         self._cluster.announce(f"finding the nearest neighbours of {len(self._source)} images{parts}")
-        return nearest_neighbours(self._source, workers=self._cluster)
+        neighbours = nearest_neighbours(self._source, workers=self._cluster)
+        release_freed_memory()
+        return neighbours
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
         reals, *positive_images = self._images.read_together(*self._indexes(step, positions))
@@ -170,15 +173,20 @@ class BatchStream:
         return drawn | shared | mix | draws
 
 
-def _check_pairs(config: Config, processes: int) -> None:
-    share = config.train.global_batch // (processes * config.train.accumulate)
+def pair_keys(config: Config) -> list[str]:
+    """The keys with their values that need pairs of images in each micro-batch of a process."""
     objective = config.objective
     augments = objective.information_from == "augmented" or objective.lambda_clustering > 0
     needs_pairs = {
         f"augmentation.paste = {config.augmentation.paste}": augments and config.augmentation.paste > 0,
         f"objective.lambda_contrastive = {objective.lambda_contrastive}": objective.lambda_contrastive > 0,
     }
-    for key in (key for key, needed in needs_pairs.items() if needed and share % 2):
+    return [key for key, needed in needs_pairs.items() if needed]
+
+
+def _check_pairs(config: Config, processes: int) -> None:
+    share = config.train.global_batch // (processes * config.train.accumulate)
+    for key in pair_keys(config) if share % 2 else ():
         raise UserError(
             f"{key} needs pairs of images, but train.global_batch = {config.train.global_batch} gives each process {share} per "
             "micro-batch; use a batch that gives an even number"

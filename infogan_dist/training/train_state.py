@@ -24,7 +24,8 @@ from infogan_dist.training.optimizers import build_optimizers
 class TrainState:
     """The networks, the two modules that DDP wraps, the two optimizers, and the engine that prepared them.
 
-    D's optimizer trains the networks `owned_by_D`, G's those `owned_by_G`; Q is in one of the two.
+    D's optimizer trains the networks `owned_by_D`, G's those `owned_by_G`; Q is in one of the two. `checkpointing` is gradient
+    checkpointing of G.
     """
 
     networks: Networks
@@ -38,6 +39,7 @@ class TrainState:
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     engine: Engine
+    checkpointing: bool = False
 
     def state_dict(self) -> State:
         """The tensors of a checkpoint: weights, buffers and Adam's state, by file and name."""
@@ -58,7 +60,8 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
     networks = build_networks(config).to(cluster.device, cluster.dtype)
     compile_networks(networks, config)
     owned_by_D, owned_by_G = owned_networks(networks, config.objective)
-    discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective)
+    checkpointing = config.train.gradient_checkpointing
+    discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective, checkpointing)
     optimizer_D, optimizer_G = build_optimizers(owned_by_D, owned_by_G, config.optimizer)
     return TrainState(
         networks=networks,
@@ -72,4 +75,5 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
         objective=config.objective,
         optimizer=config.optimizer,
         engine=cluster,
+        checkpointing=checkpointing,
     )
