@@ -85,6 +85,7 @@ PRIORS = {
         "train.accumulate=2",
     ]
 }
+CHECKPOINTED = ("recipe", "hinge spectral trunk")  # also trained with gradient checkpointing
 COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS
 
 
@@ -154,6 +155,11 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
     resumed.load_state_dict(before)
     train(resumed, batches, config, last)
     facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
+    if name in CHECKPOINTED:
+        repeated, batches = ready(config_of(name, "train.gradient_checkpointing=true"), cluster)
+        repeated.load_state_dict(before)
+        train(repeated, batches, config, last)
+        facts["checkpoints bitwise"] = all(torch.equal(t, final[key]) for key, t in flat(repeated).items())
     Path(f"{base}.json").write_text(json.dumps(facts))
     save_file(final, f"{base}.safetensors")
     for precision in ("fp32", "bf16"):
