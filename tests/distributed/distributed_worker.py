@@ -5,6 +5,7 @@ Started as `python -m tests.distributed.distributed_worker OUT STEPS COMBINATION
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -152,7 +153,7 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
         "calls": dict(traffic.calls),
     }
     resumed, batches = ready(config, cluster)
-    resumed.load_state_dict(before)
+    resumed.load_state_dict(copy.deepcopy(before))  # Adam keeps the tensors of its step counts
     train(resumed, batches, config, last)
     facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
     if name in CHECKPOINTED:
