@@ -46,6 +46,11 @@ def resident_bytes() -> int:
         return peak_bytes()
 
 
+def bytes_in_use(device: torch.device) -> int:
+    """Bytes of `device` that this process uses now: its resident memory, or on a GPU what torch allocated."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
+
+
 def free_bytes(device: torch.device) -> int:
     """Free memory of `device`, in bytes. On the CPU the limits of containers and batch jobs apply.
 

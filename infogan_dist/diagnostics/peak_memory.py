@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from infogan_dist.config.schema import Config
-from infogan_dist.data.host_memory import release_freed_memory, resident_bytes
+from infogan_dist.data.host_memory import bytes_in_use, release_freed_memory
 from infogan_dist.data.neighbours import search_bytes
-from infogan_dist.data.sources import ImageSource, is_drawn, is_in_memory
+from infogan_dist.data.sources import ImageSource, is_in_memory, is_kept_when_read
 from infogan_dist.diagnostics.memory import (
     Activations,
     StateMemory,
@@ -128,7 +128,7 @@ class MemoryCheck:
 
     def _measured(self, accumulates: bool, checkpointing: bool = False) -> Activations:
         parts, state = self._state_memory, self._trainer.state
-        room = self.available - resident_bytes() - sum(self._in_step().values())
+        room = self.available - bytes_in_use(self._cluster.device) - sum(self._in_step().values())
         if not any(state.optimizer_D.state.values()):
             room -= parts.gradients + parts.optimizer
         state = replace(state, checkpointing=checkpointing or state.checkpointing)
@@ -138,18 +138,18 @@ class MemoryCheck:
 
     def _held(self) -> dict[str, int]:
         """Called after the measured steps, so that the process has loaded its kernels."""
-        state, on_gpu = self._state_memory, self._cluster.device.type == "cuda"
+        state = self._state_memory
         release_freed_memory()
-        now = torch.cuda.memory_allocated(self._cluster.device) if on_gpu else resident_bytes()
-        held = {"process": max(0, now - sum(state)), **state._asdict()}
-        if on_gpu:
+        held = {"process": max(0, bytes_in_use(self._cluster.device) - sum(state)), **state._asdict()}
+        if self._cluster.device.type == "cuda":
             return held
         image = self._batch.reals[0].numel()
-        if is_drawn(self._source):  # each image is kept when it is first drawn
-            held["images"] = min(len(self._source), self.config.train.steps * self.config.train.global_batch) * image
+        train, kept, in_memory = self.config.train, is_kept_when_read(self._source), is_in_memory(self._source)
+        if kept:
+            held["images"] = image * min(len(self._source), train.steps * train.global_batch // self._cluster.processes)
         if self.config.evaluate.every:
-            again = len(self._source) if is_in_memory(self._source) else LIVE if is_drawn(self._source) else 0
-            held["evaluation"] = (again + LIVE_TEST) * image + EVALUATION_LIBRARIES
+            opened = len(self._source) + LIVE_TEST if in_memory else LIVE + LIVE_TEST if kept else 0
+            held["evaluation"] = image * opened + EVALUATION_LIBRARIES
         return held
 
     def _in_step(self) -> dict[str, int]:

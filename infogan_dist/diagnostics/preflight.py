@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from urllib.request import Request, urlopen
 
@@ -12,7 +14,7 @@ from infogan_dist.checkpoints.resume import Resume, decide_resume
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
-from infogan_dist.data.host_memory import free_bytes, resident_bytes
+from infogan_dist.data.host_memory import bytes_in_use, free_bytes
 from infogan_dist.data.mnist_variants import base_of
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
 from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, layout_of, load_torchvision, missing
@@ -72,21 +74,22 @@ class Preflight:
             grey = ArraySource(torch.full((1, channels, size, size), 127, dtype=torch.uint8))
             self._read(grey, fingerprint(grey))
         sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
-        held = resident_bytes() if cluster.device.type == "cpu" else torch.cuda.memory_allocated(cluster.device)
-        self.available = free_bytes(cluster.device) // sharers + held
+        self.available = free_bytes(cluster.device) // sharers + bytes_in_use(cluster.device)
 
     @cached_property
     def unused(self) -> list[str]:
         """The parameters without a gradient after a step of few images, which trains the networks. DDP raises in a second step."""
         few = self.batch.first(measured_sizes(len(self.batch.reals))[0])
-        allocated_peak(lambda: train_step(self.state, [few]), self.cluster.device)
+        with self._naming_the_batch(len(few.reals)):
+            allocated_peak(lambda: train_step(self.state, [few]), self.cluster.device)
         return without_gradient(self.state.owned_by_D | self.state.owned_by_G)
 
     @cached_property
     def memory(self) -> MemoryCheck:
         """Of the requested config. It trains the networks."""
         config = self.config.model_copy(update={"objective": self.requested.objective})
-        return MemoryCheck(config, self.trainer, self.source, self.cluster, self.available)
+        with self._naming_the_batch(len(self.batch.reals)):
+            return MemoryCheck(config, self.trainer, self.source, self.cluster, self.available)
 
     @cached_property
     def too_large(self) -> bool:
@@ -96,15 +99,8 @@ class Preflight:
     @cached_property
     def step(self) -> dict[str, float]:
         """The metrics of the first step. It trains the networks."""
-        try:
+        with self._naming_the_batch(len(self.batch.reals)):
             metrics = self.trainer.step(1)
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            raise OutOfMemory(
-                f"out of memory in a step of {len(self.batch.reals)} images on {self.cluster.device}; "
-                "raise train.accumulate, or lower train.global_batch or networks.width"
-            ) from error
         return self.cluster.mean(metrics)
 
     @cached_property
@@ -117,6 +113,19 @@ class Preflight:
             self.cluster.mean(self.trainer.step(last))  # waits for the device
             times.append(time.perf_counter() - start)
         return min(times)
+
+    @contextmanager
+    def _naming_the_batch(self, images: int) -> Iterator[None]:
+        """Raises OutOfMemory where torch has no memory for a step of so many images."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"out of memory in a step of {images} images on {self.cluster.device}; raise train.accumulate, "
+                "set train.gradient_checkpointing = true, or lower train.global_batch or networks.width"
+            ) from error
 
     def _resolved(self) -> Config:
         """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph, and without

@@ -234,7 +234,7 @@ def test_an_existing_run_is_reported_and_not_changed(tmp_path: Path, capsys: pyt
 def test_too_little_memory_or_disk_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("free_bytes", "resident_bytes"):
+    for name in ("free_bytes", "bytes_in_use"):
         monkeypatch.setattr(preflight, name, lambda *device: 1000)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     report = Report(tiny(tmp_path / "run"), capsys)
