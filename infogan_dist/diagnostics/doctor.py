@@ -21,8 +21,7 @@ from infogan_dist.checkpoints.resume import Resume, check_writable, who_writes_i
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.folder_look import FolderLook
-from infogan_dist.diagnostics.memory import StateMemory
-from infogan_dist.diagnostics.memory import size_text as _size
+from infogan_dist.diagnostics.memory import StateMemory, size_text
 from infogan_dist.diagnostics.preflight import NotDownloaded, Preflight
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
@@ -180,7 +179,7 @@ def check_reductions(run: Preflight) -> Findings:
         return
     size = max(_gradient_bytes(run))
     large, small = run.cluster.all_reduce_seconds(size), run.cluster.all_reduce_seconds(LATENCY_BYTES)
-    times = f"{_size(size)}, the larger module's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
+    times = f"{size_text(size)}, the larger module's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
     yield ok(f"{run.cluster.backend} all-reduces {times}")
 
 
@@ -217,14 +216,14 @@ def check_memory(run: Preflight) -> Findings:
         return
     memory, available = run.memory, run.available
     total = memory.peak.total()
-    listed = ", ".join(f"{name} {_size(size)}" for name, size in memory.peak.parts().items())
+    listed = ", ".join(f"{name} {size_text(size)}" for name, size in memory.peak.parts().items())
     unmeasured = " (not yet measured on a GPU)" if run.cluster.device.type == "cuda" else ""
-    text = f"expected peak {_size(total)} per process{unmeasured}: {listed}; {_size(available)} available"
+    text = f"expected peak {size_text(total)} per process{unmeasured}: {listed}; {size_text(available)} available"
     largest, short = memory.largest_batch(), run.cluster.poll(total > available).get(True)
     if not short:
         yield ok(f"{text}; the largest train.global_batch that fits is {largest:,}")
         return
-    excess = f"{_size(total - available)} too much for {short}" if total > available else f"too little for {short}"
+    excess = f"{size_text(total - available)} too much for {short}" if total > available else f"too little for {short}"
     yield problem(f"{text}, {excess}; {'; or '.join(memory.remedies(largest))}")
 
 
@@ -236,7 +235,7 @@ def check_disk(run: Preflight) -> Findings:
         lambda: (len(checkpoints.folders(output / "checkpoints")), shutil.disk_usage(exists).free)
     )
     to_come = max(1, keep + 1 - saved)  # one is saved before one is removed
-    text = f"{to_come} checkpoints of {_size(size)} to write, {_size(free)} free"
+    text = f"{to_come} checkpoints of {size_text(size)} to write, {size_text(free)} free"
     enough = to_come * size < free
     yield ok(text) if enough else problem(f"{text}; free some, or lower checkpoint.keep")
 

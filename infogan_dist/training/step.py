@@ -23,8 +23,8 @@ from infogan_dist.losses import (
     information_loss,
     negative_log_likelihoods,
 )
-from infogan_dist.networks.class_prior import class_priors, move_class_priors
 from infogan_dist.networks.checkpointing import checkpointed
+from infogan_dist.networks.class_prior import class_priors, move_class_priors
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import DiscriminatorOutput, GeneratorOutput
