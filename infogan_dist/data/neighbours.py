@@ -82,7 +82,7 @@ def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers
 
 
 def search_bytes(images: int) -> int:
-    """The bytes that `nearest_neighbours` of so many images allocates at most, on the worker that computes the directions."""
+    """The bytes that `nearest_neighbours` of this number of images allocates at most, on the worker that computes the directions."""
     compared = max(map(len, _parts(images)))
     rows, features = 4 * compared * SIDE**2, 4 * images * COMPONENTS
     return max(rows + _WORK * min(compared, _CHUNK), 2 * rows, 2 * features + 4 * _ROWS * compared)

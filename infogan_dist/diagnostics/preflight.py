@@ -116,7 +116,7 @@ class Preflight:
 
     @contextmanager
     def _naming_the_batch(self, images: int) -> Iterator[None]:
-        """Raises OutOfMemory where torch has no memory for a step of so many images."""
+        """Raises OutOfMemory where torch has no memory for a step of this number of images."""
         try:
             yield
         except RuntimeError as error:
