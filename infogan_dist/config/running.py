@@ -26,6 +26,9 @@ class TrainConfig(Section):
     fp64 is for tests of equality between processes."""
     accumulate: PositiveInt = 1
     """Micro-batches per update."""
+    gradient_checkpointing: bool = False
+    """Compute activations of G and FE again in the backward pass instead of keeping them: the same bits, less memory, more time. FE's
+    are kept in a D step with a gradient penalty, whose second derivative needs them."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads per process. `auto` divides the cores of a host among its processes."""
     compile: Literal[False, "default"] = False

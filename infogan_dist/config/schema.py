@@ -96,6 +96,11 @@ class Config(Section):
             raise ValueError(
                 f"train.accumulate = {self.train.accumulate} does not divide train.global_batch = {self.train.global_batch}"
             )
+        for key in ("compile", "cuda_graph"):
+            if self.train.gradient_checkpointing and getattr(self.train, key):
+                raise ValueError(
+                    f"train.gradient_checkpointing = true is not tested with train.{key} = {getattr(self.train, key)}; set one to false"
+                )
         if self.train.cuda_graph and self.train.precision == "fp16":
             raise ValueError("train.cuda_graph = true does not support train.precision = fp16; use bf16")
         if self.objective.information_from == "augmented" and self.augmentation.changes_nothing:

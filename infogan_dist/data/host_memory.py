@@ -30,6 +30,27 @@ def keep_freed_memory() -> None:
         set_option(M_TRIM_THRESHOLD, NEVER)
 
 
+def release_freed_memory() -> None:
+    """Have the C library return kept memory to the system once. Call it where much was freed that a step does not need."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now, in bytes, including the code of its libraries. Where the system does not report it, such
+    as macOS, the peak."""
+    try:
+        return int((PROC / "self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return peak_bytes()
+
+
+def bytes_in_use(device: torch.device) -> int:
+    """Bytes of `device` that this process uses now: its resident memory, or on a GPU what torch allocated."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
+
+
 def free_bytes(device: torch.device) -> int:
     """Free memory of `device`, in bytes. On the CPU the limits of containers and batch jobs apply.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur, resize, rgb_to_grayscale
 
+from infogan_dist.data.host_memory import release_freed_memory
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.randomness import Stream
 
@@ -22,6 +23,7 @@ PART_SIZE = 50_000  # images in a part of a larger set: about MNIST's size, on w
 _READ = 256  # images in memory at their original size
 _CHUNK = 4096  # images deskewed at a time
 _ROWS = 1024  # images compared with all others at a time
+_WORK = 64_216  # bytes that deskewing and blurring allocate at most for an image, measured
 
 Result = TypeVar("Result")
 Chunk = TypeVar("Chunk")
@@ -59,6 +61,7 @@ def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers
     """
     workers = workers or _SingleProcess()
     features = _features(source, workers)
+    release_freed_memory()
     squares = features.square().sum(1)
     parts = _parts(len(source))
     count = min(count, min(map(len, parts)) - 1)
@@ -76,6 +79,13 @@ def nearest_neighbours(source: ImageSource, count: int = COUNT, workers: Workers
     for (part, rows), indexes in zip(chunks, found, strict=True):
         neighbours[part[rows]] = part[indexes]
     return neighbours
+
+
+def search_bytes(images: int) -> int:
+    """The bytes that `nearest_neighbours` of this number of images allocates at most, on the worker that computes the directions."""
+    compared = max(map(len, _parts(images)))
+    rows, features = 4 * compared * SIDE**2, 4 * images * COMPONENTS
+    return max(rows + _WORK * min(compared, _CHUNK), 2 * rows, 2 * features + 4 * _ROWS * compared)
 
 
 def deskewed(images: Tensor) -> Tensor:
@@ -122,9 +132,15 @@ def _features(source: ImageSource, workers: Workers) -> Tensor:
 
     fitted = torch.arange(len(source)) if len(source) <= EXHAUSTIVE_LIMIT else _parts(len(source))[0]
     kept = [rows for rows in rows_of(fitted) if workers.is_main]  # up to 627 MB, on one worker only
+
+    def joined() -> Tensor:
+        rows = torch.cat(kept)
+        kept.clear()
+        return rows
+
     if len(source) <= EXHAUSTIVE_LIMIT:
-        return workers.on_main(lambda: principal_components(torch.cat(kept), COMPONENTS))
-    mean, directions = workers.on_main(lambda: principal_directions(torch.cat(kept), COMPONENTS))
+        return workers.on_main(lambda: principal_components(joined(), COMPONENTS))
+    mean, directions = workers.on_main(lambda: principal_directions(joined(), COMPONENTS))
     return torch.cat([(rows - mean) @ directions for rows in rows_of(torch.arange(len(source)))])
 
 

@@ -56,15 +56,15 @@ class DrawnSource:
     def __init__(self, count: int, draw: Callable[[Tensor], Tensor], at_once: int):
         self._count, self._draw, self._at_once = count, draw, at_once
         shape = draw(torch.zeros(1, dtype=torch.int64)).shape[1:]
-        self._keeps = count * shape.numel() <= RESIDENT_SHARE * free_bytes(torch.device("cpu"))
-        self._images = torch.empty(count if self._keeps else 0, *shape, dtype=torch.uint8)
+        self.keeps = count * shape.numel() <= RESIDENT_SHARE * free_bytes(torch.device("cpu"))
+        self._images = torch.empty(count if self.keeps else 0, *shape, dtype=torch.uint8)
         self._drawn = torch.zeros(count, dtype=torch.bool)
 
     def __len__(self) -> int:
         return self._count
 
     def read(self, indexes: Tensor) -> Tensor:
-        if not self._keeps:
+        if not self.keeps:
             return torch.cat([self._draw(some) for some in indexes.split(self._at_once)])
         for some in indexes[~self._drawn[indexes]].unique().split(self._at_once):
             self._images[some] = self._draw(some)
@@ -77,6 +77,7 @@ class PartSource:
 
     def __init__(self, source: ImageSource, indexes: Tensor):
         self._source, self._indexes = source, indexes
+        self.whole = source
 
     @property
     def drawn(self) -> bool:
@@ -92,6 +93,16 @@ class PartSource:
 def is_drawn(source: ImageSource) -> bool:
     """Whether its images are computed when they are first read."""
     return getattr(source, "drawn", False)
+
+
+def is_in_memory(source: ImageSource) -> bool:
+    """Whether all of its images are in memory."""
+    return isinstance(getattr(source, "whole", source), ArraySource)
+
+
+def is_kept_when_read(source: ImageSource) -> bool:
+    """Whether an image stays in memory once it was read."""
+    return getattr(getattr(source, "whole", source), "keeps", False)
 
 
 def open_images(data: DataConfig, split: str = "train") -> ImageSource:

@@ -21,7 +21,7 @@ from infogan_dist.checkpoints.resume import Resume, check_writable, who_writes_i
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.diagnostics.folder_look import FolderLook
-from infogan_dist.diagnostics.memory import StepMemory
+from infogan_dist.diagnostics.memory import StateMemory, size_text
 from infogan_dist.diagnostics.preflight import NotDownloaded, Preflight
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.launcher import Launch
@@ -29,7 +29,6 @@ from infogan_dist.distributed.trackers import check_start
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.registry.data_sets import DATA_SETS
-from infogan_dist.training.modules import without_gradient
 from infogan_dist.training.schedule import length_mismatch
 from infogan_dist.training.trainer import check_cuda_graph
 
@@ -180,29 +179,31 @@ def check_reductions(run: Preflight) -> Findings:
         return
     size = max(_gradient_bytes(run))
     large, small = run.cluster.all_reduce_seconds(size), run.cluster.all_reduce_seconds(LATENCY_BYTES)
-    times = f"{_size(size)}, the larger module's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
+    times = f"{size_text(size)}, the larger module's gradients, in {large * 1e3:.3g} ms; {LATENCY_BYTES} bytes in {small * 1e3:.3g} ms"
     yield ok(f"{run.cluster.backend} all-reduces {times}")
 
 
 def check_step(run: Preflight) -> Findings:
     """One real step has finite metrics, and every parameter gets a gradient."""
-    metrics, _ = run.step
-    wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
-    if wrong:
-        yield problem(f"{', '.join(wrong)} not finite in the first step; lower the learning rates or the loss weights")
-    unused = without_gradient(run.state.owned_by_D | run.state.owned_by_G)
+    unused = run.unused
     if unused:
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
         yield problem(f"no gradient for {', '.join(unused[:3])}{more}; use it in the loss of its module or remove it")
-    if not wrong and not unused:
+    if unused or run.too_large:
+        return
+    metrics = run.step
+    wrong = [key for key, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        yield problem(f"{', '.join(wrong)} not finite in the first step; lower the learning rates or the loss weights")
+    else:
         losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.startswith("loss/"))
         yield ok(f"every parameter gets a gradient; {losses}{'' if run.sees_images else ', on grey images'}")
 
 
 def check_duration(run: Preflight) -> Findings:
     """How long training takes, from the time of a step at the end of the run, when every term of the loss is on."""
-    if without_gradient(run.state.owned_by_D | run.state.owned_by_G):
-        return  # DDP raises in the second step
+    if run.unused or run.too_large:
+        return
     seconds, steps = run.step_seconds, run.config.train.steps
     yield ok(
         f"about {_duration(seconds * steps)} for {steps:,} steps of {seconds:.2g} s, without pictures and evaluations"
@@ -210,26 +211,31 @@ def check_duration(run: Preflight) -> Findings:
 
 
 def check_memory(run: Preflight) -> Findings:
-    parts = StepMemory.of(run.state.networks, activations=run.step[1])
-    listed = ", ".join(f"{name} {_size(size)}" for name, size in parts._asdict().items())
-    text = f"{_size(parts.total)} per process ({listed}), {_size(run.free)} free"
-    short = run.cluster.poll(parts.total > run.free).get(True)
-    if short:
-        remedy = "raise train.accumulate, or lower train.global_batch or networks.width"
-        yield problem(f"{text}, too little for {short}; {remedy}")
-    else:
-        yield ok(text)
+    """The expected peak fits in the available memory. No step of the whole batch is run before."""
+    if run.unused:
+        return
+    memory, available = run.memory, run.available
+    total = memory.peak.total()
+    listed = ", ".join(f"{name} {size_text(size)}" for name, size in memory.peak.parts().items())
+    unmeasured = " (not yet measured on a GPU)" if run.cluster.device.type == "cuda" else ""
+    text = f"expected peak {size_text(total)} per process{unmeasured}: {listed}; {size_text(available)} available"
+    largest, short = memory.largest_batch(), run.cluster.poll(total > available).get(True)
+    if not short:
+        yield ok(f"{text}; the largest train.global_batch that fits is {largest:,}")
+        return
+    excess = f"{size_text(total - available)} too much for {short}" if total > available else f"too little for {short}"
+    yield problem(f"{text}, {excess}; {'; or '.join(memory.remedies(largest))}")
 
 
 def check_disk(run: Preflight) -> Findings:
     output, keep = Path(run.config.output), run.config.checkpoint.keep
-    size = StepMemory.of(run.state.networks).checkpoint
+    size = StateMemory.of(run.state.networks).checkpoint
     exists = next(path for path in (output, *output.absolute().parents) if path.exists())
     saved, free = run.cluster.on_main(
         lambda: (len(checkpoints.folders(output / "checkpoints")), shutil.disk_usage(exists).free)
     )
     to_come = max(1, keep + 1 - saved)  # one is saved before one is removed
-    text = f"{to_come} checkpoints of {_size(size)} to write, {_size(free)} free"
+    text = f"{to_come} checkpoints of {size_text(size)} to write, {size_text(free)} free"
     enough = to_come * size < free
     yield ok(text) if enough else problem(f"{text}; free some, or lower checkpoint.keep")
 
@@ -287,12 +293,8 @@ def _duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
 CHECKS = (
     *(check_processes, check_setup, check_output, check_trackers, check_data, check_folder, check_batch),
-    *(check_schedule, check_networks, check_reductions, check_range, check_step, check_duration),
-    *(check_memory, check_disk),
+    *(check_schedule, check_networks, check_reductions, check_range, check_memory, check_step, check_duration),
+    check_disk,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from urllib.request import Request, urlopen
 
@@ -12,18 +14,22 @@ from infogan_dist.checkpoints.resume import Resume, decide_resume
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.schema import Config
 from infogan_dist.data.fingerprint import SAMPLED, Fingerprint, fingerprint
-from infogan_dist.data.host_memory import free_bytes
+from infogan_dist.data.host_memory import bytes_in_use, free_bytes
 from infogan_dist.data.mnist_variants import base_of
 from infogan_dist.data.sources import ArraySource, ImageSource, open_images
 from infogan_dist.data.torchvision_sets import DEFAULT_ROOT, layout_of, load_torchvision, missing
-from infogan_dist.diagnostics.memory import measured_step
+from infogan_dist.diagnostics.memory import allocated_peak, measured_sizes
+from infogan_dist.diagnostics.peak_memory import MemoryCheck
 from infogan_dist.distributed.agreement import checksums
 from infogan_dist.distributed.cluster import Cluster, resolve_precision
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.randomness import DataOrder
 from infogan_dist.registry.data_sets import DATA_SETS
+from infogan_dist.training.batches import batch_unit
 from infogan_dist.training.loop import facts_of
+from infogan_dist.training.modules import without_gradient
+from infogan_dist.training.step import train_step
 from infogan_dist.training.trainer import Trainer
 
 TIMED_STEPS = 2
@@ -42,7 +48,8 @@ class Preflight:
     `requested` is the config as given, `config` the resolved one. `resume` is where `train` would start, or the error that it would
     raise. `refusal` is the error of this process on opening the images, or None. Where any process has one, all train on grey images
     (`sees_images` is False). `first` are the first images of the run, uint8 [N, C, H, W]; `batch` is this process's first
-    micro-batch; `free` is its share of the device's free memory in bytes; `facts` must be equal on all ranks.
+    micro-batch; `available` is the bytes of the device's memory that it uses now, and its share of the free ones; `facts` must be
+    equal on all ranks.
     """
 
     def __init__(self, requested: Config, launch: Launch, cluster: Cluster):
@@ -68,21 +75,34 @@ class Preflight:
             grey = ArraySource(torch.full((1, channels, size, size), 127, dtype=torch.uint8))
             self._read(grey, fingerprint(grey))
         sharers = 1 if cluster.device.type == "cuda" else launch.local_processes
-        self.free = free_bytes(cluster.device) // sharers
+        self.available = free_bytes(cluster.device) // sharers + bytes_in_use(cluster.device)
 
     @cached_property
-    def step(self) -> tuple[dict[str, float], int]:
-        """The metrics of the first step, which trains the networks, and the bytes of its activations."""
-        try:
-            metrics, activations = measured_step(self.trainer)
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            raise OutOfMemory(
-                f"out of memory in a step of {len(self.batch.reals)} images on {self.cluster.device}; "
-                "raise train.accumulate, or lower train.global_batch or networks.width"
-            ) from error
-        return self.cluster.mean(metrics), activations
+    def unused(self) -> list[str]:
+        """The parameters without a gradient after a step of few images, which trains the networks. DDP raises in a second step."""
+        few = self.batch.first(measured_sizes(len(self.batch.reals), batch_unit(self.config))[0])
+        with self._naming_the_batch(len(few.reals)):
+            allocated_peak(lambda: train_step(self.state, [few]), self.cluster.device)
+        return without_gradient(self.state.owned_by_D | self.state.owned_by_G)
+
+    @cached_property
+    def memory(self) -> MemoryCheck:
+        """Of the requested config. It trains the networks."""
+        config = self.config.model_copy(update={"objective": self.requested.objective})
+        with self._naming_the_batch(len(self.batch.reals)):
+            return MemoryCheck(config, self.trainer, self.source, self.cluster, self.available)
+
+    @cached_property
+    def too_large(self) -> bool:
+        """Whether a step is expected not to fit in memory on a rank."""
+        return self.cluster.any(self.memory.peak.total() > self.available)
+
+    @cached_property
+    def step(self) -> dict[str, float]:
+        """The metrics of the first step. It trains the networks."""
+        with self._naming_the_batch(len(self.batch.reals)):
+            metrics = self.trainer.step(1)
+        return self.cluster.mean(metrics)
 
     @cached_property
     def step_seconds(self) -> float:
@@ -94,6 +114,19 @@ class Preflight:
             self.cluster.mean(self.trainer.step(last))  # waits for the device
             times.append(time.perf_counter() - start)
         return min(times)
+
+    @contextmanager
+    def _naming_the_batch(self, images: int) -> Iterator[None]:
+        """Raises OutOfMemory where torch has no memory for a step of this number of images."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"out of memory in a step of {images} images on {self.cluster.device}; raise train.accumulate, "
+                "set train.gradient_checkpointing = true, or lower train.global_batch or networks.width"
+            ) from error
 
     def _resolved(self) -> Config:
         """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph, and without
@@ -111,7 +144,7 @@ class Preflight:
 
     def _read(self, source: ImageSource, images: Fingerprint) -> None:
         positions = torch.arange(min(self.config.train.global_batch, SAMPLED))
-        self.images = len(source)
+        self.source, self.images = source, len(source)
         self.first = source.read(DataOrder(self.config.seed, self.images).at(positions))
         first = {"the checksum of the first images": checksums({"images": self.first}).item()}
         self.facts = facts_of(self.requested, images) | first

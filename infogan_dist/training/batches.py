@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from infogan_dist.config.schema import Config
 from infogan_dist.data.augmentation import Augmentation, draws_at
+from infogan_dist.data.host_memory import release_freed_memory
 from infogan_dist.data.neighbours import EXHAUSTIVE_LIMIT, PART_SIZE, nearest_neighbours
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.data.stream import ImageCache, ImageStream
@@ -93,7 +95,9 @@ class BatchStream:
             return torch.zeros(1, 1, dtype=torch.int64)
         parts = f" in random parts of at most {PART_SIZE}" if len(self._source) > EXHAUSTIVE_LIMIT else ""
         self._cluster.announce(f"finding the nearest neighbours of {len(self._source)} images{parts}")
-        return nearest_neighbours(self._source, workers=self._cluster)
+        neighbours = nearest_neighbours(self._source, workers=self._cluster)
+        release_freed_memory()
+        return neighbours
 
     def _batch(self, step: int, positions: Tensor, drawn: Draws) -> MicroBatch:
         reals, *positive_images = self._images.read_together(*self._indexes(step, positions))
@@ -174,8 +178,8 @@ class BatchStream:
         return drawn | shared | mix | draws | self._perturbations.draws_at(positions)
 
 
-def _check_groups(config: Config, processes: int) -> None:
-    share = config.train.global_batch // (processes * config.train.accumulate)
+def group_sizes(config: Config) -> dict[str, int]:
+    """The keys, with their values, that need groups of consecutive images in each micro-batch of a process, and the size of the groups."""
     objective, networks = config.objective, config.networks
     augments = objective.information_from == "augmented" or objective.lambda_clustering > 0
     sizes = {
@@ -184,7 +188,17 @@ def _check_groups(config: Config, processes: int) -> None:
         f"networks.minibatch_std = {networks.minibatch_std}": networks.minibatch_std or 1,
         f"networks.pack = {networks.pack}": networks.pack,
     }
-    for key, size in sizes.items():
+    return {key: size for key, size in sizes.items() if size > 1}
+
+
+def batch_unit(config: Config) -> int:
+    """The number of images of which the micro-batch of a process is a multiple."""
+    return math.lcm(*group_sizes(config).values())
+
+
+def _check_groups(config: Config, processes: int) -> None:
+    share = config.train.global_batch // (processes * config.train.accumulate)
+    for key, size in group_sizes(config).items():
         if share % size:
             raise UserError(
                 f"{key} needs {'pairs of' if size == 2 else f'groups of {size}'} images, but train.global_batch = "

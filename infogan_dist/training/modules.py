@@ -6,6 +6,7 @@ D's update owns Q with `objective.information_trains = trunk`, G's update with `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.losses import squared_gradients
 from infogan_dist.networks import Networks
 from infogan_dist.networks.batch_norm import separate_batch_statistics
+from infogan_dist.networks.checkpointing import checkpointed
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -46,11 +48,15 @@ class GeneratorOutput(NamedTuple):
 class DiscriminatorModule(nn.Module):
     """FE and D, and Q if D's update owns it. D gets reals and fakes, or `for_D` in their place. Q gets fakes, `augmented` fakes, and reals
     with their `positives`, or reals alone with `classes_of_reals`. Each batch has separate batch statistics. With a gradient penalty
-    between D's reals and fakes, `mix` [B] in [0, 1] is the share of the real at each point."""
+    between D's reals and fakes, `mix` [B] in [0, 1] is the share of the real at each point. `checkpointing` is gradient checkpointing of
+    FE, without a gradient penalty."""
 
-    def __init__(self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig):
+    def __init__(
+        self, FE: nn.Module, D: nn.Module, Q: nn.Module | None, objective: ObjectiveConfig, checkpointing: bool = False
+    ):
         super().__init__()
         self.FE, self.D, self.Q = FE, D, Q
+        self.checkpointing = checkpointing
         self._penalises_reals, self._penalises_fakes = objective.r1_gamma > 0, objective.r2_gamma > 0
         self._penalises_between = objective.lambda_gradient_penalty > 0
 
@@ -82,7 +88,8 @@ class DiscriminatorModule(nn.Module):
                     gradients_between = self._score(between, with_gradients=True)[2]
                 rest = _each_normalised(self.FE, others) if others else []
         else:  # one pass over all is faster
-            real_features, fake_features, *rest = _each_normalised(self.FE, [reals, fakes, *others])
+            batches = [reals, fakes, *others]
+            real_features, fake_features, *rest = _each_normalised(self.FE, batches, self.checkpointing)
             real_logits, fake_logits = _each_normalised(self.D, [real_features, fake_features])
         posteriors = {}
         if self.Q is not None:
@@ -112,11 +119,13 @@ class GeneratorModule(nn.Module):
 
     Its input are G's images instead of latents, because the D step uses the same images. Q also gets `augmented` fakes if there are
     any, and D also gets `reals` if the loss compares with them. D gets the fakes `for_D` in place of `fakes` if there are any.
+    `checkpointing` is gradient checkpointing of FE.
     """
 
-    def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module):
+    def __init__(self, G: nn.Module, FE: nn.Module, D: nn.Module, Q: nn.Module, checkpointing: bool = False):
         super().__init__()
         self.G, self.FE, self.D, self.Q = G, FE, D, Q
+        self.checkpointing = checkpointing
 
     def forward(
         self,
@@ -126,7 +135,7 @@ class GeneratorModule(nn.Module):
         for_D: Tensor | None = None,
     ) -> GeneratorOutput:
         others = [images for images in (augmented, reals, for_D) if images is not None]
-        fake_features, *rest = _each_normalised(self.FE, [fakes, *others])
+        fake_features, *rest = _each_normalised(self.FE, [fakes, *others], self.checkpointing)
         scored = [fake_features if for_D is None else rest.pop()]
         scored += [rest.pop()] if reals is not None else []
         fake_logits, real_logits = [*_each_normalised(self.D, scored), None][:2]
@@ -135,12 +144,13 @@ class GeneratorModule(nn.Module):
         return GeneratorOutput(fake_logits, real_logits, fake_posterior, augmented_posterior)
 
 
-def _each_normalised(network: nn.Module, batches: list[Tensor]) -> list[Any]:
+def _each_normalised(network: nn.Module, batches: list[Tensor], checkpointing: bool = False) -> list[Any]:
     """The network's output for each of several batches of one size, in one pass with separate batch statistics."""
+    run = partial(checkpointed, network) if checkpointing else network
     if len(batches) == 1:
-        return [network(batches[0])]
+        return [run(batches[0])]
     with separate_batch_statistics(network, len(batches)):
-        return list(network(torch.cat(batches)).chunk(len(batches)))
+        return list(run(torch.cat(batches)).chunk(len(batches)))
 
 
 def owned_networks(networks: Networks, objective: ObjectiveConfig) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
@@ -162,9 +172,9 @@ def without_gradient(owned: Mapping[str, nn.Module]) -> list[str]:
 
 
 def build_modules(
-    networks: Networks, owned_by_D: Mapping[str, nn.Module], objective: ObjectiveConfig
+    networks: Networks, owned_by_D: Mapping[str, nn.Module], objective: ObjectiveConfig, checkpointing: bool = False
 ) -> tuple[DiscriminatorModule, GeneratorModule]:
     return (
-        DiscriminatorModule(networks.FE, networks.D, owned_by_D.get("Q"), objective),
-        GeneratorModule(networks.G, networks.FE, networks.D, networks.Q),
+        DiscriminatorModule(networks.FE, networks.D, owned_by_D.get("Q"), objective, checkpointing),
+        GeneratorModule(networks.G, networks.FE, networks.D, networks.Q, checkpointing),
     )

@@ -42,6 +42,10 @@ class Perturbation:
             )
         return images if self.noise is None else images + self.noise[:, number].to(images.dtype)
 
+    def first(self, images: int) -> Perturbation:
+        """That of the first images."""
+        return Perturbation(self.policy, self.draws[:images], None if self.noise is None else self.noise[:images])
+
 
 class PerturbationStream:
     """Draws the perturbations at global positions."""

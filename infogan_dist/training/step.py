@@ -24,6 +24,7 @@ from infogan_dist.losses import (
     information_loss,
     negative_log_likelihoods,
 )
+from infogan_dist.networks.checkpointing import checkpointed
 from infogan_dist.networks.class_prior import class_priors, move_class_priors
 from infogan_dist.networks.freeze import frozen
 from infogan_dist.training.engine import Engine
@@ -65,6 +66,25 @@ class MicroBatch:
     prior_rate: Tensor | None = None
     perturb: Perturbation | None = None
 
+    def first(self, images: int) -> MicroBatch:
+        """The first images of the micro-batch, a multiple of the sizes of its groups (`batches.group_sizes`)."""
+
+        def cut(augmentation: Augmentation | None) -> Augmentation | None:
+            return augmentation and replace(augmentation, draws=augmentation.draws[:images])
+
+        return MicroBatch(
+            self.reals[:images],
+            self.latent[:images],
+            Codes(self.codes.categorical[:images], self.codes.continuous[:images]),
+            None if self.shared is None else self.shared[: images // 2],
+            cut(self.augment_D),
+            cut(self.augment_G),
+            self.positives and replace(self.positives, images=self.positives.images[:images]),
+            None if self.mix is None else self.mix[:images],
+            self.prior_rate,
+            self.perturb and self.perturb.first(images),
+        )
+
 
 def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """A D update, then a G update on the same z and c. Then learned class priors move. Returns metrics, means over the micro-batches, on
@@ -88,7 +108,8 @@ def train_step(state: TrainState, micro_batches: Sequence[MicroBatch]) -> dict[s
 def draw(state: TrainState, batch: MicroBatch) -> Tensor:
     """G's images of a micro-batch, [B, C, H, W]."""
     with state.engine.autocast():
-        return state.networks.G(batch.latent)  # type: ignore[no-any-return]
+        G, latent = state.networks.G, batch.latent
+        return checkpointed(G, latent) if state.checkpointing else G(latent)
 
 
 def discriminator_step(

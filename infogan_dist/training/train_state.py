@@ -33,7 +33,8 @@ AUGMENTATION = "augmentation"  # a file of a checkpoint
 class TrainState:
     """The networks, the two modules that DDP wraps, the two optimizers, and the engine that prepared them.
 
-    D's optimizer trains the networks `owned_by_D`, G's those `owned_by_G`; Q is in one of the two.
+    D's optimizer trains the networks `owned_by_D`, G's those `owned_by_G`; Q is in one of the two. `checkpointing` is gradient
+    checkpointing of G.
     """
 
     networks: Networks
@@ -49,6 +50,7 @@ class TrainState:
     engine: Engine
     augment_probability: Tensor | None = None
     """The probability [] of each change of D's input, if it adapts."""
+    checkpointing: bool = False
 
     def state_dict(self) -> State:
         """The tensors of a checkpoint: weights, buffers and Adam's state, by file and name."""
@@ -75,7 +77,8 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
     networks = build_networks(config).to(cluster.device, cluster.dtype)
     compile_networks(networks, config)
     owned_by_D, owned_by_G = owned_networks(networks, config.objective)
-    discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective)
+    checkpointing = config.train.gradient_checkpointing
+    discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective, checkpointing)
     optimizer_D, optimizer_G = build_optimizers(owned_by_D, owned_by_G, config.optimizer)
     adapts = config.objective.diff_augment_target > 0
     return TrainState(
@@ -91,4 +94,5 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
         optimizer=config.optimizer,
         engine=cluster,
         augment_probability=torch.zeros((), device=cluster.device) if adapts else None,
+        checkpointing=checkpointing,
     )

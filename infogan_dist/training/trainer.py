@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from infogan_dist.config.schema import Config
+from infogan_dist.data.host_memory import release_freed_memory
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
@@ -39,6 +40,7 @@ class Trainer:
         self._update = update_of(config, cluster, self.state)
         self.batch: Sequence[MicroBatch] = ()
         """The micro-batches of the newest step."""
+        release_freed_memory()  # of initial weights and of images read
 
     def step(self, number: int, observe: Callable[[TrainState], Engine] | None = None) -> dict[str, Tensor]:
         """Run step `number`, counted from 1: learning rates, batch, both updates, EMA. Returns metrics on the device.

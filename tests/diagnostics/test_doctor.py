@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from infogan_dist.checkpoints.store import folders
 from infogan_dist.config.schema import Config
-from infogan_dist.data.host_memory import _available_in, free_bytes
+from infogan_dist.data.host_memory import _available_in
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.diagnostics import doctor as checks
 from infogan_dist.diagnostics import preflight
 from infogan_dist.diagnostics.doctor import doctor
-from infogan_dist.diagnostics.memory import StepMemory, kept_for_backward
 from infogan_dist.diagnostics.preflight import OutOfMemory
 from infogan_dist.distributed.agreement import format_ranks
 from infogan_dist.distributed.launcher import Launch
@@ -89,46 +88,6 @@ def test_ranks_are_named() -> None:
     assert format_ranks([0, 1, 2], processes=3) == "all 3 ranks"
     assert format_ranks([2], processes=3) == "rank 2"
     assert format_ranks([0, 1, 4, 5, 6, 9], processes=10) == "ranks 0, 1, 4 to 6, 9"
-
-
-def test_memory_is_the_bytes_of_the_tensors() -> None:
-    def network() -> nn.Module:
-        module = nn.Linear(3, 4)  # 16 parameters
-        module.register_buffer("statistics", torch.zeros(5))
-        return module
-
-    networks = Networks(*(network() for _ in range(5)))
-    parts = StepMemory.of(networks, activations=7)
-    assert parts == (4 * 4 * 21, 4 * 4 * 16, 2 * 4 * 4 * 16, 4 * 21, 7)
-    assert parts.total == sum(parts)
-    assert parts.checkpoint == parts.weights + parts.optimizer + parts.average
-    assert 0 < free_bytes(torch.device("cpu")) < 2**50
-
-
-def test_activations_are_counted_once_and_weights_are_not() -> None:
-    layer, images = nn.Linear(7, 3), torch.randn(5, 7)
-    with kept_for_backward(layer.parameters()) as kept:
-        layer(images).exp().sum().backward()  # keeps the layer's input, and the result of exp for its derivative
-    assert kept.total == 4 * (5 * 7 + 5 * 3)
-    with kept_for_backward(layer.parameters()) as kept, torch.no_grad():
-        layer(images).exp()
-    assert kept.total == 0
-    with kept_for_backward([]) as kept:
-        x = torch.randn(6, requires_grad=True)
-        (x.square() + x.square()).sum().backward()
-    assert kept.total == 4 * 6
-
-
-def test_activations_are_proportional_to_the_images(tmp_path: Path) -> None:
-    def activations(batch: int, *overrides: str) -> int:
-        config = tiny(tmp_path / "run", f"train.global_batch={batch}", *overrides)
-        with preflight.Cluster(ONE_PROCESS, 1, config.processes) as cluster:
-            return preflight.Preflight(config, ONE_PROCESS, cluster).step[1]
-
-    small, large = activations(8), activations(16)
-    penalised = activations(8, "objective={r1_gamma: 1, r2_gamma: 1}")
-    assert large / small == pytest.approx(2, rel=0.02)
-    assert penalised > 1.2 * small  # autograd keeps the first derivative for the second
 
 
 def test_the_memory_limit_of_a_container_is_used(tmp_path: Path) -> None:
@@ -275,17 +234,20 @@ def test_an_existing_run_is_reported_and_not_changed(tmp_path: Path, capsys: pyt
 def test_too_little_memory_or_disk_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "free_bytes", lambda device: 1000)
+    for name in ("free_bytes", "bytes_in_use"):
+        monkeypatch.setattr(preflight, name, lambda *device: 1000)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     report = Report(tiny(tmp_path / "run"), capsys)
-    assert "too little for this process; raise train.accumulate" in report.of("memory")
+    assert "too much for this process; train.gradient_checkpointing = true gives " in report.of("memory")
+    assert report.levels().keys() == {*TOPICS} - {"step", "duration"}, "no step of the whole batch is run"
     assert "lower checkpoint.keep" in report.of("disk")
     assert str(report.error).startswith("2 problems to solve")
 
-    def measured_step(*_: object) -> Any:
+    def step(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(preflight, "measured_step", measured_step)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(OutOfMemory, match=r"a step of 12 images on cpu; raise train.accumulate"):
         doctor(tiny(tmp_path / "run"), ONE_PROCESS)
 
@@ -293,13 +255,13 @@ def test_too_little_memory_or_disk_is_a_problem(
 def test_a_first_step_that_is_not_finite_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = preflight.measured_step
+    real = Trainer.step
 
-    def measured_step(trainer: Trainer) -> tuple[dict[str, Tensor], int]:
-        metrics, activations = real(trainer)
-        return metrics | {"loss/G": metrics["loss/G"] * float("nan")}, activations
+    def step(trainer: Trainer, number: int) -> dict[str, Tensor]:
+        metrics = real(trainer, number)
+        return metrics | {"loss/G": metrics["loss/G"] * float("nan")}
 
-    monkeypatch.setattr(preflight, "measured_step", measured_step)
+    monkeypatch.setattr(Trainer, "step", step)
     assert "loss/G not finite in the first step" in Report(tiny(tmp_path / "run"), capsys).of("step")
 
 

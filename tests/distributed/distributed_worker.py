@@ -5,6 +5,7 @@ Started as `python -m tests.distributed.distributed_worker OUT STEPS COMBINATION
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -109,6 +110,7 @@ OPTIONS_OF_D = {  # the first has all of them
         "train.accumulate=4",
     ],
 }
+CHECKPOINTED = ("recipe", "hinge spectral trunk")  # also trained with gradient checkpointing
 COMBINATIONS = MATRIX | OTHER_FAMILIES | RECIPES | LOSSES | PRIORS | OPTIONS_OF_D
 
 
@@ -177,9 +179,14 @@ def learn(name: str, steps: int, cluster: Cluster, base: str) -> None:
         "calls": dict(traffic.calls),
     }
     resumed, batches = ready(config, cluster)
-    resumed.load_state_dict(before)
+    resumed.load_state_dict(copy.deepcopy(before))  # Adam keeps the tensors of its step counts
     train(resumed, batches, config, last, cluster)
     facts["resumes bitwise"] = all(torch.equal(tensor, final[key]) for key, tensor in flat(resumed).items())
+    if name in CHECKPOINTED:
+        repeated, batches = ready(config_of(name, "train.gradient_checkpointing=true"), cluster)
+        repeated.load_state_dict(before)
+        train(repeated, batches, config, last, cluster)
+        facts["checkpoints bitwise"] = all(torch.equal(t, final[key]) for key, t in flat(repeated).items())
     Path(f"{base}.json").write_text(json.dumps(facts))
     save_file(final, f"{base}.safetensors")
     for precision in ("fp32", "bf16"):

@@ -24,6 +24,7 @@ from infogan_dist.training.step import train_step
 from infogan_dist.training.train_state import build_train_state
 from tests.conftest import ONE_PROCESS, ROOT, Command, clean_environment, tiny
 from tests.distributed.distributed_worker import (
+    CHECKPOINTED,
     COMBINATIONS,
     LOSSES,
     MATRIX,
@@ -124,6 +125,11 @@ def test_resumed_run_has_the_bits_of_an_uninterrupted_one(
     result_file: ResultFile, kind: str, processes: int, name: str
 ) -> None:
     assert json.loads(result_file(kind, processes, 0, name, ".json").read_text())["resumes bitwise"] is True
+
+
+@pytest.mark.parametrize("name", CHECKPOINTED)
+def test_gradient_checkpointing_on_two_processes_has_the_same_bits(result_file: ResultFile, name: str) -> None:
+    assert json.loads(result_file("fast", 2, 0, name, ".json").read_text())["checkpoints bitwise"] is True
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
