@@ -107,7 +107,7 @@ def allocated_peak(action: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         action()
         return int(torch.cuda.max_memory_allocated(device)) - before
-    # torch's newer profiler prints lines of its own
+    # torch's newer profiler prints lines
     on_cpu = ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, _ExperimentalConfig())
     _enable_profiler_legacy(on_cpu)
     try:

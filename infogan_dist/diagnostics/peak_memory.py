@@ -126,13 +126,13 @@ class MemoryCheck:
 
     def _measured(self, accumulates: bool, checkpointing: bool = False) -> Activations:
         parts, state = self._state_memory, self._trainer.state
-        room = self.available - bytes_in_use(self._cluster.device) - sum(self._in_step().values())
+        free = self.available - bytes_in_use(self._cluster.device) - sum(self._in_step().values())
         if not any(state.optimizer_D.state.values()):
-            room -= parts.gradients + parts.optimizer
+            free -= parts.gradients + parts.optimizer
         state = replace(state, checkpointing=checkpointing or state.checkpointing)
         sizes = measured_sizes(len(self._batch.reals), batch_unit(self.config))
         return measured_activations(
-            state, self._batch, sizes, accumulates, fits=lambda size: not self._cluster.any(size > room)
+            state, self._batch, sizes, accumulates, fits=lambda size: not self._cluster.any(size > free)
         )
 
     def _held(self) -> dict[str, int]:
