@@ -63,9 +63,9 @@ def open_dataset(data: DataConfig, split: str) -> ImageSource:
 
 def scan_dataset(data: DataConfig) -> FileIndex:
     """The rows of the data set. Raises UserError as `rows_of` does, and unless one column has images."""
-    from datasets import Image
-
     rows = rows_of(data)
+    from datasets import Image  # `rows_of` has refused if it is not installed
+
     columns = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
     if len(columns) != 1:
         found = f"{len(columns)} columns of images ({', '.join(columns)})" if columns else "no column of images"

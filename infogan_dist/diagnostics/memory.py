@@ -32,9 +32,9 @@ class StateMemory(NamedTuple):
     @classmethod
     def of(cls, networks: Networks) -> StateMemory:
         named = networks.named()
-        average = _bytes_of(named.pop("G_ema").state_dict().values())
-        trained = _bytes_of(parameter for network in named.values() for parameter in network.parameters())
-        weights = _bytes_of(tensor for network in named.values() for tensor in network.state_dict().values())
+        average = bytes_of(named.pop("G_ema").state_dict().values())
+        trained = bytes_of(parameter for network in named.values() for parameter in network.parameters())
+        weights = bytes_of(tensor for network in named.values() for tensor in network.state_dict().values())
         return cls(weights, trained, 2 * trained, average)
 
     @property
@@ -136,5 +136,5 @@ def size_text(count: float) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _bytes_of(tensors: Iterable[Tensor]) -> int:
+def bytes_of(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -17,6 +17,7 @@ from infogan_dist.diagnostics.memory import (
     Activations,
     StateMemory,
     allocated_peak,
+    bytes_of,
     measured_activations,
     measured_sizes,
     size_text,
@@ -27,6 +28,7 @@ from infogan_dist.evaluation.measure import LIVE, LIVE_TEST
 from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.randomness import DataOrder
 from infogan_dist.training.batches import batch_unit
+from infogan_dist.training.train_state import TrainState
 from infogan_dist.training.trainer import Trainer
 
 EVALUATION_LIBRARIES = 30_000_000  # bytes: scipy and scikit-learn, measured
@@ -75,7 +77,7 @@ class MemoryCheck:
         self._batch = trainer.batches.at(config.train.steps)[0]  # with every term of the loss
         self._state_memory = StateMemory.of(trainer.state.networks)
         self._reading = 0 if is_in_memory(source) else allocated_peak(self._read, cluster.device)
-        activations = self._measured(config.train.accumulate > 1)
+        activations = self._measured(trainer.state, config.train.accumulate > 1)
         self.peak = PeakMemory(self._held(), self._in_step(), self._moments(), activations, len(self._batch.reals))
 
     def remedies(self, largest_batch: int) -> list[str]:
@@ -107,7 +109,7 @@ class MemoryCheck:
     def accumulated(self) -> tuple[int, int] | None:
         """The smallest larger train.accumulate that fits on every rank, and its peak in bytes; None if there is none."""
         train, processes = self.config.train, self._cluster.processes
-        peak = replace(self.peak, activations=self._measured(accumulates=True))
+        peak = replace(self.peak, activations=self._measured(self._trainer.state, accumulates=True))
         fitting = min(self._cluster.poll(peak.most_images(self.available)))
         share = train.global_batch // processes
         for accumulate in range(train.accumulate + 1, share + 1):
@@ -121,15 +123,14 @@ class MemoryCheck:
         train = self.config.train
         if train.gradient_checkpointing or train.compile or train.cuda_graph:
             return None
-        with with_checkpointing(self._trainer.state):
-            return replace(self.peak, activations=self._measured(train.accumulate > 1, checkpointing=True)).total()
+        with with_checkpointing(self._trainer.state) as state:
+            return replace(self.peak, activations=self._measured(state, train.accumulate > 1)).total()
 
-    def _measured(self, accumulates: bool, checkpointing: bool = False) -> Activations:
-        parts, state = self._state_memory, self._trainer.state
+    def _measured(self, state: TrainState, accumulates: bool) -> Activations:
+        parts = self._state_memory
         free = self.available - bytes_in_use(self._cluster.device) - sum(self._in_step().values())
         if not any(state.optimizer_D.state.values()):
             free -= parts.gradients + parts.optimizer
-        state = replace(state, checkpointing=checkpointing or state.checkpointing)
         sizes = measured_sizes(len(self._batch.reals), batch_unit(self.config))
         return measured_activations(
             state, self._batch, sizes, accumulates, fits=lambda size: not self._cluster.any(size > free)
@@ -170,11 +171,11 @@ class MemoryCheck:
     def _writing(self) -> int:
         """Bytes of the largest file of a checkpoint, Adam's moments of D or G, twice: as tensors and as the file."""
         state = self._trainer.state
-        owned = [
-            [p for network in networks.values() for p in network.parameters()]
+        owned = (
+            bytes_of(parameter for network in networks.values() for parameter in network.parameters())
             for networks in (state.owned_by_D, state.owned_by_G)
-        ]
-        return 2 * max(sum(2 * p.numel() * p.element_size() for p in parameters) for parameters in owned)
+        )
+        return 2 * 2 * max(owned)
 
     def _read(self) -> None:
         """Read a micro-batch from the middle of the run."""

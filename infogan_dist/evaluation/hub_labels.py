@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,11 @@ from infogan_dist.evaluation.folder_labels import of_shown
 
 def classes_of(data: DataConfig) -> tuple[str, ...]:
     """The names of the classes; empty if there is not exactly one column of class labels, or a row has no label."""
-    column = _column(rows := rows_of(data))
-    known = column is not None and -1 not in rows.unique(column) and None not in rows.unique(column)
-    return tuple(map(printable, rows.features[column].names)) if known else ()
+    rows = rows_of(data)
+    column = _column(rows)
+    if column is None or {-1, None} & set(rows.unique(column)):  # both mean that a label is missing
+        return ()
+    return tuple(map(printable, rows.features[column].names))
 
 
 def labels_of(data: DataConfig, split: str) -> Tensor:
@@ -23,16 +27,16 @@ def labels_of(data: DataConfig, split: str) -> Tensor:
 
     Raises UserError if there is not exactly one column of class labels.
     """
-    column = _column(rows := rows_of(data))
+    rows = rows_of(data)
+    column = _column(rows)
     if column is None:
         raise UserError(f"data.root = {data.root} does not have exactly one column of class labels")
     return of_shown(torch.tensor(rows.select_columns([column])[:][column]), scan_dataset(data), data)
 
 
-def _column(rows: object) -> str | None:
+def _column(rows: Any) -> str | None:
     """The name of the only column of class labels; None if there are none or several."""
     from datasets import ClassLabel
 
-    features = rows.features  # type: ignore[attr-defined]
-    columns = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    columns = [name for name, feature in rows.features.items() if isinstance(feature, ClassLabel)]
     return columns[0] if len(columns) == 1 else None

@@ -144,7 +144,8 @@ def _rare_classes(rows: Sequence[Row], spec: LatentSpec, collapse: CollapseConfi
                 f"{name} rare",
                 f"Q assigns few real images to some classes of {name}: {found} on average {{since}}, of {1 / width:.1%} for even "
                 "classes; set objective.lambda_clustering (say 1) with objective.clustering_entropy_weight (say 1.5) or choose "
-                "another seed; if the images have rare classes, set latents.prior = learned or lower collapse.rare_class",
+                "another seed; if the images have rare classes, set objective.clustering_entropy_weight below 1 and latents.prior = "
+                "learned, or lower collapse.rare_class",
             )
 
 

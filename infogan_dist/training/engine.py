@@ -22,7 +22,7 @@ class Engine(Protocol):
 
     def backward(self, loss: Tensor) -> None: ...
 
-    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
+    def mean_of_all(self, statistic: Tensor, what: str) -> Tensor:
         """The mean of `statistic` over all processes, differentiable, counted as `what`."""
 
     def unscale(self, optimizer: Optimizer) -> None:
@@ -47,7 +47,7 @@ class PlainEngine:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
-    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
+    def mean_of_all(self, statistic: Tensor, what: str) -> Tensor:
         return statistic
 
     def unscale(self, optimizer: Optimizer) -> None:
@@ -75,7 +75,7 @@ class WrappedEngine:
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
 
-    def mean_of_all(self, statistic: Tensor, what: str = "clustering") -> Tensor:
+    def mean_of_all(self, statistic: Tensor, what: str) -> Tensor:
         return self._engine.mean_of_all(statistic, what)
 
     def unscale(self, optimizer: Optimizer) -> None:

@@ -132,10 +132,10 @@ def discriminator_step(
             perturb = _perturbation(state, batch)
             for_D = (perturb(batch.reals, "real_D"), perturb(drawn, "fake_D")) if perturb is not None else None
         positives = batch.positives.images if batch.positives is not None else None
+        classes_of_reals = batch.prior_rate is not None
         with engine.gradients_of(state.discriminator_module, last=number == len(micro_batches)):
             out: DiscriminatorOutput = state.discriminator_module(
-                *(batch.reals, drawn, augmented, positives, batch.mix),
-                *(batch.prior_rate is not None, for_D),
+                batch.reals, drawn, augmented, positives, batch.mix, classes_of_reals, for_D
             )
             loss = discriminator_loss(out.real_logits, out.fake_logits, state.objective)
             metrics.append({"loss/D": loss.detach(), "score/real": _score(out.real_logits), **_accuracy(out)})
@@ -254,7 +254,8 @@ def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
     assert out.positive_posterior is not None
     posterior = CodePosterior.from_output(out.real_posterior, state.spec, state.objective)
     positives = CodePosterior.from_output(out.positive_posterior, state.spec, state.objective)
-    return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, state.engine.mean_of_all)
+    mean_of_all = partial(state.engine.mean_of_all, what="clustering")
+    return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, mean_of_all)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,13 @@ def test_what_cannot_be_opened_is_refused_in_one_line(root: str) -> None:
     with pytest.raises(UserError, match=f"data.root = {root} cannot be opened as a data set: ") as caught:
         open_images(config(root))
     assert "\n" not in str(caught.value)
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, saved: Path) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for look_for in (open_images, class_names):
+        with pytest.raises(UserError, match=r"needs the package datasets; run pip install"):
+            look_for(config(saved))
 
 
 def test_data_without_class_labels_has_no_classes(tmp_path: Path) -> None:

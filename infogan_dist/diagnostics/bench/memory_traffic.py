@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from infogan_dist.diagnostics.bench.work import LAYERS
+from infogan_dist.diagnostics.memory import bytes_of
 from infogan_dist.networks.batch_norm import BatchNorm
 from infogan_dist.training.train_state import TrainState
 
 ADAM = 7  # tensors: reads the parameter, its gradient and two moments, writes the parameter and the moments
 AVERAGE = 3  # reads G and G_ema, writes G_ema
 NORM_FORWARD = 3  # reads the input for its statistics and again to normalise it, writes the output
-NORM_BACKWARD = (
-    5  # reads the input and the output's gradient for their sums and again for the input's gradient, writes it
-)
+NORM_BACKWARD = 5  # reads the input and the output's gradient, twice each, and writes the input's gradient
 
 
 def memory_traffic(step: Callable[[], object], state: TrainState) -> dict[str, int]:
@@ -49,9 +48,5 @@ def memory_traffic(step: Callable[[], object], state: TrainState) -> dict[str, i
     finally:
         for hook in hooks:
             hook.remove()
-    trained = [parameter for network in networks.values() for parameter in network.parameters()]
-    return moved | {"adam": ADAM * _bytes_of(trained), "average": AVERAGE * _bytes_of(list(average.parameters()))}
-
-
-def _bytes_of(tensors: list[nn.Parameter]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    trained = (parameter for network in networks.values() for parameter in network.parameters())
+    return moved | {"adam": ADAM * bytes_of(trained), "average": AVERAGE * bytes_of(average.parameters())}
