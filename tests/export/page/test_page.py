@@ -127,6 +127,7 @@ def test_it_asks_nobody_and_says_nothing_whatever_is_done(pages: dict[str, Path]
 
 def test_a_slider_a_class_and_another_z_change_the_picture(pages: dict[str, Path], visit: Open) -> None:
     here = visit(pages["grey"])
+    here.js("Math.random = () => 0.123")  # Another z is seed 1230, the sheet's first column; the click on the sheet is to another
     before = here.shown("picture")
     for change in (
         lambda: here.tab.get_by_label(re.compile("continuous_0")).press("ArrowLeft"),
@@ -141,6 +142,7 @@ def test_a_slider_a_class_and_another_z_change_the_picture(pages: dict[str, Path
         assert after != before
         before = after
     assert here.js("page.continuous[1]") == -1  # the strip's first frame
+    assert 1230 < here.js("page.seed") < 1240  # another column of the sheet
 
 
 def test_a_link_restores_drawing_codes_and_pictures(pages: dict[str, Path], visit: Open) -> None:
