@@ -172,7 +172,8 @@ class NetworksConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """A decay of the learning rates and of the shares of cuts, pastes and neighbour positives over the run."""
+    """A decay of the learning rates and of the shares of cuts, pastes and neighbour positives over the run. Gradient penalties and
+    beta2 can change with it, as in R3GAN (Huang et al. 2024). `train.ema_half_life_images` always rises from 0."""
 
     images: Annotated[int, Field(ge=1, le=10**15)] | None = None
     """Images of the run, to which all fractions refer. null: train.steps * train.global_batch of the first launch, recorded in
@@ -187,11 +188,16 @@ class ScheduleConfig(Section):
     """Fraction of the run at which the decay ends."""
     final: Fraction = 0.02
     """Factor after the decay."""
+    penalty_final: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of r1_gamma, r2_gamma and lambda_gradient_penalty after the decay; R3GAN's is 0.1. 1: they are constant."""
+    beta2_final: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """beta2 of both optimizers after the decay, for `optimizer.D.beta2` and `optimizer.G.beta2` before it; R3GAN goes from 0.9 to 0.99.
+    null: they are constant."""
 
     @model_validator(mode="after")
     def _check(self) -> ScheduleConfig:
         if self.kind == "constant":
-            for key in ("anneal_from", "anneal_until", "final"):
+            for key in ("anneal_from", "anneal_until", "final", "penalty_final", "beta2_final"):
                 value, default = getattr(self, key), type(self).model_fields[key].default
                 if value != default:
                     raise ValueError(f"schedule.{key} = {value} needs a decay; set schedule.kind = linear or cosine")

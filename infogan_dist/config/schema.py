@@ -103,6 +103,16 @@ class Config(Section):
                 )
         if self.train.cuda_graph and self.train.precision == "fp16":
             raise ValueError("train.cuda_graph = true does not support train.precision = fp16; use bf16")
+        if self.train.cuda_graph and self.schedule.beta2_final is not None:
+            raise ValueError(
+                f"schedule.beta2_final = {self.schedule.beta2_final} changes beta2, which train.cuda_graph = true records once; set "
+                "train.cuda_graph = false, or leave schedule.beta2_final out"
+            )
+        if self.schedule.penalty_final < 1 and not self.objective.has_gradient_penalty:
+            raise ValueError(
+                f"schedule.penalty_final = {self.schedule.penalty_final} lowers gradient penalties, but there is none; set "
+                "objective.r1_gamma and objective.r2_gamma, say to 1, or leave schedule.penalty_final out"
+            )
         if self.objective.information_from == "augmented" and self.augmentation.changes_nothing:
             raise ValueError(
                 f"objective.information_from = augmented, but augmentation.preset = {self.augmentation.preset} changes no image; "

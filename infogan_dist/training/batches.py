@@ -22,7 +22,7 @@ from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec, classes_of
 from infogan_dist.randomness import Stream
 from infogan_dist.training.perturbation import PerturbationStream
-from infogan_dist.training.schedule import annealing, clustering_weight, prior_rate
+from infogan_dist.training.schedule import annealing, clustering_weight, penalty_share, prior_rate
 from infogan_dist.training.step import MicroBatch, Positives
 
 DRAWN_AT_ONCE = 8192  # images: a draw is about 100 small operations for any number of rows
@@ -121,8 +121,11 @@ class BatchStream:
         shared = drawn["shared"][::2] if "shared" in drawn else None
         mix = drawn["mix"][:, 0] if "mix" in drawn else None
         of_Q = augment.get("D"), augment.get("G")
+        penalty = None
+        if self._config.schedule.penalty_final < 1:
+            penalty = torch.full_like(strength, penalty_share(self._config, images_before(self._config, step)))
         perturb = self._perturbations.at(images_before(self._config, step), positions, drawn, reals)
-        return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, rate, perturb)
+        return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, penalty, rate, perturb)
 
     def _clusters(self, step: int) -> bool:
         return clustering_weight(self._config, images_before(self._config, step)) > 0

@@ -39,6 +39,11 @@ def _adam(owned: Mapping[str, nn.Module], settings: AdamConfig, rate_of_Q: float
     return Adam(groups, betas=betas, eps=settings.eps, fused=True, capturable=on_gpu)
 
 
+def set_beta2(optimizer: Optimizer, beta2: float) -> None:
+    for group in optimizer.param_groups:
+        group["betas"] = (group["betas"][0], beta2)
+
+
 def set_rates(optimizers: Iterable[Optimizer], share: float) -> None:
     """Set every learning rate to this share of its full value."""
     for optimizer in optimizers:

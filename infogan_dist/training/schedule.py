@@ -9,13 +9,18 @@ from infogan_dist.config.schema import Config
 
 def annealing(config: Config, images_seen: int) -> float:
     """The factor of learning rates, cuts, pastes and neighbour positives: 1, then decaying to `schedule.final`."""
-    schedule = config.schedule
-    if schedule.kind == "constant":
-        return 1.0
-    progress = _rise(images_seen, _images(config, schedule.anneal_from), _images(config, schedule.anneal_until))
-    if schedule.kind == "cosine":
-        progress = (1 - math.cos(math.pi * progress)) / 2
-    return 1.0 - (1.0 - schedule.final) * progress
+    return 1.0 - (1.0 - config.schedule.final) * _annealed(config, images_seen)
+
+
+def penalty_share(config: Config, images_seen: int) -> float:
+    """The factor of gradient penalties: 1, then decaying to `schedule.penalty_final`."""
+    return 1.0 - (1.0 - config.schedule.penalty_final) * _annealed(config, images_seen)
+
+
+def beta2(config: Config, first: float, images_seen: int) -> float:
+    """Adam's beta2 of an optimizer in the step after `images_seen` images: `first`, then moving to `schedule.beta2_final`."""
+    final = config.schedule.beta2_final
+    return first if final is None else first + (final - first) * _annealed(config, images_seen)
 
 
 def learning_rate_share(config: Config, images_seen: int) -> float:
@@ -66,6 +71,15 @@ def length_mismatch(config: Config) -> str | None:
         steps = -(-planned // train.global_batch)
         return f"warning: {ends}, but its schedules refer to schedule.images = {planned:,}; set train.steps={steps}"
     return f"{ends}; its schedules end at schedule.images = {planned:,} and stay at their last values"
+
+
+def _annealed(config: Config, images_seen: int) -> float:
+    """How much of the decay is over, from 0 to 1."""
+    schedule = config.schedule
+    if schedule.kind == "constant":
+        return 0.0
+    progress = _rise(images_seen, _images(config, schedule.anneal_from), _images(config, schedule.anneal_until))
+    return (1 - math.cos(math.pi * progress)) / 2 if schedule.kind == "cosine" else progress
 
 
 def _images(config: Config, fraction: float) -> int:

@@ -51,7 +51,8 @@ class MicroBatch:
     `shared`, int64 [B/2], is the continuous code that two neighbouring images share, where the contrastive term is on.
     `augment_D` and `augment_G` augment Q's input in the D step and in the G step; None if Q sees the fakes themselves.
     `positives` belong to the reals if Q clusters them. `mix`, [B] in [0, 1), is the share of the real at each point between a real and
-    a fake, if D's gradient is penalised there. `prior_rate`, [] in (0, 1], is how far learned class priors move in this step; None if
+    a fake, if D's gradient is penalised there. `penalty_share`, [] in (0, 1], is the factor of gradient penalties in this step; None if
+    it is always 1. `prior_rate`, [] in (0, 1], is how far learned class priors move in this step; None if
     they do not. `perturb` maps reals and fakes to D's input; None if D sees the images themselves.
     """
 
@@ -63,6 +64,7 @@ class MicroBatch:
     augment_G: Augmentation | None = None
     positives: Positives | None = None
     mix: Tensor | None = None
+    penalty_share: Tensor | None = None
     prior_rate: Tensor | None = None
     perturb: Perturbation | None = None
 
@@ -81,6 +83,7 @@ class MicroBatch:
             cut(self.augment_G),
             self.positives and replace(self.positives, images=self.positives.images[:images]),
             None if self.mix is None else self.mix[:images],
+            self.penalty_share,
             self.prior_rate,
             self.perturb and self.perturb.first(images),
         )
@@ -149,6 +152,7 @@ def discriminator_step(
                 loss = loss + batch.positives.weight * clustering
             penalty = gradient_penalty(out.real_gradients, out.fake_gradients, out.gradients_between, state.objective)
             if penalty is not None:
+                penalty = penalty if batch.penalty_share is None else batch.penalty_share * penalty
                 metrics[-1]["loss/penalty"] = penalty.detach()
                 loss = loss + penalty
             engine.backward(poison_nonfinite(loss) * share)

@@ -19,8 +19,8 @@ from infogan_dist.training.batches import BatchStream, images_before
 from infogan_dist.training.cuda_graph import GraphedStep
 from infogan_dist.training.ema import update_average
 from infogan_dist.training.engine import Engine
-from infogan_dist.training.optimizers import set_rates
-from infogan_dist.training.schedule import learning_rate_share
+from infogan_dist.training.optimizers import set_beta2, set_rates
+from infogan_dist.training.schedule import beta2, learning_rate_share
 from infogan_dist.training.step import MicroBatch, train_step
 from infogan_dist.training.train_state import TrainState, build_train_state
 
@@ -49,6 +49,8 @@ class Trainer:
         """
         images_seen = images_before(self.config, number)
         set_rates((self.state.optimizer_D, self.state.optimizer_G), learning_rate_share(self.config, images_seen))
+        set_beta2(self.state.optimizer_D, beta2(self.config, self.config.optimizer.D.beta2, images_seen))
+        set_beta2(self.state.optimizer_G, beta2(self.config, self.config.optimizer.G.beta2, images_seen))
         self.batch = self.batches.at(number)
         update = self._update
         if observe is not None:

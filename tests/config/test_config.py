@@ -88,6 +88,15 @@ def test_lab6_is_the_report() -> None:
         ({"train": {"compile": "reduce-overhead"}}, ["train.compile", "reduce-overhead", "'default'"]),
         ({"train": {"cuda_graph": True, "precision": "fp16"}}, ["train.cuda_graph", "fp16"]),
         (
+            {"train": {"cuda_graph": True}, "schedule": {"kind": "linear", "beta2_final": 0.99}},
+            ["schedule.beta2_final = 0.99", "train.cuda_graph = false"],
+        ),
+        ({"schedule": {"beta2_final": 0.99}}, ["schedule.beta2_final = 0.99 needs a decay", "schedule.kind"]),
+        (
+            {"schedule": {"kind": "linear", "penalty_final": 0.1}},
+            ["schedule.penalty_final = 0.1", "objective.r1_gamma"],
+        ),
+        (
             {
                 "latents": {"categorical": [], "continuous": 2},
                 "objective": {"information_trains": "trunk", "lambda_clustering": 1.0},

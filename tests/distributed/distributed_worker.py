@@ -63,7 +63,10 @@ VIEWS = f"information_trains: trunk, information_from: augmented, {CLUSTERING}"
 RECIPES = {  # the relativistic one has gradient penalties, as recommended
     "recipe": [f"objective={{{VIEWS}}}", "latents.balanced=true"],
     "recipe accumulate-4": [f"objective={{{VIEWS}}}", "augmentation.paste=0", "train.accumulate=4"],
-    "relativistic": [f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}"],
+    "relativistic": [
+        f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}",
+        "schedule={kind: cosine, anneal_from: 0, penalty_final: 0.1, beta2_final: 0.9}",
+    ],
 }
 LOSSES = {  # each of the other adversarial losses once, with every value of the other dimensions
     "hinge spectral trunk": [

@@ -6,9 +6,11 @@ from infogan_dist.config.reading import load_config
 from infogan_dist.config.schema import Config
 from infogan_dist.training.schedule import (
     annealing,
+    beta2,
     clustering_weight,
     learning_rate_share,
     length_mismatch,
+    penalty_share,
     prior_rate,
 )
 from tests.conftest import SHIPPED, root_of
@@ -32,6 +34,19 @@ def test_annealing_is_constant_then_decays_then_is_constant(kind: str, shares: l
 
 def test_a_constant_schedule_changes_nothing() -> None:
     assert annealing(config(), 10**9) == learning_rate_share(config(), 0) == 1
+
+
+def test_penalties_and_beta2_move_with_the_decay() -> None:
+    moving = config(
+        "schedule={kind: cosine, anneal_from: 0, anneal_until: 0.4, final: 0.25, penalty_final: 0.1, beta2_final: 0.99}",
+        "objective={adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}",
+        "networks={norm_G: none, norm_D: none}",
+    )
+    images = (0, 200, 400, 1000)
+    assert [penalty_share(moving, each) for each in images] == pytest.approx([1, 0.55, 0.1, 0.1])
+    assert [beta2(moving, 0.9, each) for each in images] == pytest.approx([0.9, 0.945, 0.99, 0.99])
+    assert penalty_share(config(), 10**9) == 1
+    assert beta2(config(), 0.9, 10**9) == 0.9
 
 
 def test_learning_rates_warm_up_from_above_zero() -> None:

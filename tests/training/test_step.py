@@ -33,6 +33,7 @@ from infogan_dist.training.step import (
     train_step,
 )
 from infogan_dist.training.train_state import TrainState, build_train_state
+from infogan_dist.training.trainer import Trainer
 from tests.conftest import ONE_PROCESS, tensors_of, tiny
 
 TRACE = Path(__file__).with_name("loss_trace.json")
@@ -327,6 +328,24 @@ def test_learning_rates_follow_the_schedule() -> None:
         set_rates((state.optimizer_D, state.optimizer_G), share)
         rates = [group["lr"] for group in (*state.optimizer_D.param_groups, *state.optimizer_G.param_groups)]
         assert rates == pytest.approx([2e-4 * share, 2e-4 * share, 5e-4 * share, 1e-3 * share])
+
+
+def test_penalties_and_beta2_follow_the_schedule() -> None:
+    """The first step of a run of one step has the values before the decay, the first of a long run that is over those after it."""
+    penalties = "objective={r1_gamma: 1, r2_gamma: 1}", "networks.norm_D=none", "optimizer.G.beta2=0.9"
+    moved = {}
+    for images in (1, 10**6):
+        decay = f"schedule={{kind: linear, anneal_from: 0, images: {images}, penalty_final: 0.25, beta2_final: 0.99}}"
+        config = tiny("x", *penalties, decay)
+        with Cluster(ONE_PROCESS, 1, config.processes) as cluster:
+            cluster.configure(config)
+            trainer = Trainer(config, cluster, open_images(config.data))
+            metrics = trainer.step(2)
+        moved[images] = metrics["loss/penalty"].item(), trainer.state.optimizer_G.param_groups[0]["betas"][1]
+    (after, beta2_after), (before, beta2_before) = moved.values()
+    assert after == pytest.approx(0.25 * before, rel=1e-3)
+    assert beta2_before == pytest.approx(0.9, abs=1e-4)
+    assert beta2_after == 0.99
 
 
 def test_relativistic_loss_uses_reals_in_both_updates() -> None:

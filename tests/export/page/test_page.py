@@ -127,7 +127,7 @@ def test_it_asks_nobody_and_says_nothing_whatever_is_done(pages: dict[str, Path]
 
 def test_a_slider_a_class_and_another_z_change_the_picture(pages: dict[str, Path], visit: Open) -> None:
     here = visit(pages["grey"])
-    here.js("Math.random = () => 0.123")  # Another z is seed 1230, the sheet's first column; the click on the sheet is to another
+    here.js("Math.random = () => 0.123")  # Another z is seed 1230, the first column of the sheet
     before = here.shown("picture")
     for change in (
         lambda: here.tab.get_by_label(re.compile("continuous_0")).press("ArrowLeft"),
