@@ -2,6 +2,8 @@
 
     nn.BatchNorm1d, nn.BatchNorm2d          global statistics, separate batch statistics, double backward
     4 x 4 convolutions with stride 2        one matrix product on CPUs, if that is faster
+    other nn.Conv2d                         channels-last maps
+    all nn.Conv2d                           a fast second derivative, for gradient penalties
     nn.Linear and nn.Unflatten into a map   a channels-last map without a copy: weight rows in H, W, C order
     nn.Flatten of a map and nn.Linear       the same: weight columns in H, W, C order
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,18 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from infogan_dist.errors import UserError
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
-from infogan_dist.networks.convolutions import KERNEL, PADDING, STRIDE, DownConv2d, FromMap, ToMap, UpConv2d
+from infogan_dist.networks.convolutions import (
+    KERNEL,
+    PADDING,
+    STRIDE,
+    ChannelsLastConv2d,
+    DownConv2d,
+    FromMap,
+    ToMap,
+    UpConv2d,
+)
+
+CONVOLUTION_GEOMETRY = "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,9 @@ def _replacement(layer: nn.Module, local_statistics: bool) -> nn.Module | None:
         return norm
     if type(layer) is nn.Conv2d and _resamples(layer):
         return DownConv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
+    if type(layer) is nn.Conv2d:
+        geometry: dict[str, Any] = {key: getattr(layer, key) for key in CONVOLUTION_GEOMETRY}
+        return ChannelsLastConv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
     if type(layer) is nn.ConvTranspose2d and _resamples(layer):
         return UpConv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
     return None

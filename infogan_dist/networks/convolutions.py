@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infogan_dist.networks.twice_differentiable import TwiceDifferentiableConv2d
+
 KERNEL, STRIDE, PADDING = 4, 2, 1
 OVERLAP = KERNEL // STRIDE  # a row of pixels is in two rows of patches
 FEW_CHANNELS = 4  # an image has at most this many
 SMALL_MAP = 16  # positions
 
 
-class DownConv2d(nn.Conv2d):
+class DownConv2d(TwiceDifferentiableConv2d):
     """[B, C, H, W] -> [B, O, H / 2, W / 2]."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True):
@@ -31,6 +33,13 @@ class DownConv2d(nn.Conv2d):
             return super().forward(_channels_last(x))
         y = F.linear(_Patches.apply(x), _patch_matrix(self.weight, x.dtype), self.bias)
         return y.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
+
+
+class ChannelsLastConv2d(TwiceDifferentiableConv2d):
+    """Any other convolution: its input and output are channels-last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(_channels_last(x))
 
 
 class UpConv2d(nn.ConvTranspose2d):

@@ -57,7 +57,8 @@ class Double(nn.Module):
     """[B, C, H, W] -> [B, C, 2 H, 2 W], as nn.Upsample with bilinear interpolation, whose backward pass is not deterministic on GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _doubled(_doubled(x, 2), 3)
+        rows = x.permute(0, 2, 3, 1)  # channels-last, as convolutions have it
+        return _doubled(_doubled(rows, 1), 2).permute(0, 3, 1, 2)
 
 
 def _doubled(x: Tensor, dim: int) -> Tensor:

@@ -18,6 +18,7 @@ from infogan_dist.losses import squared_gradients
 from infogan_dist.networks import Networks
 from infogan_dist.networks.batch_norm import separate_batch_statistics
 from infogan_dist.networks.checkpointing import checkpointed
+from infogan_dist.networks.twice_differentiable import differentiated_twice
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -107,7 +108,7 @@ class DiscriminatorModule(nn.Module):
         if not with_gradients:
             features = self.FE(images)
             return features, self.D(features), None
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False), differentiated_twice(self.FE):
             images = images.to(next(self.FE.parameters()).dtype).detach().requires_grad_()
             features = self.FE(images)
             logits = self.D(features)

@@ -15,7 +15,7 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import build_networks, converted_networks, family_of, initialise
 from infogan_dist.networks.batch_norm import BatchNorm, LocalBatchNorm
 from infogan_dist.networks.convert import Converted, convert, plain_tensors
-from infogan_dist.networks.convolutions import DownConv2d, FromMap, ToMap, UpConv2d
+from infogan_dist.networks.convolutions import ChannelsLastConv2d, DownConv2d, FromMap, ToMap, UpConv2d
 from tests.conftest import tensors_of, tiny
 
 
@@ -81,7 +81,7 @@ def test_nested_and_top_level_layers_are_replaced() -> None:
     found = converted(Residual, 1, 8, 8)
     kinds = {path: type(layer) for path, layer in found.network.named_modules() if path}
     assert kinds == {
-        **{"down": DownConv2d, "same": nn.Conv2d, "norm": BatchNorm},
+        **{"down": DownConv2d, "same": ChannelsLastConv2d, "norm": BatchNorm},
         **{"up": UpConv2d, "flat": FromMap, "out": nn.Linear},
     }
     assert found.output_shape == (3,)
