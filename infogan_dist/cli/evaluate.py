@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls",
         action="store_true",
-        help="also score predictions without an InfoGAN: k-means, a Gaussian mixture, random codes, probes with labels",
+        help="also score predictions without an InfoGAN: clusterings, random codes; and probes trained with labels",
     )
     parser.add_argument(
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"

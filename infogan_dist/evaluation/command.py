@@ -22,7 +22,7 @@ from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 from infogan_dist.evaluation import json_file
 from infogan_dist.evaluation.code_names import name_codes
-from infogan_dist.evaluation.controls import controls
+from infogan_dist.evaluation.controls import controls, feature_controls
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, Origin, from_checkpoint
 from infogan_dist.evaluation.measure import measure
 from infogan_dist.evaluation.metric_values import Metrics
@@ -68,17 +68,24 @@ def measured(options: EvaluateOptions, group: Group) -> tuple[Metrics, list[str]
     """
     group.on_main(lambda: _check(options))
     data: dict[DataConfig, Reals] = {}
-    rows = [_row(path, options, group, data) for path in options.paths]
+    of_runs: list[Metrics] = []
+    rows = [_row(path, options, group, data, of_runs) for path in options.paths]
     report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
-    control_rows = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
+    of_data = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
+    control_rows = of_data + of_runs
     report |= {"controls": control_rows} if options.controls else {}
     lines = run_report(rows[0]) if len(rows) == 1 else []
     lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
     return report, lines
 
 
-def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals]) -> Metrics:
-    """The metrics of one checkpoint. Among several, a checkpoint that cannot be used is a failed row instead of an error."""
+def _row(
+    path: Path, options: EvaluateOptions, group: Group, data: dict[DataConfig, Reals], controls: list[Metrics]
+) -> Metrics:
+    """The metrics of one checkpoint; adds the rows of its controls to `controls`.
+
+    Among several, a checkpoint that cannot be used is a failed row instead of an error.
+    """
     if path in options.failed:
         return {"checkpoint": str(path), "failed": options.failed[path]}
     try:
@@ -95,6 +102,8 @@ def _row(path: Path, options: EvaluateOptions, group: Group, data: dict[DataConf
     reals = _reals(_data_for(model.config, options), group, data)
     metrics = setup(model, model.origin, reals) | measure(model, reals, group)
     metrics |= averaged_code_error(model, reals, group) if options.averaged else {}
+    if options.controls:
+        controls += feature_controls(model, model.origin.name, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:

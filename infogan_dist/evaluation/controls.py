@@ -1,7 +1,9 @@
-"""Controls for the code error: predictions without an InfoGAN, matched on train images and scored on test images as a code is."""
+"""Controls for the code error: predictions without an InfoGAN or with labels, matched on train images and scored on test images as a
+code is."""
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,10 +14,12 @@ from torch import Tensor
 from infogan_dist.data.neighbours import COMPONENTS, deskewed_pixels, principal_directions
 from infogan_dist.data.sources import ImageSource
 from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.intervals import binomial_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
+from infogan_dist.evaluation.probes import feature_networks, features, probes
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 
@@ -23,7 +27,7 @@ SEED = 0  # controls depend on the data, not on a run
 ITERATIONS = 100  # of Lloyd's algorithm, which converges in about as many on MNIST
 INITIALISATIONS = 10  # of k-means on components; the one with the least inertia counts, which needs no labels
 MIXTURE_ITERATIONS = 200  # of expectation maximisation
-NEIGHBOURS = 5
+SPACE = "deskewed components"
 CHUNK = 4096  # images read at a time
 
 
@@ -42,10 +46,31 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
         "one class for all": (torch.zeros_like(labels[0]), torch.zeros_like(labels[1])),
         **group.on_main(lambda: on_components(*components(reals), labels[0], reals.classes)),
     }
-    return [
-        {"control": name, "data": reals.data.name, **scored(each, labels, reals.classes)}
-        for name, each in predicted.items()
-    ]
+    return [row(name, each, reals) for name, each in predicted.items()]
+
+
+def feature_controls(model: EvaluatedModel, name: str, reals: Reals, group: Group) -> list[Metrics]:
+    """A row for each of `probes` on the features of the run `name`: of FE, and of Q's hidden layer. They are trained with labels.
+
+    No row without labels or without scikit-learn. Every rank calls it.
+    """
+    labels = reals.train_labels
+    if labels is None or reals.test_labels is None or find_spec("sklearn") is None:
+        return []
+    rows = []
+    for space, network in feature_networks(model).items():
+        train, test = (features(network, source, group) for source in (reals.train, reals.test))
+        found = group.on_main(partial(probes, train, test, labels))
+        rows += [row(f"{probe} {space} ({name}), with labels", (labels, each), reals) for probe, each in found.items()]
+    return rows
+
+
+def row(name: str, predicted: tuple[Tensor, Tensor], reals: Reals) -> Metrics:
+    """The row of one control: its name, its data and its scores. Predicted classes of train and test images are int64."""
+    assert reals.train_labels is not None
+    assert reals.test_labels is not None
+    labels = reals.train_labels, reals.test_labels
+    return {"control": name, "data": reals.data.name, **scored(predicted, labels, reals.classes)}
 
 
 def components(reals: Reals) -> tuple[Tensor, Tensor]:
@@ -62,29 +87,24 @@ def components(reals: Reals) -> tuple[Tensor, Tensor]:
 def on_components(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Predicted classes of train and test images, int64 each, of four controls on their components; none without scikit-learn.
 
-    k-means and the Gaussian mixture (full covariances) use no label. Nearest neighbours and the linear probe are trained on the
-    `labels` of the train images: they bound what the components hold.
+    k-means and the Gaussian mixture (full covariances) use no label. The `probes` are trained on the `labels` of the train images.
     """
     if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
         return {}
     from sklearn.cluster import KMeans
-    from sklearn.linear_model import LogisticRegression
     from sklearn.mixture import GaussianMixture
-    from sklearn.neighbors import KNeighborsClassifier
 
     scale = train.std()
-    points, others, digits = (train / scale).numpy(), (test / scale).numpy(), labels.numpy()
+    points, others = (train / scale).numpy(), (test / scale).numpy()
     k_means = KMeans(classes, n_init=INITIALISATIONS, random_state=SEED).fit(points)
     mixture = GaussianMixture(classes, max_iter=MIXTURE_ITERATIONS, random_state=SEED).fit(points)
-    probe = LogisticRegression(max_iter=1000).fit(points, digits)
-    nearest = KNeighborsClassifier(NEIGHBOURS).fit(points, digits)
-    predicted = {
-        "k-means on deskewed components": (k_means.predict(points), k_means.predict(others)),
-        "Gaussian mixture on deskewed components": (mixture.predict(points), mixture.predict(others)),
-        "linear probe on deskewed components, with labels": (probe.predict(points), probe.predict(others)),
-        f"{NEIGHBOURS} nearest neighbours of deskewed components, with labels": (digits, nearest.predict(others)),
+    clusters = {
+        "k-means on": (k_means.predict(points), k_means.predict(others)),
+        "Gaussian mixture on": (mixture.predict(points), mixture.predict(others)),
     }
-    return {name: (torch.from_numpy(a).long(), torch.from_numpy(b).long()) for name, (a, b) in predicted.items()}
+    without = {name: (torch.from_numpy(a).long(), torch.from_numpy(b).long()) for name, (a, b) in clusters.items()}
+    with_labels = {f"{name} {SPACE}, with labels": (labels, each) for name, each in probes(train, test, labels).items()}
+    return {f"{name} {SPACE}": each for name, each in without.items()} | with_labels
 
 
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:

@@ -41,6 +41,11 @@ class Origin:
         """The run folder of the checkpoint; None where the checkpoint is not in one."""
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else None
 
+    @property
+    def name(self) -> str:
+        """The name of the run folder, or of a checkpoint that is not in one."""
+        return (self.run or self.path).resolve().name
+
 
 class EvaluatedModel:
     """G, FE and Q in evaluation mode on `group`'s device. Every rank makes one and calls its methods in the same order.

@@ -108,7 +108,15 @@ def test_several_runs_are_a_table_with_failures_and_controls(
     assert errors["5 nearest neighbours of deskewed components, with labels"] < 0.05
     assert errors["linear probe on deskewed components, with labels"] < 0.08
     assert 0.1 < errors["Gaussian mixture on deskewed components"] < 0.6
-    assert printed.count("control on mnist-mini") == 7
+    of_run = [name for name in errors if "(run), with labels" in name]
+    assert [name.split(" (")[0] for name in of_run] == [
+        "linear probe on FE",
+        "5 nearest neighbours of FE",
+        "linear probe on Q's hidden layer",
+        "5 nearest neighbours of Q's hidden layer",
+    ]
+    assert all(errors[name] < 0.5 for name in of_run[:2]), "features of a hardly trained FE tell most digits apart"
+    assert printed.count("control on mnist-mini") == 11
     for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
         assert word in printed
 
