@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor
@@ -19,14 +21,16 @@ from infogan_dist.evaluation.intervals import binomial_interval
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.clustering import agreement
 from infogan_dist.evaluation.metrics.code_error import error, fit_matching
-from infogan_dist.evaluation.probes import feature_networks, features, probes
+from infogan_dist.evaluation.probes import NEIGHBOURS, feature_networks, features, probes
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 
+Array = npt.NDArray[Any]
 SEED = 0  # controls depend on the data, not on a run
 ITERATIONS = 100  # of Lloyd's algorithm, which converges in about as many on MNIST
 INITIALISATIONS = 10  # of k-means on components; the one with the least inertia counts, which needs no labels
 MIXTURE_ITERATIONS = 200  # of expectation maximisation
+GRAPH_NEIGHBOURS = 10  # of a point in the graph of spectral clustering, itself included: scikit-learn's default
 SPACE = "deskewed components"
 CHUNK = 4096  # images read at a time
 
@@ -85,9 +89,10 @@ def components(reals: Reals) -> tuple[Tensor, Tensor]:
 
 
 def on_components(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Predicted classes of train and test images, int64 each, of four controls on their components; none without scikit-learn.
+    """Predicted classes of train and test images, int64 each, of five controls on their components; none without scikit-learn.
 
-    k-means and the Gaussian mixture (full covariances) use no label. The `probes` are trained on the `labels` of the train images.
+    k-means, the Gaussian mixture (full covariances) and spectral clustering use no label. The `probes` are trained on the `labels` of
+    the train images.
     """
     if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
         return {}
@@ -101,10 +106,33 @@ def on_components(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> 
     clusters = {
         "k-means on": (k_means.predict(points), k_means.predict(others)),
         "Gaussian mixture on": (mixture.predict(points), mixture.predict(others)),
+        "spectral clustering of": by_spectral_clustering(points, others, classes),
     }
     without = {name: (torch.from_numpy(a).long(), torch.from_numpy(b).long()) for name, (a, b) in clusters.items()}
     with_labels = {f"{name} {SPACE}, with labels": (labels, each) for name, each in probes(train, test, labels).items()}
     return {f"{name} {SPACE}": each for name, each in without.items()} | with_labels
+
+
+def by_spectral_clustering(train: Array, test: Array, classes: int) -> tuple[Array, Array]:
+    """Clusters of train and test points, int [N] and [M], by normalised cuts (Shi and Malik 2000; von Luxburg 2007, section 4).
+
+    The graph joins each train point to its GRAPH_NEIGHBOURS nearest. k-means clusters the eigenvectors of its normalised Laplacian
+    that have the smallest eigenvalues. A test point takes the cluster of most of its NEIGHBOURS nearest train points. Points are
+    float32 [N, F] and [M, F]. The search for neighbours takes O(N²) time. Needs scikit-learn.
+    """
+    from sklearn.cluster import SpectralClustering
+    from sklearn.neighbors import KNeighborsClassifier
+
+    clustering = SpectralClustering(
+        classes,
+        affinity="nearest_neighbors",
+        n_neighbors=GRAPH_NEIGHBOURS,
+        eigen_solver="lobpcg",  # finds equal eigenvalues, which a graph of several components has
+        n_init=INITIALISATIONS,
+        random_state=SEED,
+    )
+    clusters = clustering.fit_predict(train)
+    return clusters, KNeighborsClassifier(NEIGHBOURS).fit(train, clusters).predict(test)
 
 
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:

@@ -17,7 +17,7 @@ from infogan_dist.data.neighbours import nearest_neighbours
 from infogan_dist.data.sources import ArraySource
 from infogan_dist.distributed.group import Group
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation.controls import by_k_means, components, on_components, scored
+from infogan_dist.evaluation.controls import by_k_means, by_spectral_clustering, components, on_components, scored
 from infogan_dist.evaluation.labels import open_labelled
 from infogan_dist.evaluation.measure import evaluate_networks
 from infogan_dist.evaluation.metric_values import flat
@@ -153,8 +153,24 @@ def test_k_means_finds_well_separated_groups() -> None:
     assert error(test, group, fit_matching(train, group, (4, 4))) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Graph is not fully connected")
+def test_spectral_clustering_separates_two_rings_which_k_means_does_not() -> None:
+    pytest.importorskip("sklearn")
+    ring, angle = torch.arange(600) % 2, torch.arange(600) * 0.7
+    radius = 1 + 2 * ring + 0.1 * Stream(0, "radius").normal(torch.arange(600), 1)[:, 0]
+    points = radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
+    train, test, labels = points[:400], points[400:], (ring[:400], ring[400:])
+    found = [torch.from_numpy(each).long() for each in by_spectral_clustering(train.numpy(), test.numpy(), 2)]
+    assert scored((found[0], found[1]), labels, 2)["code_error"] == 0
+    assert error(found[0], labels[0], fit_matching(found[0], labels[0], (2, 2))) == 0
+    on_rings = on_components(train, test, labels[0], 2)
+    assert scored(on_rings["k-means on deskewed components"], labels, 2)["code_error"] > 0.3
+    assert scored(on_rings["spectral clustering of deskewed components"], labels, 2)["code_error"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:Graph is not fully connected", "ignore:Exited")
 def test_controls_on_components_find_groups_and_need_labels_only_where_they_say_so() -> None:
-    """Four groups in two dimensions, one of them long and thin: all four controls separate them."""
+    """Four groups in two dimensions, one of them long and thin: all five controls separate them."""
     pytest.importorskip("sklearn")
     group, noise = torch.arange(800) % 4, Stream(0, "noise").normal(torch.arange(800), 2)
     centres = torch.tensor([[0.0, 0.0], [0.0, 20.0], [20.0, 0.0], [20.0, 20.0]])
@@ -164,8 +180,9 @@ def test_controls_on_components_find_groups_and_need_labels_only_where_they_say_
     assert [name for name in found if "with labels" not in name] == [
         "k-means on deskewed components",
         "Gaussian mixture on deskewed components",
+        "spectral clustering of deskewed components",
     ]
-    assert len(found) == 4
+    assert len(found) == 5
     for predicted in found.values():
         assert scored(predicted, (group[:400], group[400:]), 4)["code_error"] == 0
     relabelled = on_components(train, test, group[:400].roll(1), 4)

@@ -116,7 +116,8 @@ def test_several_runs_are_a_table_with_failures_and_controls(
         "5 nearest neighbours of Q's hidden layer",
     ]
     assert all(errors[name] < 0.5 for name in of_run[:2]), "features of a hardly trained FE tell most digits apart"
-    assert printed.count("control on mnist-mini") == 11
+    assert 0.1 < errors["spectral clustering of deskewed components"] < 0.25
+    assert printed.count("control on mnist-mini") == 12
     for word in (str(lost), "FAILED", "k-means on pixels", "3 runs, 3 failed"):
         assert word in printed
 

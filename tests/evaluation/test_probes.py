@@ -35,7 +35,7 @@ def test_probes_have_no_error_on_perfect_features_and_chance_on_useless_ones() -
     one_hot = torch.eye(10)
     perfect = [one_hot[LABELS] + 0.1 * noise("a", 1000), one_hot[FEW] + 0.1 * noise("b", 200)]
     assert errors(*perfect) == [0, 0]
-    assert errors(*(1e-4 * each for each in perfect)) == [0, 0], "whatever their scale"
+    assert errors(*(1e-4 * each for each in perfect)) == [0, 0], "at any scale"
     assert errors(noise("a", 1000), noise("b", 200)) == pytest.approx([0.9, 0.9], abs=0.06)
     assert errors(torch.zeros(1000, 10), torch.zeros(200, 10)) == pytest.approx([0.9, 0.9])
 
