@@ -1,6 +1,7 @@
 """The `select` command: the run to keep, chosen without labels.
 
-Seeds of one recipe that found the same classes agree; one that merged or split classes agrees with few others.
+Seeds of one recipe that found the same classes agree; one that merged or split classes agrees with few others. Continuous codes are
+compared by ModelCentrality.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from infogan_dist.data.sources import ImageSource, open_images
 from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import UserError
+from infogan_dist.evaluation.centrality import centralities, cross_scores
 from infogan_dist.evaluation.command import THREADS
 from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, from_checkpoint
 
 LEAST_RUNS = 3  # two runs agree equally with each other
+LEAST_CONTINUOUS = 2  # codes: of a single one every FactorVAE score is 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Selection:
 
 
 def select(paths: Sequence[Path], launch: Launch) -> None:
-    """Print the agreement of each run with the others on unlabelled train images, and the run to keep. Every rank calls it.
+    """Print the agreement of each run with the others, and the run to keep: by classes on unlabelled train images, by continuous codes
+    on images of each G. Every rank calls it.
 
     Raises UserError for fewer than LEAST_RUNS runs, and for runs with other data or codes than the first.
     """
@@ -45,8 +49,12 @@ def select(paths: Sequence[Path], launch: Launch) -> None:
         models = [from_checkpoint(path, group) for path in paths]
         source = group.on_all(lambda: open_images(models[0].config.data, "train"))
         group.on_main(lambda: _check(paths, models, source))
-        found = medoid([classes_of(model, source, group) for model in models])
-        group.on_main(lambda: print("\n".join(_lines(paths, found, len(source)))))
+        if models[0].spec.categorical:
+            found = medoid([classes_of(model, source, group) for model in models])
+            group.announce(*_by_classes(paths, found, len(source)))
+        if models[0].spec.continuous >= LEAST_CONTINUOUS:
+            central = centralities(cross_scores(models, group))
+            group.announce(*_by_continuous_codes(paths, central, models[0].fresh))
 
 
 def medoid(predicted: Sequence[Tensor]) -> Selection:
@@ -78,10 +86,12 @@ def classes_of(model: EvaluatedModel, source: ImageSource, group: Group) -> Tens
 
 
 def _check(paths: Sequence[Path], models: Sequence[EvaluatedModel], source: ImageSource) -> None:
-    """Raises UserError unless all runs have categorical codes, the same codes, and the same images."""
+    """Raises UserError unless all runs have codes to compare, the same codes, and the same images."""
     first, data = models[0], models[0].config.data
-    if not first.spec.categorical:
-        raise UserError(f"{paths[0]} has no categorical code; select compares classes")
+    if not first.spec.categorical and first.spec.continuous < LEAST_CONTINUOUS:
+        raise UserError(
+            f"{paths[0]} has one continuous code and no other; select compares classes, or at least {LEAST_CONTINUOUS} continuous codes"
+        )
     found = fingerprint(source)
     for path, model in zip(paths, models, strict=True):
         if model.spec.categorical != first.spec.categorical or model.spec.continuous != first.spec.continuous:
@@ -108,11 +118,23 @@ def _first_difference(theirs: object, data: object) -> str:
     return next(f"{key} = {ours}, the first run on {first}" for key, (ours, first) in keys.items() if ours != first)
 
 
-def _lines(paths: Sequence[Path], found: Selection, images: int) -> list[str]:
+def _by_classes(paths: Sequence[Path], found: Selection, images: int) -> list[str]:
+    heading = f"mean agreement of the classes with the others on {images:,} train images, without labels"
+    shares = [f"{100 * share:.2f} %" for share in found.agreements]
+    return [*_table(paths, heading, shares), f"selected by classes: {paths[found.medoid]}"]
+
+
+def _by_continuous_codes(paths: Sequence[Path], central: Sequence[float], images: int) -> list[str]:
+    heading = (
+        f"ModelCentrality of the continuous codes: mean FactorVAE score with the others on {images:,} images of each G"
+    )
+    selected = paths[central.index(max(central))]
+    return [*_table(paths, heading, [f"{each:.3f}" for each in central]), f"selected by continuous codes: {selected}"]
+
+
+def _table(paths: Sequence[Path], heading: str, values: Sequence[str]) -> list[str]:
     width = max(len(str(path)) for path in paths) + 2
-    rows = [f"{path!s:<{width}}{100 * share:.2f} %" for path, share in zip(paths, found.agreements, strict=True)]
     return [
-        f"{'run':<{width}}mean agreement with the others on {images:,} train images, without labels",
-        *rows,
-        f"selected: {paths[found.medoid]}",
+        f"{'run':<{width}}{heading}",
+        *(f"{path!s:<{width}}{value}" for path, value in zip(paths, values, strict=True)),
     ]

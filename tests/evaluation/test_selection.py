@@ -55,11 +55,17 @@ def test_the_command_reads_no_label(
     monkeypatch.setattr(labels, "mnist_mini_labels", read)
     before = sorted(path for run in seeds for path in Path(run).rglob("*"))
     assert main(["select", *seeds]) == 0
-    heading, *rows, last = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    heading, *rows, last = lines[:5]
     assert "10,000 train images, without labels" in heading
     shares = [float(row.split()[-2]) for row in rows]
     assert [row.split()[0] for row in rows] == seeds
-    assert last == f"selected: {seeds[shares.index(max(shares))]}"
+    assert last == f"selected by classes: {seeds[shares.index(max(shares))]}"
+    heading, *rows, last = lines[5:]
+    assert "ModelCentrality of the continuous codes" in heading
+    assert [row.split()[0] for row in rows] == seeds
+    assert all(0 <= float(row.split()[1]) <= 1 for row in rows)
+    assert last.startswith("selected by continuous codes: ")
     assert sorted(path for run in seeds for path in Path(run).rglob("*")) == before
 
 
@@ -80,8 +86,9 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line(
     assert f"{codes} has the codes [7] and 2 continuous, {seeds[0]} [10, 2] and 2 continuous" in said
     data = str(untrained(tmp_path / "data", "data.held_out=100"))
     assert f"{data} was trained on data.held_out = 100, the first run on 0" in refused(capsys, *seeds[:2], data)
-    continuous = [str(untrained(tmp_path / f"continuous-{n}", "latents.categorical=[]")) for n in (1, 2, 3)]
-    assert "has no categorical code" in refused(capsys, *continuous)
+    one = "latents={categorical: [], continuous: 1}"
+    single = [str(untrained(tmp_path / f"single-{n}", one)) for n in (1, 2, 3)]
+    assert "has one continuous code and no other" in refused(capsys, *single)
     assert "there is no nowhere" in refused(capsys, *seeds[:2], "nowhere")
 
 
