@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also score predictions without an InfoGAN: clusterings, random codes; and probes trained with labels",
     )
     parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="also train FE and Q with labels, from initial weights: a ceiling for the code, in one to several minutes",
+    )
+    parser.add_argument(
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
     )
     parser.add_argument(
@@ -50,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         root=options.root,
         controls=options.controls,
+        supervised=options.supervised,
         averaged=options.averaged,
         name_codes=options.name_codes,
         out=options.json,

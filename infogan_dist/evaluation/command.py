@@ -29,6 +29,7 @@ from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.averaged_code_error import averaged_code_error
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
+from infogan_dist.evaluation.supervised import supervised_control
 from infogan_dist.evaluation.table import run_report, runs_table
 from infogan_dist.sampling.captions import Captions
 from infogan_dist.sampling.grids import draw_all, fixed_grids, write_grid
@@ -39,13 +40,14 @@ THREADS = 1  # per process: another number of threads adds floats in another ord
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The checkpoints, other data than their own, whether to add controls, to average Q over augmented copies and to name codes,
-    and the JSON file."""
+    """The checkpoints, other data than their own, whether to add controls and the supervised one, to average Q over augmented copies
+    and to name codes, and the JSON file."""
 
     paths: tuple[Path, ...]
     data: str | None = None
     root: str | None = None
     controls: bool = False
+    supervised: bool = False
     averaged: bool = False
     name_codes: bool = False
     out: Path | None = None
@@ -73,7 +75,7 @@ def measured(options: EvaluateOptions, group: Group) -> tuple[Metrics, list[str]
     report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
     of_data = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
     control_rows = of_data + of_runs
-    report |= {"controls": control_rows} if options.controls else {}
+    report |= {"controls": control_rows} if options.controls or options.supervised else {}
     lines = run_report(rows[0]) if len(rows) == 1 else []
     lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
     return report, lines
@@ -104,6 +106,8 @@ def _row(
     metrics |= averaged_code_error(model, reals, group) if options.averaged else {}
     if options.controls:
         controls += feature_controls(model, model.origin.name, reals, group)
+    if options.supervised:
+        controls += supervised_control(model.config, model.origin.name, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:

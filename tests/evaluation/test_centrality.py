@@ -37,7 +37,8 @@ def test_of_two_models_that_agree_and_a_scrambled_one_the_scrambled_is_the_least
     models = [model_of(codes, seed) for seed, codes in enumerate([SCRAMBLED, IDENTITY, PERMUTED])]
     images = models[2].draw(models[2].spec.vector(models[2].latents(torch.arange(5))))
     assert torch.allclose(
-        models[2].posterior(models[2].recognise(images)).mean.float(), models[2].latents(torch.arange(5)).codes.continuous
+        models[2].posterior(models[2].recognise(images)).mean.float(),
+        models[2].latents(torch.arange(5)).codes.continuous,
     ), "Q inverts G"
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
         scores = cross_scores(models, group)

@@ -16,7 +16,7 @@ from infogan_dist import Generator
 from infogan_dist.__main__ import main
 from infogan_dist.data import mnist_mini
 from infogan_dist.errors import UserError
-from infogan_dist.evaluation import controls
+from infogan_dist.evaluation import controls, supervised
 from infogan_dist.evaluation.code_names import CodeNames, held_by, name_codes, names_of
 from infogan_dist.evaluation.evaluated_model import Origin
 from infogan_dist.evaluation.intervals import binomial_interval, mean_interval
@@ -136,8 +136,14 @@ def test_a_single_run_has_controls_and_those_on_components_need_scikit_learn(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controls, "find_spec", lambda name: None)
-    *lines, last = output_of(capsys, "evaluate", run, "--controls", "--json", "-").splitlines()
-    assert len(json.loads(last)["controls"]) == 3
+    monkeypatch.setattr(supervised, "IMAGES", 1_000)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    *lines, last = output_of(capsys, "evaluate", run, "--controls", "--supervised", "--json", "-").splitlines()
+    *of_data, of_run = json.loads(last)["controls"]
+    assert len(of_data) == 3
+    assert of_run["control"] == "FE and Q (run) trained with labels"
+    assert of_run["data"] == "mnist-mini"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert sum("k-means on pixels" in line for line in lines) == 1
     assert lines[-1].startswith("1 run, 1 failed")
 
