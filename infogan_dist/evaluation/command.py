@@ -24,6 +24,7 @@ from infogan_dist.evaluation import json_file
 from infogan_dist.evaluation.code_names import name_codes
 from infogan_dist.evaluation.controls import controls, feature_controls
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, Origin, from_checkpoint
+from infogan_dist.evaluation.factor_floors import factor_floors
 from infogan_dist.evaluation.measure import measure
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.averaged_code_error import averaged_code_error
@@ -105,6 +106,7 @@ def _row(
     metrics = setup(model, model.origin, reals) | measure(model, reals, group)
     metrics |= averaged_code_error(model, reals, group) if options.averaged else {}
     if options.controls:
+        metrics |= factor_floors(model, reals, group)
         controls += feature_controls(model, model.origin.name, reals, group)
     if options.supervised:
         controls += supervised_control(model.config, model.origin.name, reals, group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infogan_dist.data.sources import images_of
@@ -36,7 +36,7 @@ SHOWN_SEPARATELY = (
         "usage_entropy",
     ),
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
-    *("factor_scores", "information_by_factor", "random_features"),
+    *("factor_scores", "factor_floors", "information_by_factor", "random_features"),
     *("frechet", "frechet_floor", "kernel", "kernel_floor"),
     *(f"{name}{ending}" for name in NEIGHBOURHOODS for ending in ("", "_ceiling")),
 )
@@ -182,15 +182,20 @@ def _usage(metrics: Metrics) -> list[str]:
 
 
 def _factors(metrics: Metrics) -> list[str]:
-    scores = ", ".join(
-        f"{FACTOR_SCORES.get(name, name)} {score:.3f}" for name, score in metrics["factor_scores"].items()
-    )
+    floors = [
+        f"                 {name}: {_factor_scores(scores)}"
+        for name, scores in metrics.get("factor_floors", {}).items()
+    ]
     by_code = [
         f"                 information of {code}, nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
         for code, by_factor in metrics["information_by_factor"].items()
     ]
     caveat = [f"                 {NOT_DSPRITES}"] if metrics["data"] == "sprites" else []
-    return [f"factors          {scores}", *caveat, *by_code]
+    return [f"factors          {_factor_scores(metrics['factor_scores'])}", *floors, *caveat, *by_code]
+
+
+def _factor_scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{FACTOR_SCORES.get(name, name)} {score:.3f}" for name, score in scores.items())
 
 
 def _compared_images(metrics: Metrics) -> list[str]:

@@ -16,12 +16,14 @@ from infogan_dist.data import sprites
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.command import EvaluateOptions, evaluate
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.factor_floors import factor_floors
 from infogan_dist.evaluation.labels import known_factors
 from infogan_dist.evaluation.metrics.factor_scores import factor_scores
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.table import run_report
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import CodePosterior
+from infogan_dist.networks import build_networks
 from infogan_dist.training.loop import train
 from tests.conftest import ONE_PROCESS, tiny
 
@@ -79,16 +81,33 @@ def test_random_codes_and_codes_that_mix_two_factors_have_low_scores() -> None:
     )  # only the shape has a code without other factors
 
 
+def test_floors_are_the_scores_of_initial_networks_and_of_chance() -> None:
+    config = tiny("x", "data={name: sprites, image_size: 28}", "latents={categorical: [3], continuous: 4}")
+    networks = build_networks(config)
+    for network in networks.named().values():
+        network.eval()
+    model = EvaluatedModel(networks.G_ema, networks.FE, networks.Q, config, None)
+    reals = Reals.open(DataConfig(name="sprites"), most_train=10, most_test=500)
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        floors, initial = factor_floors(model, reals, group)["factor_floors"], factor_scores(model, reals, group)
+    assert floors["untrained FE and Q"] == initial["factor_scores"]
+    assert floors["random codes"]["mig"] < 0.05
+    assert floors["random codes"]["factor_vae"] < 0.4  # chance is 1/5
+
+
 def test_a_run_on_sprites_has_factor_scores_and_one_on_digits_has_none(tmp_path: Path) -> None:
     latents = "latents={noise: [{dim: 4}], categorical: [3], continuous: 2}"
-    for name in ("sprites", "mnist-mini"):
-        train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28}}", latents, "train.steps=2"), ONE_PROCESS)
-        evaluate(EvaluateOptions((tmp_path / name,), out=tmp_path / f"{name}.json"), ONE_PROCESS)
+    for name, held_out in (("sprites", 300), ("mnist-mini", 0)):
+        train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28, held_out: {held_out}}}", latents, "train.steps=2"), ONE_PROCESS)
+        options = EvaluateOptions((tmp_path / name,), controls=name == "sprites", out=tmp_path / f"{name}.json")
+        evaluate(options, ONE_PROCESS)
     scored, not_scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("sprites", "mnist-mini"))
     assert set(scored["information_by_factor"]) == {"categorical_0", "continuous_0", "continuous_1"}
     assert 0 <= scored["factor_scores"]["factor_vae"] <= 1
     assert "code_error" not in scored
+    assert {*scored["factor_floors"]} == {"untrained FE and Q", "random codes"}
     printed = "\n".join(run_report(scored))
+    assert "random codes: MIG 0.0" in printed
     assert "not dSprites" in printed
     assert "SAP" not in printed, "the predictability gap has no linear SVM"
     assert "not dSprites" not in "\n".join(run_report(not_scored))
