@@ -24,6 +24,7 @@ from infogan_dist.evaluation.centrality import centralities, cross_scores
 from infogan_dist.evaluation.command import THREADS
 from infogan_dist.evaluation.contingency import contingency
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, from_checkpoint
+from infogan_dist.evaluation.metrics.calibration import mean_entropy
 
 LEAST_RUNS = 3  # two runs agree equally with each other
 LEAST_CONTINUOUS = 2  # codes: of a single one every FactorVAE score is 1
@@ -51,7 +52,8 @@ def select(paths: Sequence[Path], launch: Launch) -> None:
         group.on_main(lambda: _check(paths, models, source))
         if models[0].spec.categorical:
             found = medoid([classes_of(model, source, group) for model in models])
-            group.announce(*_by_classes(paths, found, len(source)))
+            entropies = [entropy_of(model, source, group) for model in models]
+            group.announce(*_by_classes(paths, found, entropies, len(source)))
         if models[0].spec.continuous >= LEAST_CONTINUOUS:
             central = centralities(cross_scores(models, group))
             group.announce(*_by_continuous_codes(paths, central, models[0].fresh))
@@ -83,6 +85,12 @@ def agreement(ours: Tensor, theirs: Tensor) -> float:
 def classes_of(model: EvaluatedModel, source: ImageSource, group: Group) -> Tensor:
     """The most likely class of each categorical code, int64 [N, codes], on the images of `source`."""
     return torch.stack([logits.argmax(1) for logits in model.posteriors(source, group).logits], dim=1)
+
+
+def entropy_of(model: EvaluatedModel, source: ImageSource, group: Group) -> float:
+    """The mean entropy in nats of Q's prediction for an image of `source`, mean over categorical codes."""
+    entropies = [mean_entropy(logits) for logits in model.posteriors(source, group).logits]
+    return sum(entropies) / len(entropies)
 
 
 def _check(paths: Sequence[Path], models: Sequence[EvaluatedModel], source: ImageSource) -> None:
@@ -118,10 +126,12 @@ def _first_difference(theirs: object, data: object) -> str:
     return next(f"{key} = {ours}, the first run on {first}" for key, (ours, first) in keys.items() if ours != first)
 
 
-def _by_classes(paths: Sequence[Path], found: Selection, images: int) -> list[str]:
-    heading = f"mean agreement of the classes with the others on {images:,} train images, without labels"
-    shares = [f"{100 * share:.2f} %" for share in found.agreements]
-    return [*_table(paths, heading, shares), f"selected by classes: {paths[found.medoid]}"]
+def _by_classes(paths: Sequence[Path], found: Selection, entropies: Sequence[float], images: int) -> list[str]:
+    heading = f"mean agreement of the classes with the others, and mean entropy of Q, on {images:,} train images, without labels"
+    values = [
+        f"{100 * share:.2f} %, {entropy:.4f} nats" for share, entropy in zip(found.agreements, entropies, strict=True)
+    ]
+    return [*_table(paths, heading, values), f"selected by classes: {paths[found.medoid]}"]
 
 
 def _by_continuous_codes(paths: Sequence[Path], central: Sequence[float], images: int) -> list[str]:

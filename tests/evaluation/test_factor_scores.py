@@ -98,7 +98,15 @@ def test_floors_are_the_scores_of_initial_networks_and_of_chance() -> None:
 def test_a_run_on_sprites_has_factor_scores_and_one_on_digits_has_none(tmp_path: Path) -> None:
     latents = "latents={noise: [{dim: 4}], categorical: [3], continuous: 2}"
     for name, held_out in (("sprites", 300), ("mnist-mini", 0)):
-        train(tiny(tmp_path / name, f"data={{name: {name}, image_size: 28, held_out: {held_out}}}", latents, "train.steps=2"), ONE_PROCESS)
+        train(
+            tiny(
+                tmp_path / name,
+                f"data={{name: {name}, image_size: 28, held_out: {held_out}}}",
+                latents,
+                "train.steps=2",
+            ),
+            ONE_PROCESS,
+        )
         options = EvaluateOptions((tmp_path / name,), controls=name == "sprites", out=tmp_path / f"{name}.json")
         evaluate(options, ONE_PROCESS)
     scored, not_scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("sprites", "mnist-mini"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ import torch
 from infogan_dist.__main__ import main
 from infogan_dist.evaluation import labels
 from infogan_dist.evaluation.selection import agreement, medoid
-from tests.conftest import untrained
+from tests.conftest import tiny, untrained
 
 CLASSES = torch.arange(1000)[:, None] % 10
 PERMUTED = (CLASSES * 3 + 4) % 10
@@ -58,7 +59,11 @@ def test_the_command_reads_no_label(
     lines = capsys.readouterr().out.splitlines()
     heading, *rows, last = lines[:5]
     assert "10,000 train images, without labels" in heading
-    shares = [float(row.split()[-2]) for row in rows]
+    shares = [float(row.split()[1]) for row in rows]
+    entropies = [float(row.split()[3]) for row in rows]
+    widths = tiny("x").latents.categorical
+    highest = sum(map(math.log, widths)) / len(widths)
+    assert entropies == pytest.approx([highest] * 3, rel=0.02), "untrained runs are uncertain"
     assert [row.split()[0] for row in rows] == seeds
     assert last == f"selected by classes: {seeds[shares.index(max(shares))]}"
     heading, *rows, last = lines[5:]
