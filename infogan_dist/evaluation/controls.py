@@ -3,7 +3,8 @@ code is."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,7 @@ from infogan_dist.evaluation.reals import Reals
 from infogan_dist.randomness import Stream
 
 Array = npt.NDArray[Any]
+Clustering = Callable[[Array, Array, int], tuple[Array, Array]]
 SEED = 0  # controls depend on the data, not on a run
 ITERATIONS = 100  # of Lloyd's algorithm, which converges in about as many on MNIST
 INITIALISATIONS = 10  # of k-means on components; the one with the least inertia counts, which needs no labels
@@ -48,7 +50,7 @@ def controls(reals: Reals, group: Group) -> list[Metrics]:
             random(len(labels[1]), reals.classes, stream.derived("test")),
         ),
         "one class for all": (torch.zeros_like(labels[0]), torch.zeros_like(labels[1])),
-        **group.on_main(lambda: on_components(*components(reals), labels[0], reals.classes)),
+        **on_components(cache(lambda: components(reals)), labels[0], reals.classes, group),
     }
     return [row(name, each, reals) for name, each in predicted.items()]
 
@@ -88,29 +90,43 @@ def components(reals: Reals) -> tuple[Tensor, Tensor]:
     return (train - mean) @ directions, (test - mean) @ directions
 
 
-def on_components(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Predicted classes of train and test images, int64 each, of five controls on their components; none without scikit-learn.
+def on_components(
+    points: Callable[[], tuple[Tensor, Tensor]], labels: Tensor, classes: int, group: Group
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Predicted classes of train and test images, int64 each, of controls on their components; none without scikit-learn.
 
     k-means, the Gaussian mixture (full covariances) and spectral clustering use no label. The `probes` are trained on the `labels` of
-    the train images.
+    the train images. `points` gives the components of both, float32 [N, F] and [M, F]; only rank zero calls it. Every rank calls this;
+    each control is one task of rank zero, because it may take minutes.
     """
     if find_spec("sklearn") is None:  # the extra `evaluate` is not installed
         return {}
+
+    def clusters(cluster: Clustering) -> tuple[Tensor, Tensor]:
+        train, test = points()
+        scale = train.std()
+        found = cluster((train / scale).numpy(), (test / scale).numpy(), classes)
+        return torch.from_numpy(found[0]).long(), torch.from_numpy(found[1]).long()
+
+    predicted = {f"{name} {SPACE}": group.on_main(partial(clusters, each)) for name, each in CLUSTERINGS.items()}
+    probed = group.on_main(lambda: probes(*points(), labels))
+    return predicted | {f"{name} {SPACE}, with labels": (labels, each) for name, each in probed.items()}
+
+
+def by_k_means_of_several(train: Array, test: Array, classes: int) -> tuple[Array, Array]:
+    """Clusters of train and test points, float32 [N, F] and [M, F], by the best of INITIALISATIONS runs of k-means. Needs scikit-learn."""
     from sklearn.cluster import KMeans
+
+    fitted = KMeans(classes, n_init=INITIALISATIONS, random_state=SEED).fit(train)
+    return fitted.predict(train), fitted.predict(test)
+
+
+def by_gaussian_mixture(train: Array, test: Array, classes: int) -> tuple[Array, Array]:
+    """The same by a Gaussian mixture with full covariances. Needs scikit-learn."""
     from sklearn.mixture import GaussianMixture
 
-    scale = train.std()
-    points, others = (train / scale).numpy(), (test / scale).numpy()
-    k_means = KMeans(classes, n_init=INITIALISATIONS, random_state=SEED).fit(points)
-    mixture = GaussianMixture(classes, max_iter=MIXTURE_ITERATIONS, random_state=SEED).fit(points)
-    clusters = {
-        "k-means on": (k_means.predict(points), k_means.predict(others)),
-        "Gaussian mixture on": (mixture.predict(points), mixture.predict(others)),
-        "spectral clustering of": by_spectral_clustering(points, others, classes),
-    }
-    without = {name: (torch.from_numpy(a).long(), torch.from_numpy(b).long()) for name, (a, b) in clusters.items()}
-    with_labels = {f"{name} {SPACE}, with labels": (labels, each) for name, each in probes(train, test, labels).items()}
-    return {f"{name} {SPACE}": each for name, each in without.items()} | with_labels
+    fitted = GaussianMixture(classes, max_iter=MIXTURE_ITERATIONS, random_state=SEED).fit(train)
+    return fitted.predict(train), fitted.predict(test)
 
 
 def by_spectral_clustering(train: Array, test: Array, classes: int) -> tuple[Array, Array]:
@@ -133,6 +149,13 @@ def by_spectral_clustering(train: Array, test: Array, classes: int) -> tuple[Arr
     )
     clusters = clustering.fit_predict(train)
     return clusters, KNeighborsClassifier(NEIGHBOURS).fit(train, clusters).predict(test)
+
+
+CLUSTERINGS: dict[str, Clustering] = {
+    "k-means on": by_k_means_of_several,
+    "Gaussian mixture on": by_gaussian_mixture,
+    "spectral clustering of": by_spectral_clustering,
+}
 
 
 def scored(predicted: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int) -> Metrics:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from infogan_dist.config.model import DataConfig, NoiseConfig
+from infogan_dist.config.running import ProcessesConfig
 from infogan_dist.data import mnist_mini
 from infogan_dist.data.neighbours import nearest_neighbours
 from infogan_dist.data.sources import ArraySource
@@ -153,6 +154,11 @@ def test_k_means_finds_well_separated_groups() -> None:
     assert error(test, group, fit_matching(train, group, (4, 4))) == 0
 
 
+def component_controls(train: Tensor, test: Tensor, labels: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        return on_components(lambda: (train, test), labels, classes, group)
+
+
 @pytest.mark.filterwarnings("ignore:Graph is not fully connected")
 def test_spectral_clustering_separates_two_rings_which_k_means_does_not() -> None:
     pytest.importorskip("sklearn")
@@ -163,7 +169,7 @@ def test_spectral_clustering_separates_two_rings_which_k_means_does_not() -> Non
     found = [torch.from_numpy(each).long() for each in by_spectral_clustering(train.numpy(), test.numpy(), 2)]
     assert scored((found[0], found[1]), labels, 2)["code_error"] == 0
     assert error(found[0], labels[0], fit_matching(found[0], labels[0], (2, 2))) == 0
-    on_rings = on_components(train, test, labels[0], 2)
+    on_rings = component_controls(train, test, labels[0], 2)
     assert scored(on_rings["k-means on deskewed components"], labels, 2)["code_error"] > 0.3
     assert scored(on_rings["spectral clustering of deskewed components"], labels, 2)["code_error"] == 0
 
@@ -176,7 +182,7 @@ def test_controls_on_components_find_groups_and_need_labels_only_where_they_say_
     centres = torch.tensor([[0.0, 0.0], [0.0, 20.0], [20.0, 0.0], [20.0, 20.0]])
     points = centres[group] + noise * torch.tensor([2.0, 0.5])
     train, test = points[:400], points[400:]
-    found = on_components(train, test, group[:400], 4)
+    found = component_controls(train, test, group[:400], 4)
     assert [name for name in found if "with labels" not in name] == [
         "k-means on deskewed components",
         "Gaussian mixture on deskewed components",
@@ -185,7 +191,7 @@ def test_controls_on_components_find_groups_and_need_labels_only_where_they_say_
     assert len(found) == 5
     for predicted in found.values():
         assert scored(predicted, (group[:400], group[400:]), 4)["code_error"] == 0
-    relabelled = on_components(train, test, group[:400].roll(1), 4)
+    relabelled = component_controls(train, test, group[:400].roll(1), 4)
     for name in found:
         same = torch.equal(found[name][1], relabelled[name][1])
         assert same == ("with labels" not in name), name
