@@ -30,7 +30,7 @@ from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.averaged_code_error import averaged_code_error
 from infogan_dist.evaluation.reals import Reals
 from infogan_dist.evaluation.runs import failure, is_run, summary
-from infogan_dist.evaluation.supervised import supervised_control
+from infogan_dist.evaluation.supervised import factor_ceiling, supervised_control
 from infogan_dist.evaluation.table import run_report, runs_table
 from infogan_dist.sampling.captions import Captions
 from infogan_dist.sampling.grids import draw_all, fixed_grids, write_grid
@@ -109,6 +109,7 @@ def _row(
         metrics |= factor_floors(model, reals, group)
         controls += feature_controls(model, model.origin.name, reals, group)
     if options.supervised:
+        metrics |= factor_ceiling(model.config, reals, group)
         controls += supervised_control(model.config, model.origin.name, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}

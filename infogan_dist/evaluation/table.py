@@ -36,7 +36,7 @@ SHOWN_SEPARATELY = (
         "usage_entropy",
     ),
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
-    *("factor_scores", "factor_floors", "information_by_factor", "random_features"),
+    *("factor_scores", "factor_floors", "factor_ceiling", "information_by_factor", "random_features"),
     *("frechet", "frechet_floor", "kernel", "kernel_floor"),
     *(f"{name}{ending}" for name in NEIGHBOURHOODS for ending in ("", "_ceiling")),
 )
@@ -182,16 +182,16 @@ def _usage(metrics: Metrics) -> list[str]:
 
 
 def _factors(metrics: Metrics) -> list[str]:
-    floors = [
-        f"                 {name}: {_factor_scores(scores)}"
-        for name, scores in metrics.get("factor_floors", {}).items()
-    ]
+    compared = dict(metrics.get("factor_floors", {}))
+    if "factor_ceiling" in metrics:
+        compared["FE and Q trained with the factors"] = metrics["factor_ceiling"]
+    others = [f"                 {name}: {_factor_scores(scores)}" for name, scores in compared.items()]
     by_code = [
         f"                 information of {code}, nats: {', '.join(f'{name} {nats:.2f}' for name, nats in by_factor.items())}"
         for code, by_factor in metrics["information_by_factor"].items()
     ]
     caveat = [f"                 {NOT_DSPRITES}"] if metrics["data"] == "sprites" else []
-    return [f"factors          {_factor_scores(metrics['factor_scores'])}", *floors, *caveat, *by_code]
+    return [f"factors          {_factor_scores(metrics['factor_scores'])}", *others, *caveat, *by_code]
 
 
 def _factor_scores(scores: Mapping[str, float]) -> str:
