@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--supervised",
         action="store_true",
-        help="also train FE and Q with labels, from initial weights: a ceiling for the code, in one to several minutes",
+        help="also train FE and Q with labels or known factors, from initial weights: a ceiling for the codes, in minutes",
     )
     parser.add_argument(
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
