@@ -38,26 +38,26 @@ def supervised_control(config: Config, name: str, reals: Reals, group: Group) ->
     labels = reals.train_labels
     if labels is None or reals.test_labels is None:
         return []
-    told = told_config(config, (reals.classes,), 0)
-    network = trained(told, reals.train, Codes(labels[:, None], torch.zeros(len(labels), 0)), group)
-    predicted = group.on_main(lambda: posterior_of(network, told, reals.test, group.device).logits[0].argmax(1))
+    changed = supervised_config(config, (reals.classes,), 0)
+    network = trained(changed, reals.train, Codes(labels[:, None], torch.zeros(len(labels), 0)), group)
+    predicted = group.on_main(lambda: posterior_of(network, changed, reals.test, group.device).logits[0].argmax(1))
     return [row(f"FE and Q ({name}) trained with labels", (labels, predicted), reals)]
 
 
 def factor_ceiling(config: Config, reals: Reals, group: Group) -> Metrics:
     """`factor_ceiling`: the `factor_scores` of FE and Q with one code for each factor, trained with the factors of train images, without
     augmentation. Empty where the data has no known factors. Every rank calls it, and trains the same."""
-    factors, told_factors = reals.test_factors, known_factors(reals.data, "train", torch.arange(len(reals.train)))
-    if factors is None or told_factors is None:
+    factors, train_factors = reals.test_factors, known_factors(reals.data, "train", torch.arange(len(reals.train)))
+    if factors is None or train_factors is None:
         return {}
-    codes = as_codes(told_factors.variables)
+    codes = as_codes(train_factors.variables)
     widths = tuple(int(each.max()) + 1 for each in codes.categorical.T)
-    told = told_config(config, widths, codes.continuous.shape[1])
-    network = trained(told.model_copy(update={"augmentation": NO_AUGMENTATION}), reals.train, codes, group)
-    spec = LatentSpec.from_config(told.latents)
+    changed = supervised_config(config, widths, codes.continuous.shape[1])
+    network = trained(changed.model_copy(update={"augmentation": NO_AUGMENTATION}), reals.train, codes, group)
+    spec = LatentSpec.from_config(changed.latents)
 
     def ceiling() -> Metrics:
-        read = read_codes(posterior_of(network, told, reals.test, group.device), spec)
+        read = read_codes(posterior_of(network, changed, reals.test, group.device), spec)
         return {"factor_ceiling": scored(read, factors.variables, spec.code_names, factors.names)["factor_scores"]}
 
     return group.on_main(ceiling)
@@ -71,18 +71,18 @@ def as_codes(factors: Variables) -> Codes:
     return Codes(factors.values[:, discrete].long(), 2 * (values - low) / (high - low).clamp_min(1e-12) - 1)
 
 
-def told_config(config: Config, categorical: tuple[int, ...], continuous: int) -> Config:
+def supervised_config(config: Config, categorical: tuple[int, ...], continuous: int) -> Config:
     """The config with these codes, continuous ones of variance 1: their loss is half the squared error."""
     latents = LatentsConfig(noise=config.latents.noise, categorical=categorical, continuous=continuous)
     objective = config.objective.model_copy(update={"continuous_likelihood": "fixed"})
     return config.model_copy(update={"latents": latents, "objective": objective})
 
 
-def trained(config: Config, source: ImageSource, told: Codes, group: Group) -> nn.Module:
+def trained(config: Config, source: ImageSource, targets: Codes, group: Group) -> nn.Module:
     """FE and Q as one network that maps images [B, C, H, W] in [-1, 1] to Q's output, in evaluation mode, float32.
 
-    It is trained on IMAGES images of `source`, augmented as `config` says, with the negative log-likelihood of the codes of `config` that
-    are `told` of every image. The shares of cuts and pastes fall with the learning rate.
+    It is trained on IMAGES images of `source`, augmented as `config` says, with the negative log-likelihood of the codes of `config`, whose
+    `targets` are known for every image. The shares of cuts and pastes fall with the learning rate.
     """
     networks, spec, device = build_networks(config), LatentSpec.from_config(config.latents), group.device
     network = nn.Sequential(networks.FE, networks.Q).to(device).train()
@@ -96,7 +96,7 @@ def trained(config: Config, source: ImageSource, told: Codes, group: Group) -> n
         chosen, strength = order.at(positions), torch.tensor(1 - step / steps, device=device)
         draws = draws_at(stream, positions.to(device), config.augmentation)
         images = Augmentation(config.augmentation, draws, strength)(scaled(source.read(chosen)).to(device))
-        codes = Codes(told.categorical[chosen].to(device), told.continuous[chosen].to(device))
+        codes = Codes(targets.categorical[chosen].to(device), targets.continuous[chosen].to(device))
         posterior = CodePosterior.from_output(network(images), spec, config.objective)
         optimizer.zero_grad()
         torch.stack(list(negative_log_likelihoods(posterior, codes, spec).values())).sum().backward()

@@ -13,7 +13,7 @@ from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation import supervised
 from infogan_dist.evaluation.metrics.disentanglement import Variables
 from infogan_dist.evaluation.reals import Reals
-from infogan_dist.evaluation.supervised import as_codes, factor_ceiling, posterior_of, told_config, trained
+from infogan_dist.evaluation.supervised import as_codes, factor_ceiling, posterior_of, supervised_config, trained
 from infogan_dist.latents import Codes
 from infogan_dist.randomness import Stream
 from tests.conftest import ONE_PROCESS, tiny
@@ -36,11 +36,11 @@ def config(*overrides: str) -> Config:
 
 
 def error_of(network: nn.Module) -> float:
-    found = posterior_of(network, TOLD, quarters("test"), CPU).logits[0].argmax(1)
+    found = posterior_of(network, CONFIG, quarters("test"), CPU).logits[0].argmax(1)
     return float((found != KINDS).double().mean())
 
 
-TOLD = told_config(config(), (4,), 0)
+CONFIG = supervised_config(config(), (4,), 0)
 
 
 def test_it_learns_labels_that_the_images_show_and_none_that_they_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_it_learns_labels_that_the_images_show_and_none_that_they_do_not(monkeyp
     random = Stream(0, "labels").integers(torch.arange(400), 1, 4)[:, 0]
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
         network, again, useless = (
-            trained(TOLD, quarters("train"), Codes(labels[:, None], torch.zeros(400, 0)), group)
+            trained(CONFIG, quarters("train"), Codes(labels[:, None], torch.zeros(400, 0)), group)
             for labels in (KINDS, KINDS, random)
         )
     assert not network.training
@@ -65,7 +65,7 @@ def test_factors_become_classes_and_values_from_minus_one_to_one() -> None:
     assert codes.continuous.tolist() == [[-1, -1], [0, 1], [1, 0]]
 
 
-def test_networks_that_are_told_the_factors_score_above_the_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_trained_with_the_factors_score_above_the_floors(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.setattr(supervised, "IMAGES", 20_000)
     monkeypatch.setattr(supervised, "RATE", 3e-3)
