@@ -53,6 +53,14 @@ class _OriginEntry(BaseModel):
     identity: str
 
 
+class _RefinedEntry(BaseModel):
+    """A manifest's entry for FE and Q that were fitted on G's images after training."""
+
+    model_config = ConfigDict(strict=True)
+    images: NonNegativeInt
+    seed: int
+
+
 class _Manifest(BaseModel):
     """The keys of a manifest that are read. It may have more."""
 
@@ -67,6 +75,7 @@ class _Manifest(BaseModel):
     resumed_from: list[_OriginEntry] = []
     initialised_from: _OriginEntry | None = None
     data: Fingerprint | None = None
+    refined: _RefinedEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,11 @@ class Checkpoint:
         """The fingerprint of its train images; None in checkpoints of older versions."""
         recorded = self.manifest.get("data")
         return Fingerprint.model_validate(recorded) if recorded is not None else None
+
+    @property
+    def refined(self) -> dict[str, int] | None:
+        """`images` of G and `seed` that FE and Q were fitted with after training; None if they are those of the training."""
+        return self.manifest.get("refined")
 
     def load(self, *names: str) -> State:
         """The tensors of the named files, or of all files, on the CPU. Raises NoUsableCheckpoint if a file is missing."""

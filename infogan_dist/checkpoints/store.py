@@ -29,7 +29,7 @@ from infogan_dist.checkpoints.manifest import (
 )
 from infogan_dist.distributed.launcher import prints_messages
 from infogan_dist.errors import Diverged, NoUsableCheckpoint, UserError
-from infogan_dist.files import path_problem, sync, write_safetensors
+from infogan_dist.files import atomic_folder, path_problem, sync, write_safetensors
 
 __all__ = [
     "Checkpoint",
@@ -45,6 +45,8 @@ __all__ = [
     "verify",
     "versions",
 ]
+
+REFINED = "refined"  # the folder in a run folder with what `infogan-dist refine` fitted, in the format of a checkpoint
 
 
 def versions() -> dict[str, str]:
@@ -75,17 +77,7 @@ def save(folder: Path, state: State, metadata: dict[str, Any]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        files = {}
-        for stem, tensors in state.items():
-            path = partial / f"{stem}.safetensors"
-            write_safetensors(path, tensors)
-            sync(path)
-            shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
-            files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
-        manifest = with_checksum({"schema": MANIFEST_SCHEMA, **metadata, "versions": versions(), "files": files})
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        sync(partial / MANIFEST)
-        sync(partial)
+        _write(partial, state, metadata)
         if final.exists():  # a damaged one: a valid checkpoint is never written twice
             shutil.rmtree(final)
         partial.rename(final)
@@ -94,6 +86,33 @@ def save(folder: Path, state: State, metadata: dict[str, Any]) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return final
+
+
+def save_refined(run: Path, state: State, metadata: dict[str, Any]) -> Path:
+    """Write `state` to run/refined atomically, in place of an earlier one. Otherwise as `save`."""
+    check_finite(state)
+    final = run / REFINED
+    with atomic_folder(final) as partial:
+        _write(partial, state, metadata)
+        if final.exists():
+            shutil.rmtree(final)
+    sync(run)
+    return final
+
+
+def _write(folder: Path, state: State, metadata: dict[str, Any]) -> None:
+    """Write the files and, last, the manifest of a checkpoint to an empty folder, and fsync them."""
+    files = {}
+    for stem, tensors in state.items():
+        path = folder / f"{stem}.safetensors"
+        write_safetensors(path, tensors)
+        sync(path)
+        shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+        files[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size, "shapes": shapes}
+    manifest = with_checksum({"schema": MANIFEST_SCHEMA, **metadata, "versions": versions(), "files": files})
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    sync(folder / MANIFEST)
+    sync(folder)
 
 
 def prune(folder: Path, step: int, keep: int, keep_every: int = 0) -> None:

@@ -2,6 +2,6 @@
 
 COMMANDS = (
     *("init", "train", "sweep", "sample", "traverse", "encode", "edit", "curves", "report", "explore", "evaluate"),
-    *("select", "convert", "config", "doctor", "bench"),
+    *("select", "refine", "convert", "config", "doctor", "bench"),
 )
 """The commands in the order of `--help`; each is the module of this name."""

@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
     )
     parser.add_argument(
+        "--refined",
+        action="store_true",
+        help="score the FE and Q that `refine RUN` fitted, not those of the checkpoint",
+    )
+    parser.add_argument(
         "--name-codes",
         action="store_true",
         help="save the label of each class in the run folder, so that `sample RUN --digit 7` or `--class NAME` works",
@@ -57,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         controls=options.controls,
         supervised=options.supervised,
         averaged=options.averaged,
+        refined=options.refined,
         name_codes=options.name_codes,
         out=options.json,
     )

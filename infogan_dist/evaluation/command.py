@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from infogan_dist.checkpoints.store import versions
+from infogan_dist.checkpoints.store import REFINED, versions
 from infogan_dist.config.model import DataConfig
 from infogan_dist.config.reading import parse_config
 from infogan_dist.config.running import ProcessesConfig
@@ -41,8 +41,8 @@ THREADS = 1  # per process: another number of threads adds floats in another ord
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The checkpoints, other data than their own, whether to add controls and the supervised one, to average Q over augmented copies
-    and to name codes, and the JSON file."""
+    """The checkpoints, other data than their own, whether to add controls and the supervised one, to average Q over augmented copies, to
+    score the refined Q and to name codes, and the JSON file."""
 
     paths: tuple[Path, ...]
     data: str | None = None
@@ -50,6 +50,7 @@ class EvaluateOptions:
     controls: bool = False
     supervised: bool = False
     averaged: bool = False
+    refined: bool = False
     name_codes: bool = False
     out: Path | None = None
     failed: Mapping[Path, str] = field(default_factory=dict)
@@ -92,7 +93,7 @@ def _row(
     if path in options.failed:
         return {"checkpoint": str(path), "failed": options.failed[path]}
     try:
-        model = from_checkpoint(path, group)
+        model = from_checkpoint(path / REFINED if options.refined else path, group)
     except NoUsableCheckpoint as error:
         if len(options.paths) == 1:
             raise
@@ -146,6 +147,8 @@ def setup(model: EvaluatedModel, origin: Origin, reals: Reals) -> Metrics:
         "seed": model.config.seed,
         "step": origin.step,
         "images_seen": origin.images_seen,
+        "Q": "refined" if origin.refined else "checkpoint",
+        **({"refined": origin.refined} if origin.refined else {}),
         "data": reals.data.name,
         "images": len(reals.test),
         "split": scored_split(reals.data, trained_on(model.config.data, origin, reals)),
@@ -184,10 +187,15 @@ def _reals(data: DataConfig, group: Group, opened: dict[DataConfig, Reals]) -> R
 
 
 def _check(options: EvaluateOptions) -> None:
-    """Raises UserError for a path that does not exist or a --json file that cannot be written, before minutes of measuring."""
+    """Raises UserError for a path that does not exist, one without a refined Q that should be scored, or a --json file that cannot be
+    written, before minutes of measuring."""
     for path in options.paths:
         if not path.exists() and path not in options.failed:
             raise UserError(f"there is no {path}; give a run folder or a checkpoint folder")
+        if options.refined and path not in options.failed and not (path / REFINED).exists():
+            raise UserError(f"{path} has no refined Q; run `infogan-dist refine {path}` first, or leave out --refined")
+    if options.refined and options.name_codes:
+        raise UserError("--name-codes names the classes by the checkpoint's Q; give it without --refined")
     if options.out is not None and options.out != STDOUT:
         json_file.check_writable(options.out)
 

@@ -29,12 +29,16 @@ FRESH = 10_000  # images that G draws for a metric: as many as MNIST has test im
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint of a model: its path, step, images seen, and the fingerprint of its training images where it records one."""
+    """The checkpoint of a model: its path, step, images seen, and the fingerprint of its training images where it records one.
+
+    `refined` are the `images` and the `seed` of `infogan-dist refine`, where FE and Q are from it.
+    """
 
     path: Path
     step: int
     images_seen: int
     images: Fingerprint | None = None
+    refined: dict[str, int] | None = None
 
     @property
     def run(self) -> Path | None:
@@ -126,7 +130,7 @@ def from_checkpoint(path: Path, group: Group) -> EvaluatedModel:
     state = group.on_main(lambda: checkpoint.load("G_ema", "FE", "Q"))
     config = checkpoint.config
     loaded = {name: _loaded(name, config, state[name], checkpoint.path, group) for name in state}
-    origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen, checkpoint.images)
+    origin = Origin(checkpoint.path, checkpoint.step, checkpoint.images_seen, checkpoint.images, checkpoint.refined)
     return EvaluatedModel(loaded["G_ema"], loaded["FE"], loaded["Q"], config, origin)
 
 

@@ -15,6 +15,8 @@ SHOWN_SEPARATELY = (
         "seed",
         "step",
         "images_seen",
+        "Q",
+        "refined",
         "data",
         "images",
         "split",
@@ -64,7 +66,7 @@ COLUMNS = {  # of the table of runs, and their widths; the first fits its longes
 def run_report(metrics: Metrics) -> list[str]:
     """The lines that describe one checkpoint."""
     lines = [
-        f"{metrics['checkpoint']}: seed {metrics['seed']}, {metrics['images_seen']} images seen",
+        f"{metrics['checkpoint']}: seed {metrics['seed']}, {metrics['images_seen']} images seen, {_recognition(metrics)}",
         *(_agreement(metrics) if "code_error" in metrics else [_without_labels(metrics)]),
         *(_information(metrics) if "mutual_information" in metrics else []),
         *(_usage(metrics) if "usage" in metrics else []),
@@ -73,6 +75,14 @@ def run_report(metrics: Metrics) -> list[str]:
         *(_compared_images(metrics) if "random_features" in metrics else []),
     ]
     return [*lines, f"failed           {metrics['failed']}"] if "failed" in metrics else lines
+
+
+def _recognition(metrics: Metrics) -> str:
+    """Which Q was scored."""
+    if "refined" not in metrics:
+        return "Q of the checkpoint"
+    refined = metrics["refined"]
+    return f"Q refined on {refined['images']:,} images of G (seed {refined['seed']})"
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
@@ -118,12 +128,17 @@ def _cells(row: Metrics) -> dict[str, str]:
         "averaged": _percent(row["code_error_averaged"]) if "code_error_averaged" in row else "",
         "L_I (nats)": f"{next(iter(bounds.values())):.3f}" if bounds else "",
         "non-digits": _percent(row["non_digit_rate"]) if "non_digit_rate" in row else "",
-        "note": f"FAILED: {row['failed']}"
-        if "failed" in row
-        else f"control on {row['data']}"
-        if "control" in row
-        else "",
+        "note": _note(row),
     }
+
+
+def _note(row: Metrics) -> str:
+    notes = [
+        *(["refined Q"] if "refined" in row else []),
+        *([f"FAILED: {row['failed']}"] if "failed" in row else []),
+        *([f"control on {row['data']}"] if "control" in row else []),
+    ]
+    return "; ".join(notes)
 
 
 def _without_labels(metrics: Metrics) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,14 @@ import torch
 
 import infogan_dist
 from infogan_dist.checkpoints.store import verify
-from infogan_dist.data import mnist_mini
+from infogan_dist.data import mnist_mini, sources
 from infogan_dist.data.torchvision_layouts import LAYOUTS
 from infogan_dist.evaluation import labels
+from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.training.loop import train
+from infogan_dist.training.refine import refine
 from infogan_dist.training.step import MicroBatch
-from tests.conftest import ONE_PROCESS, tiny
+from tests.conftest import ONE_PROCESS, tiny, untrained
 
 PACKAGE = Path(infogan_dist.__file__).parent
 MAKERS = {
@@ -94,9 +96,9 @@ def _opens(call: ast.Call) -> bool:
     return len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value in ("open", "scan")
 
 
-def training_modules() -> set[str]:
-    """The modules that `training` imports, without evaluation and the package itself, whose names users import lazily."""
-    every, reached, ahead = modules(), set(), ["infogan_dist.training.loop"]
+def training_modules(first: str = "infogan_dist.training.loop") -> set[str]:
+    """The modules that `first` imports, without evaluation and the package itself, whose names users import lazily."""
+    every, reached, ahead = modules(), set(), [first]
     while ahead:
         name = ahead.pop()
         name = name if name in every else name.rpartition(".")[0]
@@ -130,6 +132,15 @@ def test_training_imports_only_a_function_that_returns_floats() -> None:
         used = {each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")}
         beyond = {each for each in used if each.rpartition(".")[2] not in MAY_BE_IMPORTED}
         assert not beyond, f"{name} imports {beyond}"
+
+
+def test_refine_imports_no_evaluation_and_opens_no_images() -> None:
+    reached = training_modules("infogan_dist.training.refine")
+    assert {"infogan_dist.data.augmentation", "infogan_dist.losses", "infogan_dist.networks.paper28"} <= reached
+    assert "infogan_dist.data.sources" not in set(imported(modules()["infogan_dist.training.refine"]))
+    for name in reached - {RECORDS}:
+        used = [each for each in imported(modules()[name]) if each.startswith("infogan_dist.evaluation")]
+        assert not used, f"{name} imports {used}"
 
 
 def test_a_micro_batch_has_no_field_for_labels() -> None:
@@ -236,6 +247,25 @@ def test_training_gives_the_same_bytes_when_reading_a_label_raises(
     assert weights(tmp_path / "torchvision", "data={name: mnist, root: nowhere}", *recipe) == expected
     monkeypatch.setattr(mnist_mini, "load", guarded)
     assert weights(tmp_path / "without", *recipe) == expected
+
+
+def test_refine_gives_the_same_bytes_when_reading_any_real_image_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [untrained(tmp_path / name) for name in ("with", "without")]
+    expected = refine(runs[0], ONE_PROCESS, images=128)
+
+    def read(*_: object) -> NoReturn:
+        raise AssertionError("a real image was read")
+
+    monkeypatch.setattr(mnist_mini, "load", read)
+    for name in ("open_images", "scaled"):
+        monkeypatch.setattr(sources, name, read)
+    with pytest.raises(AssertionError, match="a real image was read"):
+        DATA_SETS.load("mnist-mini", "open", Callable)(tiny("x").data, "train")
+    found = refine(runs[1], ONE_PROCESS, images=128)
+    for file in ("FE.safetensors", "Q.safetensors"):
+        assert (found / file).read_bytes() == (expected / file).read_bytes()
 
 
 def test_the_guards_raise_on_reading_a_label() -> None:
