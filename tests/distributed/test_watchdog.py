@@ -36,7 +36,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, *launcher, *train, f"processes.timeout={TIMEOUT}"],
         cwd=tmp_path,
-        env=clean_environment(TORCH_ELASTIC_SHUTDOWN_TIMEOUT="1"),
+        env=clean_environment(TORCH_ELASTIC_SHUTDOWN_TIMEOUT="5"),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -77,10 +77,8 @@ def test_hanging_rank_ends_the_run_and_names_rank_and_phase(running: subprocess.
 def test_survivors_of_a_dead_rank_log_their_phase(running: subprocess.Popen[str]) -> None:
     os.kill(workers(running)[1], signal.SIGKILL)
     _, printed = running.communicate(timeout=120)
-    (line,) = (
-        line for line in printed.splitlines() if line.startswith("infogan-dist: ")
-    )  # torchrun's summary repeats it
-    assert f"rank 0 of 2 on {os.uname().nodename} lost another rank in: " in line
+    lost = f"infogan-dist: rank 0 of 2 on {os.uname().nodename} lost another rank in: "
+    assert sum(line.startswith(lost) for line in printed.splitlines()) == 1  # torchrun's summary has no prefix
     assert printed.count("Traceback (most recent call last)") == 1  # torchrun's own, for the rank that was killed
 
 
