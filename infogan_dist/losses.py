@@ -202,21 +202,20 @@ def contrastive_loss(mean: Tensor, shared: Tensor, scale: float) -> Tensor:
     return cross_entropy(-(first - second).square() / (2 * scale**2), shared)
 
 
-def clustering_loss(
+def clustering_losses(
     posterior: CodePosterior,
     positives: CodePosterior,
     entropy_weight: float = 1.0,
     mean_of_all: Callable[[Tensor], Tensor] = lambda joint: joint,
-) -> Tensor:
-    """-I(c, c') between Q's classes of the two images of a positive pair, summed over categorical codes (Ji et al. 2019, Eq. 3).
+) -> list[Tensor]:
+    """-I(c, c') between Q's classes of the two images of a positive pair, by categorical code (Ji et al. 2019, Eq. 3).
 
     I = H(c) + H(c') - H(c, c'), with H(c) and H(c') multiplied by `entropy_weight` (their entropy coefficient): they favour an
     even use of the classes. `mean_of_all` averages a statistic over the processes.
     """
     of_codes = zip(posterior.logits, positives.logits, strict=True)
     joints = [mean_of_all(first.softmax(1).T @ second.softmax(1) / len(first)) for first, second in of_codes]
-    start = torch.zeros((), device=posterior.mean.device)
-    return -sum((mutual_information(joint, entropy_weight) for joint in joints), start=start)
+    return [-mutual_information(joint, entropy_weight) for joint in joints]
 
 
 def mutual_information(joint: Tensor, entropy_weight: float = 1.0) -> Tensor:

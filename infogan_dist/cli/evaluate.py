@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also train FE and Q with labels or known factors, from initial weights: a ceiling for the codes, in minutes",
     )
     parser.add_argument(
+        "--clustering",
+        action="store_true",
+        help="also train FE and Q by clustering alone, without a GAN and without labels: a control, in many minutes",
+    )
+    parser.add_argument(
         "--averaged", action="store_true", help="also score Q averaged over 16 augmented copies of each test image"
     )
     parser.add_argument(
@@ -61,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
         root=options.root,
         controls=options.controls,
         supervised=options.supervised,
+        clustering=options.clustering,
         averaged=options.averaged,
         refined=options.refined,
         name_codes=options.name_codes,

@@ -21,6 +21,7 @@ from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import NoUsableCheckpoint, UserError
 from infogan_dist.evaluation import json_file
+from infogan_dist.evaluation.clustered import clustering_control
 from infogan_dist.evaluation.code_names import name_codes
 from infogan_dist.evaluation.controls import controls, feature_controls
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel, Origin, from_checkpoint
@@ -41,14 +42,15 @@ THREADS = 1  # per process: another number of threads adds floats in another ord
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The checkpoints, other data than their own, whether to add controls and the supervised one, to average Q over augmented copies, to
-    score the refined Q and to name codes, and the JSON file."""
+    """The checkpoints, other data than their own, whether to add controls, the supervised one and clustering alone, to average Q over
+    augmented copies, to score the refined Q and to name codes, and the JSON file."""
 
     paths: tuple[Path, ...]
     data: str | None = None
     root: str | None = None
     controls: bool = False
     supervised: bool = False
+    clustering: bool = False
     averaged: bool = False
     refined: bool = False
     name_codes: bool = False
@@ -77,7 +79,7 @@ def measured(options: EvaluateOptions, group: Group) -> tuple[Metrics, list[str]
     report: Metrics = dict(rows[0]) if len(rows) == 1 else {"runs": rows, "summary": summary(rows)}
     of_data = [row for reals in data.values() for row in controls(reals, group)] if options.controls else []
     control_rows = of_data + of_runs
-    report |= {"controls": control_rows} if options.controls or options.supervised else {}
+    report |= {"controls": control_rows} if options.controls or options.supervised or options.clustering else {}
     lines = run_report(rows[0]) if len(rows) == 1 else []
     lines += runs_table([*rows, *control_rows], summary(rows)) if control_rows or len(rows) > 1 else []
     return report, lines
@@ -112,6 +114,8 @@ def _row(
     if options.supervised:
         metrics |= factor_ceiling(model.config, reals, group)
         controls += supervised_control(model.config, model.origin.name, reals, group)
+    if options.clustering:
+        controls += clustering_control(model.config, model.origin.name, reals, group)
     reason = group.on_main(lambda: failure(path, metrics))
     metrics |= {"failed": reason} if reason else {}
     if options.name_codes:

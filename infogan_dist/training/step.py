@@ -15,7 +15,7 @@ from infogan_dist.latents import Codes
 from infogan_dist.losses import (
     CodePosterior,
     adversarial_loss,
-    clustering_loss,
+    clustering_losses,
     contrastive_loss,
     discriminator_loss,
     generator_loss,
@@ -259,7 +259,8 @@ def _clustering(state: TrainState, out: DiscriminatorOutput) -> Tensor:
     posterior = CodePosterior.from_output(out.real_posterior, state.spec, state.objective)
     positives = CodePosterior.from_output(out.positive_posterior, state.spec, state.objective)
     mean_of_all = partial(state.engine.mean_of_all, what="clustering")
-    return clustering_loss(posterior, positives, state.objective.clustering_entropy_weight, mean_of_all)
+    of_codes = clustering_losses(posterior, positives, state.objective.clustering_entropy_weight, mean_of_all)
+    return torch.stack(of_codes).sum()
 
 
 @torch.no_grad()
