@@ -23,7 +23,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustered, "RATE", 5e-3)
 
 
-def test_it_finds_kinds_that_differ_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_kinds_that_differ_without_labels() -> None:
     settings = config("augmentation.preset=none", "objective.neighbour_positives=0")
     reals = Reals(settings.data, quarters("train"), quarters("test"), KINDS, KINDS, None, CLASSES)
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
@@ -35,7 +35,7 @@ def test_it_finds_kinds_that_differ_without_labels(monkeypatch: pytest.MonkeyPat
     assert row == again
 
 
-def test_the_losses_of_the_sub_heads_are_mutual_informations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_losses_of_the_sub_heads_are_mutual_informations() -> None:
     changed = clustering_config(config("augmentation.preset=none"), len(CLASSES))
     with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
         _, losses = trained(changed, quarters("train"), group)
