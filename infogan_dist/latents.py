@@ -52,8 +52,9 @@ class Latents:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """Independent noise sources, the widths of the categorical codes and the number of U(-1, 1) codes.
+    """Independent noise sources, the widths of the categorical codes and the number of continuous codes.
 
+    A continuous code is U(-1, 1), or with `levels` one of that many evenly spaced values from -1 to 1, all equally probable.
     `priors` are the learned p(c) of each categorical code. Classes are uniform if there are none. `balanced`: every K positions in
     a row hold each of a code's K classes once. With `priors`, every STRATA_PER_CLASS · K positions hold each class k in a number
     that differs by less than 2 from STRATA_PER_CLASS · K · p(k).
@@ -64,13 +65,14 @@ class LatentSpec:
     continuous: int
     balanced: bool = False
     priors: tuple[tuple[float, ...], ...] = ()
+    levels: int = 0
 
     @classmethod
     def from_config(cls, latents: LatentsConfig) -> LatentSpec:
         """The spec at the start of training, when a learned prior is uniform."""
         learned = latents.prior == "learned"
         priors = tuple((1 / width,) * width for width in latents.categorical) if learned else ()
-        return cls(latents.noise, latents.categorical, latents.continuous, latents.balanced, priors)
+        return cls(latents.noise, latents.categorical, latents.continuous, latents.balanced, priors, latents.levels)
 
     def with_priors(self, priors: Iterable[Tensor]) -> LatentSpec:
         """The same spec with the learned `priors`, [K] each and normalised here."""
@@ -105,7 +107,8 @@ class LatentSpec:
 
     def entropies(self) -> dict[str, float]:
         """H(c) in nats by code: that of its prior, ln K for K uniform classes; ln 2, the differential entropy of U(-1, 1), which L_I may
-        exceed."""
+        exceed. It is ln 2 for codes with `levels` too, because Q stays a density: their L_I is E[log(q(c | x) / u(c))], u the density
+        of U(-1, 1), and no bound of I(c; x), which is at most ln `levels`."""
         return self.ceilings() | dict.fromkeys(self.continuous_names, math.log(2))
 
     def ceilings(self) -> dict[str, float]:
@@ -113,6 +116,11 @@ class LatentSpec:
         found = {name: math.log(width) for name, width in zip(self.categorical_names, self.categorical, strict=True)}
         learned = zip(self.categorical_names, self.priors, strict=False)
         return found | {name: -sum(p * math.log(p) for p in prior if p > 0) for name, prior in learned}
+
+    @property
+    def continuous_variance(self) -> float:
+        """The variance of each continuous code: 1/3 of U(-1, 1)."""
+        return (self.levels + 1) / (self.levels - 1) / 3 if self.levels else 1 / 3
 
     def class_shares(self) -> dict[str, tuple[float, ...]]:
         """p(c) by categorical code."""
@@ -128,10 +136,18 @@ class LatentSpec:
                 noise.append(2 * draws.uniform(positions, source.dim) - 1)
             else:
                 noise.append(draws.normal(positions, source.dim))
-        levels = [2 * stream.derived(name).uniform(positions, 1) - 1 for name in self.continuous_names]
+        continuous = [self._continuous(stream.derived(name), positions) for name in self.continuous_names]
         empty = positions.new_empty(len(positions), 0)
-        codes = Codes(self._classes(stream, positions), torch.cat([empty.float(), *levels], dim=1))
+        codes = Codes(self._classes(stream, positions), torch.cat([empty.float(), *continuous], dim=1))
         return Latents(torch.cat(noise, dim=1), codes)
+
+    def _continuous(self, draws: Stream, positions: Tensor) -> Tensor:
+        """The values of one continuous code, float32 [B, 1]."""
+        if not self.levels:
+            return 2 * draws.uniform(positions, 1) - 1
+        last = self.levels - 1
+        twice = 2 * draws.integers(positions, 1, below=self.levels) - last
+        return (twice.double() / last).float()  # in float32 CUDA multiplies by 1 / last, with other roundings
 
     def class_draws(self, stream: Stream, positions: Tensor) -> Tensor:
         """U[0, 1) numbers that `classes_of` maps to classes, float64 [B, number of categorical codes]. They do not depend on the priors.

@@ -69,6 +69,32 @@ def test_no_codes_at_all_is_a_plain_gan() -> None:
     assert spec.entropies() == {}
 
 
+@pytest.mark.parametrize("levels", [2, 3, 10])
+def test_levels_are_evenly_spaced_from_minus_1_to_1_and_equally_frequent(levels: int) -> None:
+    spec = replace(SPEC, levels=levels)
+    drawn, whole = (each.draw(Stream(0, "latents"), POSITIONS) for each in (spec, SPEC))
+    values, counts = drawn.codes.continuous.unique(return_counts=True)
+    assert torch.equal(values, torch.linspace(-1, 1, levels, dtype=torch.float64).float())
+    assert counts.tolist() == pytest.approx([2 * len(POSITIONS) / levels] * levels, rel=0.2)
+    assert values.double().var(correction=0).item() == pytest.approx(spec.continuous_variance)
+    assert not torch.equal(drawn.codes.continuous[:, 0], drawn.codes.continuous[:, 1])
+    nearest = ((whole.codes.continuous + 1) / 2 * levels).floor()
+    assert torch.equal(nearest, ((drawn.codes.continuous + 1) / 2 * (levels - 1)).round()), (
+        "the draw of U(-1, 1), quantised"
+    )
+    assert torch.equal(drawn.noise, whole.noise)
+    part = spec.draw(Stream(0, "latents"), POSITIONS[700:900])
+    assert torch.equal(part.codes.continuous, drawn.codes.continuous[700:900])
+    assert spec.entropies() == SPEC.entropies()
+
+
+def test_a_code_with_levels_takes_values_between_them() -> None:
+    spec = replace(SPEC, levels=3)
+    assert spec.with_values(spec.neutral_codes(1), {"continuous_0": 0.25}).continuous[0, 0] == 0.25
+    assert spec.beyond_training({"continuous_0": 0.25}) == []
+    assert spec.sweep_values("continuous_0", 5).tolist() == [-1, -0.5, 0, 0.5, 1]
+
+
 def test_codes_are_set_by_name() -> None:
     codes = SPEC.with_values(SPEC.neutral_codes(4), {"categorical_1": 3, "continuous_0": torch.tensor([-1, 0, 0.5, 1])})
     assert codes.categorical.tolist() == [[0, 3]] * 4

@@ -100,7 +100,11 @@ class LatentsConfig(Section):
     )
     """Number of classes of each categorical code."""
     continuous: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Number of U(-1, 1) codes."""
+    """Number of continuous codes, each U(-1, 1)."""
+    levels: Annotated[int, Field(ge=0, le=1000)] = 0
+    """0, or the number of evenly spaced values from -1 to 1 of which each continuous code takes one at random (after Hsu et al. 2023,
+    who use about 10). Q's Gaussian and the loss stay the same; L_I refers to U(-1, 1) and is no bound of the mutual information. Two
+    images of a pair of objective.lambda_contrastive may agree in other codes by chance. `sample` and `traverse` take any value."""
     balanced: bool = False
     """Whether every K consecutive images have each of a code's K classes once, in random order. False draws them independently. With a
     learned prior the draws are stratified: in every 16 K images, the count of a class differs by less than 2 from its expectation."""
@@ -121,6 +125,12 @@ class LatentsConfig(Section):
             raise ValueError(
                 "latents.categorical = [] and latents.continuous = 0 leave no code to learn; set latents.categorical = [10], "
                 "and for a plain GAN also objective.lambda_categorical = 0"
+            )
+        if self.levels == 1:
+            raise ValueError("latents.levels = 1 makes each continuous code constant; use 10, say, or 0 for U(-1, 1)")
+        if self.levels and not self.continuous:
+            raise ValueError(
+                f"latents.levels = {self.levels} is for continuous codes, but latents.continuous = 0; raise it, or set latents.levels = 0"
             )
         if self.prior == "uniform":
             for key in ("prior_from", "prior_half_life_images"):

@@ -40,7 +40,7 @@ def factor_floors(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
 
 
 def random_codes(spec: LatentSpec, count: int) -> Variables:
-    """Codes of `count` images that do not depend on the images, in the order of `spec.code_names`: uniform classes and U(-1, 1)."""
+    """Codes of `count` images that do not depend on the images, drawn as for training, in the order of `spec.code_names`."""
     codes = spec.draw(Stream(0, "random codes"), torch.arange(count)).codes
     kinds = (True,) * len(spec.categorical) + (False,) * spec.continuous
     return Variables(torch.cat([codes.categorical.double(), codes.continuous.double()], dim=1), kinds)

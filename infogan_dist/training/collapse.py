@@ -79,9 +79,9 @@ def _ignored_codes(
         kind = "categorical" if name in spec.categorical_names else "continuous"
         weight: float = getattr(objective, f"lambda_{kind}")
         bounds = _all(rows, f"mi/{name}")
-        # with a fixed variance a Q that predicts 0 always reaches the ceiling less the half variance of U(-1, 1)
+        # with a fixed variance a Q that predicts 0 always reaches the ceiling less the half variance of the code
         fixed = kind == "continuous" and name in ceilings
-        least = ceilings[name] - 1 / 6 if fixed else 0.0
+        least = ceilings[name] - spec.continuous_variance / 2 if fixed else 0.0
         if weight and bounds and max(bounds) < least + collapse.information * (ceilings.get(name, 1.0) - least):
             ceiling = f" of {ceilings[name]:.2f}" if name in ceilings else ""
             yield (

@@ -118,6 +118,8 @@ def test_lab6_is_the_report() -> None:
             },
             ["objective.lambda_categorical = 0", "leave them untrained"],
         ),
+        ({"latents": {"continuous": 2, "levels": 1}}, ["latents.levels = 1 makes", "use 10, say, or 0"]),
+        ({"latents": {"levels": 10}}, ["latents.levels = 10", "latents.continuous = 0; raise it"]),
         ({"latents": {"prior_from": 0.5}}, ["latents.prior_from = 0.5 needs latents.prior = learned"]),
         (
             {"objective": {"adversarial": "hinge", "label_smoothing": 0.1}},

@@ -9,6 +9,7 @@ import pytest
 from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
+from infogan_dist.losses import information_ceilings
 from infogan_dist.training.collapse import CollapseWarning, collapse_warnings, new_warnings
 from tests.conftest import tiny
 
@@ -137,3 +138,17 @@ def test_with_a_learned_prior_a_rare_class_is_none_and_the_ceiling_is_its_entrop
     rows = with_(**logged, **{"usage/categorical_0/2": 0.001, "mi/categorical_1": 0.002})
     assert names(learned) == ["categorical_1 ignored", "categorical_0 unused"]
     assert "clustering_entropy_weight higher" in collapse_warnings(rows, learned, OBJECTIVE, COLLAPSE)[1].message
+
+
+@pytest.mark.parametrize("levels", [0, 2, 10])
+def test_a_fixed_variance_is_compared_with_a_q_that_predicts_0(levels: int) -> None:
+    fixed, spec = OBJECTIVE.model_copy(update={"continuous_likelihood": "fixed"}), replace(SPEC, levels=levels)
+    variance = {0: 1 / 3, 2: 1.0, 10: sum((2 * k / 9 - 1) ** 2 for k in range(10)) / 10}[levels]
+    ceiling = information_ceilings(spec, fixed)["continuous_0"]
+
+    def warned(explained: float) -> list[str]:
+        rows = with_(**{"mi/continuous_0": ceiling - (1 - explained) * variance / 2})
+        return [warning.name for warning in collapse_warnings(rows, spec, fixed, COLLAPSE)]
+
+    assert warned(0.0) == warned(0.04) == ["continuous_0 ignored"]
+    assert warned(0.06) == []

@@ -98,7 +98,7 @@ def _class_name(data: str, label: str) -> str:
 
 def _codes(scores: Scores, spec: LatentSpec) -> tuple[Code, ...]:
     priors = {name: f"{width} classes" for name, width in zip(spec.categorical_names, spec.categorical, strict=True)}
-    priors |= dict.fromkeys(spec.continuous_names, "U(-1, 1)")
+    priors |= dict.fromkeys(spec.continuous_names, f"{spec.levels} values, -1 to 1" if spec.levels else "U(-1, 1)")
     metrics = {metric.key: metric for metric in metrics_of([scores])}
     codes = []
     for name, prior in priors.items():
