@@ -46,6 +46,10 @@ class ObjectiveConfig(Section):
     """Fraction of the run at which clustering starts."""
     clustering_in_full: Fraction = 0.4
     """Fraction of the run at which clustering reaches its weight. It rises linearly."""
+    clustering_after: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of H(c) that L_I of every categorical code must reach on fakes, on average over ten steps, before clustering starts, at the
+    earliest at clustering_from. Its weight then rises over the same number of images, clustering_in_full - clustering_from of the run.
+    0: it starts at clustering_from."""
     clustering_entropy_weight: Annotated[float, Field(ge=0.5, le=100)] = 1.0
     """Entropy coefficient w of clustering (`lamb` in the code of Ji et al. 2019): it maximises (2w - 1) H(c) - H(c | c'). Above 1, an even
     use of the classes weighs more than consistent predictions, for data whose classes are about equally frequent. Below 1, frequent
@@ -111,6 +115,12 @@ class ObjectiveConfig(Section):
             raise ValueError(
                 f"objective.clustering_in_full = {self.clustering_in_full} is before "
                 f"objective.clustering_from = {self.clustering_from}; raise it"
+            )
+        if self.clustering_after and not (self.lambda_clustering and self.lambda_categorical):
+            key = "lambda_categorical" if self.lambda_clustering else "lambda_clustering"
+            raise ValueError(
+                f"objective.clustering_after = {self.clustering_after} starts clustering when Q has learned the categorical codes, but "
+                f"objective.{key} = 0; set it, say to 1, or set objective.clustering_after = 0"
             )
         if self.neighbour_positives and not self.lambda_clustering:
             raise ValueError(

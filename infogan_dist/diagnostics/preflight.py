@@ -130,14 +130,14 @@ class Preflight:
 
     def _resolved(self) -> Config:
         """The config as `train` would resolve it, or else in the precision `auto`; without trackers and CUDA graph, and without
-        neighbours, which take long to find."""
+        neighbours, which take long to find. Its last step has clustering."""
         config, precision = self.requested, resolve_precision("auto", self.cluster.device)
         if isinstance(self.resume, Resume):
             config = self.resume.config
             precision = config.train.precision
         changes = {
             "train": config.train.model_copy(update={"precision": precision, "cuda_graph": False}),
-            "objective": config.objective.model_copy(update={"neighbour_positives": 0.0}),
+            "objective": config.objective.model_copy(update={"neighbour_positives": 0.0, "clustering_after": 0.0}),
             "log": config.log.model_copy(update={"trackers": ()}),
         }
         return self.cluster.on_main(lambda: config.model_copy(update=changes))

@@ -215,7 +215,7 @@ def _onsets(config: Config) -> Iterator[tuple[float, str]]:
     """In images seen: the config has fractions of the run."""
     objective, schedule = config.objective, config.schedule
     images = config.run_images
-    if objective.lambda_clustering:
+    if objective.lambda_clustering and not objective.clustering_after:
         yield images * objective.clustering_from, "clustering starts"
         yield images * objective.clustering_in_full, "clustering in full"
     if config.latents.prior == "learned":

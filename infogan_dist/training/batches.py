@@ -21,6 +21,7 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.errors import UserError
 from infogan_dist.latents import Codes, Latents, LatentSpec, classes_of
 from infogan_dist.randomness import Stream
+from infogan_dist.training.clustering_start import ClusteringStart
 from infogan_dist.training.perturbation import PerturbationStream
 from infogan_dist.training.schedule import annealing, clustering_weight, penalty_share, prior_rate
 from infogan_dist.training.step import MicroBatch, Positives
@@ -40,12 +41,20 @@ class BatchStream:
     """This rank's part of every step's global batch. Every rank makes one. The data do not depend on the number of ranks.
 
     `priors` are the class priors of G if they are learned: the tensors that training moves, [K] each. The classes of a step are
-    drawn from them when the step begins.
+    drawn from them when the step begins. `clustering_start` says when clustering starts with `objective.clustering_after`.
 
     Raises UserError if a key needs pairs or larger groups of images, and a rank's images per micro-batch do not divide into these.
     """
 
-    def __init__(self, config: Config, cluster: Cluster, source: ImageSource, priors: Sequence[Tensor] = ()):
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        source: ImageSource,
+        priors: Sequence[Tensor] = (),
+        clustering_start: ClusteringStart | None = None,
+    ):
+        self._clustering_start = clustering_start
         self._config, self._cluster, self._source, self._priors = config, cluster, source, priors
         self._reals, self._images = (
             ImageStream(len(source), config.seed),
@@ -110,7 +119,7 @@ class BatchStream:
         }
         positives = None
         for images in positive_images:
-            weight = clustering_weight(self._config, images_before(self._config, step))
+            weight = self._clustering_weight(step)
             positives = Positives(augment[POSITIVES](images), torch.full_like(strength, weight))
         codes, latent, rate = Codes(drawn["categorical"], drawn["continuous"]), drawn["latent"], None
         if self._priors:
@@ -127,13 +136,14 @@ class BatchStream:
         perturb = self._perturbations.at(images_before(self._config, step), positions, drawn, reals)
         return MicroBatch(reals, latent, codes, shared, *of_Q, positives, mix, penalty, rate, perturb)
 
-    def _clusters(self, step: int) -> bool:
-        return clustering_weight(self._config, images_before(self._config, step)) > 0
+    def _clustering_weight(self, step: int) -> float:
+        started = self._clustering_start.images if self._clustering_start is not None else None
+        return clustering_weight(self._config, images_before(self._config, step), started)
 
     def _indexes(self, step: int, positions: Tensor) -> list[Tensor]:
-        """The indices of the reals at `positions` and, if `step` clusters, of their positives."""
+        """The indices of the reals at `positions` and, if `step` has clustering, of their positives."""
         reals = self._reals.at(positions)
-        return [reals, self._positive_indexes(step, positions)] if self._clusters(step) else [reals]
+        return [reals, self._positive_indexes(step, positions)] if self._clustering_weight(step) else [reals]
 
     def _positive_indexes(self, step: int, positions: Tensor) -> Tensor:
         annealed = annealing(self._config, images_before(self._config, step))

@@ -30,11 +30,25 @@ def learning_rate_share(config: Config, images_seen: int) -> float:
     return warmed * annealing(config, images_seen)
 
 
-def clustering_weight(config: Config, images_seen: int) -> float:
-    """λ of the clustering term: 0 until clustering starts, then rising linearly to `objective.lambda_clustering`."""
-    objective = config.objective
-    start, full = _images(config, objective.clustering_from), _images(config, objective.clustering_in_full)
-    return objective.lambda_clustering * _rise(images_seen, start, full)
+def clustering_weight(config: Config, images_seen: int, started: int | None = None) -> float:
+    """λ of the clustering term: 0 until clustering starts, then rising linearly to `objective.lambda_clustering`.
+
+    With `objective.clustering_after` it has `started` at this number of images; None if it has not.
+    """
+    start = started if config.objective.clustering_after else earliest_clustering(config)
+    if start is None:
+        return 0.0
+    return config.objective.lambda_clustering * _rise(images_seen, start, start + clustering_length(config))
+
+
+def earliest_clustering(config: Config) -> int:
+    """The images seen at `objective.clustering_from`."""
+    return _images(config, config.objective.clustering_from)
+
+
+def clustering_length(config: Config) -> int:
+    """The images in which clustering reaches its weight."""
+    return _images(config, config.objective.clustering_in_full) - earliest_clustering(config)
 
 
 def prior_rate(config: Config, images_seen: int) -> float:

@@ -22,11 +22,13 @@ from infogan_dist.config.schema import Config
 from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.latents import LatentSpec
 from infogan_dist.networks import Networks, build_networks, compile_networks
+from infogan_dist.networks.class_prior import class_priors
+from infogan_dist.training.clustering_start import ClusteringStart
 from infogan_dist.training.engine import Engine
 from infogan_dist.training.modules import build_modules, owned_networks
 from infogan_dist.training.optimizers import build_optimizers
 
-AUGMENTATION = "augmentation"  # a file of a checkpoint
+AUGMENTATION, CLUSTERING = "augmentation", "clustering"  # files of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,30 @@ class TrainState:
     augment_probability: Tensor | None = None
     """The probability [] of each change of D's input, if it adapts."""
     checkpointing: bool = False
+    clustering_start: ClusteringStart | None = None
+    """Decides when clustering starts, with `objective.clustering_after`."""
 
     def state_dict(self) -> State:
         """The tensors of a checkpoint: weights, buffers and Adam's state, by file and name."""
-        adaptive = self.augment_probability
+        adaptive, start = self.augment_probability, self.clustering_start
         return network_tensors(self.networks.named()) | {
             "optimizer_D": optimizer_tensors(self.optimizer_D, self.owned_by_D),
             "optimizer_G": optimizer_tensors(self.optimizer_G, self.owned_by_G),
             **({AUGMENTATION: {"probability": adaptive}} if adaptive is not None else {}),
+            **({CLUSTERING: start.state_dict()} if start is not None else {}),
         }
 
     def load_state_dict(self, state: State) -> None:
         """Load the result of `state_dict`. Raises NoUsableCheckpoint if it does not match. A probability that begins to adapt on resume
-        starts at 0."""
+        starts at 0. Clustering that waits for L_I from a resume on has not started."""
         restore_networks(self.networks.named(), state)
         restore_optimizer(self.optimizer_D, self.owned_by_D, state.get("optimizer_D", {}))
         restore_optimizer(self.optimizer_G, self.owned_by_G, state.get("optimizer_G", {}))
         if self.augment_probability is not None and AUGMENTATION in state:
             check_match(state[AUGMENTATION], {"probability": self.augment_probability}, AUGMENTATION)
             self.augment_probability.copy_(state[AUGMENTATION]["probability"])
+        if self.clustering_start is not None and CLUSTERING in state:
+            self.clustering_start.load_state_dict(state[CLUSTERING])
 
 
 def build_train_state(config: Config, cluster: Cluster) -> TrainState:
@@ -80,7 +87,8 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
     checkpointing = config.train.gradient_checkpointing
     discriminator_module, generator_module = build_modules(networks, owned_by_D, config.objective, checkpointing)
     optimizer_D, optimizer_G = build_optimizers(owned_by_D, owned_by_G, config.optimizer)
-    adapts = config.objective.diff_augment_target > 0
+    adapts, waits = config.objective.diff_augment_target > 0, config.objective.clustering_after > 0
+    spec = LatentSpec.from_config(config.latents)
     return TrainState(
         networks=networks,
         owned_by_D=owned_by_D,
@@ -89,10 +97,11 @@ def build_train_state(config: Config, cluster: Cluster) -> TrainState:
         generator_module=cluster.prepare(generator_module, *owned_by_D.values()),
         optimizer_D=cluster.prepare_optimizer(optimizer_D),
         optimizer_G=cluster.prepare_optimizer(optimizer_G),
-        spec=LatentSpec.from_config(config.latents),
+        spec=spec,
         objective=config.objective,
         optimizer=config.optimizer,
         engine=cluster,
         augment_probability=torch.zeros((), device=cluster.device) if adapts else None,
         checkpointing=checkpointing,
+        clustering_start=ClusteringStart(config, cluster, spec, class_priors(networks.G)) if waits else None,
     )

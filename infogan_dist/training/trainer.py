@@ -36,7 +36,8 @@ class Trainer:
     def __init__(self, config: Config, cluster: Cluster, source: ImageSource):
         self.config, self.cluster = config, cluster
         self.state = build_train_state(config, cluster)
-        self.batches = BatchStream(config, cluster, source, class_priors(self.state.networks.G))
+        priors, clustering_start = class_priors(self.state.networks.G), self.state.clustering_start
+        self.batches = BatchStream(config, cluster, source, priors, clustering_start)
         self._update = update_of(config, cluster, self.state)
         self.batch: Sequence[MicroBatch] = ()
         """The micro-batches of the newest step."""
@@ -59,6 +60,8 @@ class Trainer:
         update_average(self.state.networks, self.config.train, number, metrics["gradient/G"])
         if self.state.augment_probability is not None:
             metrics = metrics | adjust(self.state.augment_probability, metrics, self.config, self.cluster)
+        if self.state.clustering_start is not None:
+            metrics = metrics | self.state.clustering_start.observe(number, metrics)
         return metrics
 
     def warm_up_ddp(self, number: int) -> None:

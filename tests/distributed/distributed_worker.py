@@ -27,6 +27,7 @@ from infogan_dist.distributed.group import Group
 from infogan_dist.distributed.launcher import Launch
 from infogan_dist.errors import InfoganError, UserError
 from infogan_dist.networks.class_prior import class_priors
+from infogan_dist.training import clustering_start
 from infogan_dist.training.adaptive import adjust
 from infogan_dist.training.batches import BatchStream
 from infogan_dist.training.ema import update_average
@@ -35,6 +36,7 @@ from infogan_dist.training.step import discriminator_step, generator_step, train
 from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import tiny
 
+clustering_start.CHECK_EVERY = 2  # so that clustering starts within the few steps
 RESUMED = 5  # number of last steps that are trained again, from a copy of the state before them
 NORMS = {
     "none": "norm_G: none, norm_D: none",
@@ -62,6 +64,12 @@ CLUSTERING = "lambda_clustering: 1, clustering_from: 0, clustering_in_full: 0.5,
 VIEWS = f"information_trains: trunk, information_from: augmented, {CLUSTERING}"
 RECIPES = {  # the relativistic one has gradient penalties, as recommended
     "recipe": [f"objective={{{VIEWS}}}", "latents.balanced=true"],
+    "recipe after L_I": [  # decided after step 6 of 48 images, starts in step 9
+        f"objective={{{VIEWS.replace('clustering_from: 0, clustering_in_full: 0.5', 'clustering_from: 0.9, clustering_in_full: 1')},"
+        " clustering_after: 0.001}",
+        "schedule.images=300",
+        "optimizer.Q.lr=5e-3",
+    ],
     "recipe accumulate-4": [f"objective={{{VIEWS}}}", "augmentation.paste=0", "train.accumulate=4"],
     "relativistic": [
         f"objective={{{VIEWS}, adversarial: relativistic, r1_gamma: 1, r2_gamma: 1}}",
@@ -126,7 +134,8 @@ def ready(config: Config, cluster: Cluster) -> tuple[TrainState, BatchStream]:
     """As `training.train` builds them, before the first step."""
     cluster.configure(config)
     state = build_train_state(config, cluster)
-    batches = BatchStream(config, cluster, open_images(config.data), class_priors(state.networks.G))
+    priors, start = class_priors(state.networks.G), state.clustering_start
+    batches = BatchStream(config, cluster, open_images(config.data), priors, start)
     cluster.warm_up_ddp(state.networks.named().values(), lambda: train_step(state, batches.at(1)))
     return state, batches
 
@@ -137,6 +146,8 @@ def train(state: TrainState, batches: BatchStream, config: Config, steps: range,
         update_average(state.networks, config.train, step, metrics["gradient/G"])
         if state.augment_probability is not None:
             adjust(state.augment_probability, metrics, config, cluster)
+        if state.clustering_start is not None:
+            state.clustering_start.observe(step, metrics)
 
 
 class LocalEngine(WrappedEngine):

@@ -117,6 +117,7 @@ def test_each_update_reduces_once_and_only_owned_parameters(
     exchanges |= {"clustering"} if "clustering" in " ".join(COMBINATIONS[name]) else set()
     exchanges |= {"class prior"} if name in PRIORS else set()
     exchanges |= {"adaptive augmentation"} if "adaptive" in name else set()
+    exchanges |= {"clustering start"} if "clustering_after" in " ".join(COMBINATIONS[name]) else set()
     assert set(facts["calls"]) == exchanges
 
 
