@@ -10,18 +10,15 @@ from infogan_dist.errors import UserError
 from infogan_dist.export.page.model import Model
 from infogan_dist.export.page.words import words
 from infogan_dist.files import atomic_write
+from infogan_dist.sampling.outputs import check_file
 
 SPACE_FILES = {"index.html", "README.md"}
 OF_GIT = {".git", ".gitattributes"}  # a Space is a git repository
 
 
-def check_html(path: Path, option: str = "--html") -> None:
-    """Raises UserError where a page cannot be written to `path`, which `option` gives; writes nothing."""
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{option} {path} does not end in .html")
-    if path.is_dir():
-        raise UserError(f"{option} {path} is a folder; choose another name")
-    _check_outside(path, option)
+def check_html(path: Path) -> None:
+    """Raises UserError where a page cannot be written to `path`; writes nothing."""
+    check_file(path, (".html", ".htm"), "--html")
 
 
 def check_space(folder: Path) -> None:
@@ -32,7 +29,9 @@ def check_space(folder: Path) -> None:
         others = sorted({path.name for path in folder.iterdir()} - SPACE_FILES - OF_GIT)
         if others:
             raise UserError(f"--space {folder} holds {others[0]}; choose an empty folder, or a clone of the Space")
-    _check_outside(folder, "--space")
+    holder = checkpoints.holder(folder)
+    if holder is not None and checkpoints.is_checkpoint(holder):
+        raise UserError(f"--space {folder} is inside the checkpoint {holder}; choose a path outside it")
 
 
 def write_html(page: str, path: Path) -> None:
@@ -65,9 +64,3 @@ tags: [infogan, gan]
 
 {said["facts"]}
 """
-
-
-def _check_outside(path: Path, option: str) -> None:
-    holder = checkpoints.holder(path)
-    if holder is not None and checkpoints.is_checkpoint(holder):
-        raise UserError(f"{option} {path} is inside the checkpoint {holder}; choose a path outside it")

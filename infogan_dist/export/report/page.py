@@ -16,6 +16,7 @@ import infogan_dist
 from infogan_dist.data.sources import images_of
 from infogan_dist.errors import UserError
 from infogan_dist.export.html import base_style, policy_hash
+from infogan_dist.export.report import bound as bounds
 from infogan_dist.export.report import comparison
 from infogan_dist.export.report.code_sheet import CodeSheet, code_sheet
 from infogan_dist.export.report.curves import panels, swatch
@@ -63,7 +64,7 @@ def report(paths: Sequence[Path], score_files: Sequence[Path] = ()) -> str:
     ]
     groups = comparison.groups(runs)
     configs, commands = configs_and_commands(runs)
-    style = "\n" + base_style() + _asset("report.css")
+    style = "\n" + base_style() + _asset("plot.css") + _asset("report.css")
     page = _template().render(
         policy=f"default-src 'none'; style-src {policy_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
         style=Markup(style),  # noqa: S704 - a file of this package
@@ -73,6 +74,7 @@ def report(paths: Sequence[Path], score_files: Sequence[Path] = ()) -> str:
         table=score_table(groups, dict(zip(runs, scores, strict=True))),
         sources=_sources(scores),
         controls=controls,
+        bound=bounds.bound(runs, scores),
         panels=panels(runs),
         differences=comparison.differences(runs),
         configs=configs,
@@ -90,6 +92,18 @@ def report(paths: Sequence[Path], score_files: Sequence[Path] = ()) -> str:
     return page
 
 
+def bound_file(paths: Sequence[Path], score_files: Sequence[Path] = ()) -> str:
+    """The picture of L_I and the code error of the runs at `paths`, as an SVG file. Raises UserError as `report`, and for too few runs."""
+    runs = read_runs(paths)
+    found = bounds.bound(runs, read_scores(runs, score_files)[0])
+    if found is None:
+        raise UserError(
+            f"the picture needs {bounds.FEWEST} runs with a code error, L_I and H(c); measure them with "
+            "`infogan-dist evaluate RUN ... --json FILE`, and give the file as --scores"
+        )
+    return bounds.picture(found.points, base_style() + _asset("plot.css"))
+
+
 def duration(seconds: float) -> str:
     """42 s, 12 min, 3 h 20 min."""
     if seconds < 100:
@@ -103,7 +117,7 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "svg": Markup,  # curves.py escapes
+        "svg": Markup,  # curves.py and bound.py escape
         "swatch": lambda style: Markup(swatch(style)),  # noqa: S704 - a constant
         "breakable": lambda text: Markup(re.sub(r"(?<=[,._/])(?=.)", "<wbr>", str(escape(text)))),  # noqa: S704 - escaped
     }
