@@ -36,7 +36,6 @@ from infogan_dist.training.step import discriminator_step, generator_step, train
 from infogan_dist.training.train_state import TrainState, build_train_state
 from tests.conftest import tiny
 
-clustering_start.CHECK_EVERY = 2  # so that clustering starts within the few steps
 RESUMED = 5  # number of last steps that are trained again, from a copy of the state before them
 NORMS = {
     "none": "norm_G: none, norm_D: none",
@@ -224,6 +223,7 @@ def agree(cluster: Cluster) -> str:
 
 
 def main(out: Path, steps: int, names: list[str]) -> None:
+    clustering_start.CHECK_EVERY = 2  # so that clustering starts within the few steps
     cluster = Cluster(Launch.from_environment(os.environ), 1, ProcessesConfig())
     for name in names:
         learn(name, steps, cluster, str(out / f"{name.replace(' ', '-')}-rank{cluster.rank}"))
