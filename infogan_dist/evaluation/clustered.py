@@ -1,7 +1,7 @@
 """A control without a GAN: FE and Q of a run's config, from initial weights, cluster unlabelled train images (IIC, Ji et al. 2019).
 
 As theirs, Q has several sub-heads and an over-clustering head, and the sub-head with the lowest loss counts. Augmentations and
-neighbour positives are the run's; the rest was tuned on held-out train images of mnist-mini (README.md, "Controls").
+neighbour positives are the run's; the rest was tuned on held-out train images of mnist-mini (configs/README.md).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ COMPARED = 0.1  # the last part of training, in which the losses of the sub-head
 
 
 def clustering_control(config: Config, name: str, reals: Reals, group: Group) -> list[Metrics]:
-    """The row of FE and Q of the run `name` trained by clustering alone; none without labels, which only score it. Every rank calls it, and
-    trains the same."""
+    """The row of FE and Q of the run `name` trained by clustering alone, with the `clustering_loss` of the sub-head; none without labels,
+    which only score it. Every rank calls it, and trains the same."""
     if reals.train_labels is None or reals.test_labels is None:
         return []
     changed = clustering_config(config, reals.classes)
@@ -51,7 +51,8 @@ def clustering_control(config: Config, name: str, reals: Reals, group: Group) ->
         )
         return train, test
 
-    return [row(f"FE and Q ({name}) trained by clustering alone, no GAN", group.on_main(predicted), reals)]
+    scores = row(f"FE and Q ({name}) trained by clustering alone, no GAN", group.on_main(predicted), reals)
+    return [scores | {"clustering_loss": losses[best].item()}]
 
 
 def clustering_config(config: Config, classes: int) -> Config:

@@ -32,6 +32,7 @@ def test_it_finds_kinds_that_differ_without_labels() -> None:
         unlabelled = Reals(settings.data, quarters("train"), quarters("test"), None, None)
         assert clustering_control(settings, "x", unlabelled, group) == []
     assert row["code_error"] < 0.02
+    assert row["clustering_loss"] < -0.9 * torch.tensor(4.0).log()
     assert row == again
 
 
