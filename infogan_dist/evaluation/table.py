@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ SHOWN_SEPARATELY = (
     *("mutual_information_ceiling", "calibration_error", "entropy_on_reals", "entropy_on_fakes"),
     *("factor_scores", "factor_floors", "factor_ceiling", "information_by_factor", "random_features"),
     *("frechet", "frechet_floor", "kernel", "kernel_floor"),
+    *("continuous_effect", "continuous_on_reals"),
     *(f"{name}{ending}" for name in NEIGHBOURHOODS for ending in ("", "_ceiling")),
 )
 FACTOR_SCORES = {
@@ -71,6 +73,7 @@ def run_report(metrics: Metrics) -> list[str]:
         *(_information(metrics) if "mutual_information" in metrics else []),
         *(_usage(metrics) if "usage" in metrics else []),
         *(_factors(metrics) if "factor_scores" in metrics else []),
+        *(_strokes(metrics) if "continuous_on_reals" in metrics else []),
         *_others(metrics),
         *(_compared_images(metrics) if "random_features" in metrics else []),
     ]
@@ -211,6 +214,26 @@ def _factors(metrics: Metrics) -> list[str]:
 
 def _factor_scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{FACTOR_SCORES.get(name, name)} {score:.3f}" for name, score in scores.items())
+
+
+def _strokes(metrics: Metrics) -> list[str]:
+    """What each continuous code does to G's strokes, and whether Q predicts the same attribute from test digits."""
+    lines = [
+        "strokes          change from code -1 to 1 in G's images (Spearman's |rho|; rho of Q's prediction on digits)"
+    ]
+    for code, on_reals in metrics["continuous_on_reals"].items():
+        effects = metrics["continuous_effect"][code]
+        said = [
+            f"{name} {_change(name, effects[name]['change'])} ({effects[name]['strength']:.2f}; {rho:+.2f})"
+            for name, rho in on_reals.items()
+        ]
+        lines.append(f"                 {code}: {', '.join(said)}")
+    return lines
+
+
+def _change(attribute: str, change: float) -> str:
+    """A change of a slant, which is in radians, in degrees; others in pixels."""
+    return f"{math.degrees(change):+.1f}°" if attribute == "slant" else f"{change:+.2f} px"
 
 
 def _compared_images(metrics: Metrics) -> list[str]:

@@ -31,6 +31,7 @@ METRICS = Registry(
         MetricRecord(name="factor_scores", implementation=f"{_HERE}.factor_scores:factor_scores"),
         MetricRecord(name="image_metrics", implementation=f"{_HERE}.image_metrics:image_metrics"),
         MetricRecord(name="stacked_modes", implementation=f"{_HERE}.stacked_modes:stacked_modes"),
-        MetricRecord(name="continuous_effect", implementation=f"{_HERE}.image_metrics:continuous_effect"),
+        MetricRecord(name="continuous_effect", implementation=f"{_HERE}.continuous:continuous_effect"),
+        MetricRecord(name="continuous_on_reals", implementation=f"{_HERE}.continuous:continuous_on_reals"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,20 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from infogan_dist.evaluation.metrics.continuous import ATTRIBUTES, attributes, effects, spearman
+from infogan_dist.config.running import ProcessesConfig
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metrics.continuous import (
+    ATTRIBUTES,
+    attributes,
+    continuous_on_reals,
+    correlations,
+    effects,
+    spearman,
+)
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.evaluation.table import _strokes
+from tests.conftest import ONE_PROCESS, tiny
 
 SIZE = 28
 FINER = 8  # subpixels per pixel and direction
@@ -83,3 +97,52 @@ def test_opposite_sweeps_have_strength_1_and_sign_0() -> None:
     assert found["width"].signed == pytest.approx(0, abs=1e-12)
     assert found["width"].change == pytest.approx(0, abs=1e-9)
     assert effects(values, attributes(wider.flip(0)))["thickness"].signed == pytest.approx(-1)
+
+
+def test_the_correlation_within_labels_is_1_for_the_attribute_itself_and_0_for_a_code_that_only_knows_the_label() -> (
+    None
+):
+    labels = torch.arange(600) % 3
+    measured = torch.rand(600, len(ATTRIBUTES), generator=torch.Generator().manual_seed(0)) + labels[:, None]
+    perfect, opposite, useless, label = measured[:, 1], -(measured[:, 1] ** 3), torch.zeros(600), labels.float()
+    rho = correlations(torch.stack((perfect, opposite, useless, label), dim=1), measured, labels)
+    np.testing.assert_allclose(rho[:, 1], [1, -1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rho[[0, 1]][:, [0, 2]], 0, atol=0.15)  # independent attributes
+    np.testing.assert_array_equal(rho[2:], 0)
+    assert (
+        spearman(label.numpy(), measured.T.numpy()).min() > 0.9
+    )  # without the labels it would look like a perfect code
+
+
+class ReadsStrokes(torch.nn.Module):
+    """FE and Q in one, whose first continuous code is the slant and whose second is a constant; logits are 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        slant, none = attributes(images)[:, 1:2].float(), torch.zeros(len(images), 10)
+        return torch.cat((none, slant, none[:, :1], none[:, :2]), dim=1)
+
+
+def test_codes_are_compared_with_the_strokes_of_test_digits(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "latents={noise: [{dim: 5, distribution: uniform}], categorical: [10], continuous: 2}")
+    FE = ReadsStrokes()
+    model = EvaluatedModel(FE, FE, torch.nn.Identity(), config, None)
+    with Group(ONE_PROCESS, 1, ProcessesConfig()) as group:
+        found = continuous_on_reals(model, Reals.open(config.data, 10, 400), group)["continuous_on_reals"]
+    assert found["continuous_0"]["slant"] == pytest.approx(1)
+    assert abs(found["continuous_0"]["thickness"]) < 0.5
+    assert found["continuous_1"] == dict.fromkeys(ATTRIBUTES, 0)
+
+
+def test_the_table_prints_a_slant_in_degrees_and_the_others_in_pixels() -> None:
+    effect = {"change": math.radians(20), "strength": 0.953, "signed": 0.9}
+    metrics = {
+        "continuous_effect": {"continuous_0": dict.fromkeys(ATTRIBUTES, effect)},
+        "continuous_on_reals": {"continuous_0": dict.fromkeys(ATTRIBUTES, -0.8)},
+    }
+    assert _strokes(metrics)[1].split(": ", 1)[1] == (
+        "thickness +0.35 px (0.95; -0.80), slant +20.0° (0.95; -0.80), width +0.35 px (0.95; -0.80)"
+    )

@@ -21,6 +21,7 @@ from infogan_dist.evaluation import reference_classifier
 from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.metrics import image_metrics
 from infogan_dist.evaluation.metrics.code_error import MatchedCode
+from infogan_dist.evaluation.metrics.continuous import continuous_effect, continuous_on_reals
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
 from infogan_dist.evaluation.metrics.image_metrics import ClassifierOutputs, random_features, scores
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
@@ -283,7 +284,7 @@ def test_metrics_of_a_generator_that_copies_train_digits(
     assert image_metrics.image_metrics(model, reals, group) == metrics
     G.digits = G.digits.roll(1, dims=0)
     assert image_metrics.image_metrics(model, reals, group)["traversal_consistency"] < 0.2
-    effect = image_metrics.continuous_effect(model, reals, group)["continuous_effect"]["continuous_0"]
+    effect = continuous_effect(model, reals, group)["continuous_effect"]["continuous_0"]
     assert effect["slant"]["signed"] > 0.95
     assert effect["slant"]["change"] == pytest.approx(2 * math.atan(0.3), abs=0.1)
     assert abs(effect["width"]["change"]) < 0.5
@@ -307,6 +308,7 @@ def test_metrics_that_do_not_apply_are_absent(group: Group, tmp_path: Path) -> N
     clothes = Reals(DataConfig(name="fashion-mnist"), unlabelled.train, unlabelled.test, torch.zeros(1), torch.zeros(1))
     for reals in (unlabelled, clothes):
         assert image_metrics.image_metrics(model, reals, group) == {}
-    assert image_metrics.continuous_effect(model, clothes, group) == {}
-    for metric in (image_metrics.image_metrics, image_metrics.continuous_effect):
+    for metric in (continuous_effect, continuous_on_reals):
+        assert metric(model, clothes, group) == {}
+    for metric in (image_metrics.image_metrics, continuous_effect, continuous_on_reals):
         assert METRICS.load(metric.__name__, "implementation") is metric

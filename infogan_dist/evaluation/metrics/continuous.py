@@ -1,4 +1,4 @@
-"""The effect of a continuous code on stroke thickness, slant and width, measured from the pixels of its sweep.
+"""What each continuous code has to do with stroke thickness, slant and width, on G's images and on test digits.
 
 The attributes are those of Morpho-MNIST (Castro et al. 2019, section 2.2), computed from moments and outlines instead of a
 skeleton, so that they are continuous in the pixels.
@@ -6,7 +6,7 @@ skeleton, so that they are continuous in the pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import pad
+
+from infogan_dist.data.sources import scaled
+from infogan_dist.distributed.group import Group
+from infogan_dist.evaluation.evaluated_model import EvaluatedModel
+from infogan_dist.evaluation.metric_values import Metrics
+from infogan_dist.evaluation.reals import Reals
+from infogan_dist.registry.data_sets import DATA_SETS
+from infogan_dist.sampling.batches import batches_of
+
+SWEEPS = 256  # draws of z for which each continuous code is swept
+VALUES = 9  # values of the code in a sweep, from -1 to 1
 
 ATTRIBUTES = ("thickness", "slant", "width")
 _NO_INK = 1e-6  # keeps the moments of an empty image finite
@@ -32,6 +43,57 @@ class Effect:
     strength: float
     signed: float
     change: float
+
+
+def continuous_effect(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
+    """`continuous_effect`: the `Effect` of each continuous code on each attribute of G's images, z and the other codes held."""
+    spec = model.spec
+    if not DATA_SETS[reals.data.name].handwritten_digits or not spec.continuous:
+        return {}
+    found = {}
+    for name in spec.continuous_names:
+        values = spec.sweep_values(name, VALUES)
+
+        def measure(ours: Tensor, name: str = name, values: Tensor = values) -> Tensor:
+            swept = model.latents(ours // VALUES, **{name: values[ours % VALUES]})
+            return attributes(model.draw(spec.vector(swept)))
+
+        count = SWEEPS * VALUES
+        measured = group.map_batches(batches_of(count), measure)[:count]
+        found[name] = {attribute: asdict(effect) for attribute, effect in effects(values, measured).items()}
+    return {"continuous_effect": found}
+
+
+def continuous_on_reals(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
+    """`continuous_on_reals`: Spearman's ρ of Q's mean of each continuous code with each attribute of test digits, within a digit."""
+    names, labels = model.spec.continuous_names, reals.test_labels
+    if not DATA_SETS[reals.data.name].handwritten_digits or labels is None or not names:
+        return {}
+    count = len(reals.test)
+
+    def measure(ours: Tensor) -> Tensor:
+        return attributes(scaled(reals.test.read(ours)).to(group.device))
+
+    measured = group.map_batches(batches_of(count), measure)[:count].cpu()
+    rho = correlations(model.posteriors(reals.test, group).mean, measured, labels)
+    return {
+        "continuous_on_reals": {
+            name: dict(zip(ATTRIBUTES, row.tolist(), strict=True)) for name, row in zip(names, rho, strict=True)
+        }
+    }
+
+
+def correlations(codes: Tensor, measured: Tensor, labels: Tensor) -> NDArray[np.float64]:
+    """Spearman's ρ [n, 3] of codes [N, n] with the attributes [N, 3], computed within each label and averaged over the labels.
+
+    Over all digits together a code would correlate with an attribute because both follow the digit: a 1 is narrow.
+    """
+    means = []
+    for label in labels.unique():
+        values, columns = codes[labels == label].numpy(), measured[labels == label].T.numpy()
+        means.append(np.stack([spearman(column, columns) for column in values.T]))
+    rho: NDArray[np.float64] = np.mean(means, axis=0)
+    return rho
 
 
 def attributes(images: Tensor) -> Tensor:

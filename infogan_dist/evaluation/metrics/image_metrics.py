@@ -1,11 +1,8 @@
-"""Metrics of G's images: predictions of the reference classifier, and the effect of each continuous code on the strokes.
-
-They apply to handwritten digits only.
-"""
+"""Metrics of G's images by the predictions of the reference classifier, for handwritten digits only."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +15,6 @@ from infogan_dist.evaluation.evaluated_model import EvaluatedModel
 from infogan_dist.evaluation.labels import open_labelled
 from infogan_dist.evaluation.metric_values import Metrics
 from infogan_dist.evaluation.metrics.code_error import match
-from infogan_dist.evaluation.metrics.continuous import attributes, effects
 from infogan_dist.evaluation.metrics.frechet import frechet_distance, kernel_distance
 from infogan_dist.evaluation.metrics.modes import class_shares, mode_coverage, reverse_kl
 from infogan_dist.evaluation.metrics.neighbourhoods import neighbourhood_scores
@@ -30,9 +26,6 @@ from infogan_dist.randomness import Stream
 from infogan_dist.registry.data_sets import DATA_SETS
 from infogan_dist.sampling.batches import batches_of
 from infogan_dist.sampling.grids import to_uint8
-
-SWEEPS = 256  # draws of z for which each continuous code is swept
-VALUES = 9  # values of the code in a sweep, from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -91,25 +84,6 @@ def compared_sets(fakes: Tensor, test: Tensor, train: Tensor) -> Metrics:
         **neighbourhood_scores(test, fakes),
         **{f"{name}_ceiling": ceiling for name, ceiling in ceilings.items()},
     }
-
-
-def continuous_effect(model: EvaluatedModel, reals: Reals, group: Group) -> Metrics:
-    """`continuous_effect`: the `Effect` of each continuous code on each stroke attribute, z and the other codes held."""
-    spec = model.spec
-    if not DATA_SETS[reals.data.name].handwritten_digits or not spec.continuous:
-        return {}
-    found = {}
-    for name in spec.continuous_names:
-        values = spec.sweep_values(name, VALUES)
-
-        def measure(ours: Tensor, name: str = name, values: Tensor = values) -> Tensor:
-            swept = model.latents(ours // VALUES, **{name: values[ours % VALUES]})
-            return attributes(model.draw(spec.vector(swept)))
-
-        count = SWEEPS * VALUES
-        measured = group.map_batches(batches_of(count), measure)[:count]
-        found[name] = {attribute: asdict(effect) for attribute, effect in effects(values, measured).items()}
-    return {"continuous_effect": found}
 
 
 def _classifier_file(reals: Reals) -> bytes:
