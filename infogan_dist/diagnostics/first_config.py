@@ -86,6 +86,9 @@ def first_config(choices: Choices, root: str, name: str, command: str) -> str:
     neighbours, why_neighbours = (
         (0.5, "an image and a near one are of one class") if digits else (0, "pixel distances mean little here")
     )
+    rate_D, information = (
+        ("5e-4", "\n  lambda_categorical: 0.25 # at 1, images of a class are less varied") if digits else ("2e-4", "")
+    )
     return f"""\
 # Written by `{command}`. Every key: `infogan-dist config`.
 output: runs/{name} # the run folder
@@ -105,7 +108,7 @@ networks:
   width: 32 # half the papers', for speed; 64 draws more detail{norm_Q}
 objective: # Q predicts the codes from augmented fakes and clusters augmented reals; no label is used
   information_trains: trunk
-  information_from: augmented
+  information_from: augmented{information}
   lambda_clustering: 1
   clustering_from: 0.083333
   clustering_in_full: 0.166667
@@ -114,7 +117,7 @@ objective: # Q predicts the codes from augmented fakes and clusters augmented re
 augmentation:
   preset: {choices.preset} # a class cannot encode: {HIDDEN[choices.preset]}
 optimizer:
-  D: {{lr: 2e-4, beta2: 0.99}}
+  D: {{lr: {rate_D}, beta2: 0.99}}
   G: {{lr: 1e-3, beta2: 0.99}}
   Q: {{lr: 1e-3}}
 schedule:
