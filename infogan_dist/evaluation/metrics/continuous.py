@@ -1,4 +1,4 @@
-"""What each continuous code has to do with stroke thickness, slant and width, on G's images and on test digits.
+"""Continuous codes and stroke thickness, slant and width: the effect on G's images, and the correlation on test digits.
 
 The attributes are those of Morpho-MNIST (Castro et al. 2019, section 2.2), computed from moments and outlines instead of a
 skeleton, so that they are continuous in the pixels.
