@@ -11,7 +11,7 @@ from infogan_dist.distributed.launcher import Launch
 HELP = "fits a fresh FE and Q on images that the trained G draws, in RUN/refined"
 NOTES = (
     "It reads no real image and no label, and changes no checkpoint. `evaluate RUN --refined` scores the result.\n"
-    "In the runs measured so far its code error was higher than the checkpoint's (configs/README.md)."
+    "It lowers the code error of `mnist_pure` and raises that of runs with clustering (configs/README.md)."
 )
 EXAMPLE = "infogan-dist refine runs/mnist_pure && infogan-dist evaluate runs/mnist_pure --refined"
 
