@@ -85,7 +85,8 @@ def _recognition(metrics: Metrics) -> str:
     if "refined" not in metrics:
         return "Q of the checkpoint"
     refined = metrics["refined"]
-    return f"Q refined on {refined['images']:,} images of G (seed {refined['seed']})"
+    several = f" at {len(steps)} checkpoints" if len(steps := refined.get("steps", [])) > 1 else ""
+    return f"Q refined on {refined['images']:,} images of G{several} (seed {refined['seed']})"
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:
