@@ -59,7 +59,6 @@ class _RefinedEntry(BaseModel):
     model_config = ConfigDict(strict=True)
     images: NonNegativeInt
     seed: int
-    steps: list[NonNegativeInt] = []  # earlier manifests have none
 
 
 class _Manifest(BaseModel):
@@ -127,9 +126,8 @@ class Checkpoint:
         return Fingerprint.model_validate(recorded) if recorded is not None else None
 
     @property
-    def refined(self) -> dict[str, Any] | None:
-        """How FE and Q were fitted after training: the number of `images` of G, the `seed`, and the `steps` of the checkpoints whose G
-        drew them. None if FE and Q are those of the training."""
+    def refined(self) -> dict[str, int] | None:
+        """`images` of G and `seed` that FE and Q were fitted with after training; None if they are those of the training."""
         return self.manifest.get("refined")
 
     def load(self, *names: str) -> State:

@@ -36,7 +36,6 @@ __all__ = [
     "Damaged",
     "Origin",
     "State",
-    "before",
     "find",
     "folders",
     "newest",
@@ -194,18 +193,6 @@ def find(path: Path) -> Checkpoint:
     raise UserError(
         f"{path} has no checkpoint; give a run folder, a checkpoint folder or an exported .safetensors file"
     )
-
-
-def before(checkpoint: Checkpoint, count: int) -> list[Checkpoint]:
-    """Up to `count` earlier checkpoints in the folder of `checkpoint` that verify, newest first. Warns of damaged ones it skips."""
-    found: list[Checkpoint] = []
-    for path in folders(checkpoint.path.parent):
-        if step_of(path) < checkpoint.step and len(found) < count:
-            try:
-                found.append(verify(path))
-            except Damaged as damage:
-                _warn(f"skipping a damaged checkpoint: {damage}")
-    return found
 
 
 def find_with_networks(path: Path, option: str) -> Checkpoint:

@@ -21,16 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_folder", type=path, metavar="RUN", help="a run folder, or the folder of one of its checkpoints"
     )
     parser.add_argument(
-        "--images",
-        type=count,
-        metavar="N",
-        help="images to draw, rounded up to whole batches of 128 from each checkpoint (300,000)",
-    )
-    parser.add_argument(
-        "--checkpoints",
-        type=count,
-        metavar="N",
-        help="draw the images by the averaged G of the N newest checkpoints, in equal shares (1)",
+        "--images", type=count, metavar="N", help="images to draw, rounded up to whole batches of 128 (300,000)"
     )
     parser.add_argument(
         "--seed", type=int, metavar="S", help="another seed, other images and initial weights (the run's)"
@@ -42,6 +33,4 @@ def run(options: argparse.Namespace) -> None:
     from infogan_dist.training.refine import IMAGES, refine
 
     launch = Launch.from_environment(os.environ)
-    refine(
-        options.run_folder, launch, options.images or IMAGES, options.seed, options.overwrite, options.checkpoints or 1
-    )
+    refine(options.run_folder, launch, options.images or IMAGES, options.seed, options.overwrite)

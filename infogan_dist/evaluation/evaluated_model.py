@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +31,14 @@ FRESH = 10_000  # images that G draws for a metric: as many as MNIST has test im
 class Origin:
     """The checkpoint of a model: its path, step, images seen, and the fingerprint of its training images where it records one.
 
-    `refined` is how `infogan-dist refine` fitted FE and Q, where they are from it (`Checkpoint.refined`).
+    `refined` are the `images` and the `seed` of `infogan-dist refine`, where FE and Q are from it.
     """
 
     path: Path
     step: int
     images_seen: int
     images: Fingerprint | None = None
-    refined: dict[str, Any] | None = None
+    refined: dict[str, int] | None = None
 
     @property
     def run(self) -> Path | None:

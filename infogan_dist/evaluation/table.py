@@ -85,8 +85,7 @@ def _recognition(metrics: Metrics) -> str:
     if "refined" not in metrics:
         return "Q of the checkpoint"
     refined = metrics["refined"]
-    several = f" at {len(steps)} checkpoints" if len(steps := refined.get("steps", [])) > 1 else ""
-    return f"Q refined on {refined['images']:,} images of G{several} (seed {refined['seed']})"
+    return f"Q refined on {refined['images']:,} images of G (seed {refined['seed']})"
 
 
 def runs_table(rows: Sequence[Metrics], summary: Metrics) -> list[str]:

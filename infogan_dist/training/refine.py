@@ -6,7 +6,7 @@ It reads no real image. FE is not taken from the run: D has trained it on reals,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,28 +47,18 @@ class _Batch:
     draws: Tensor
 
 
-def refine(
-    path: Path,
-    launch: Launch,
-    images: int = IMAGES,
-    seed: int | None = None,
-    overwrite: bool = False,
-    newest: int = 1,
-) -> Path:
+def refine(path: Path, launch: Launch, images: int = IMAGES, seed: int | None = None, overwrite: bool = False) -> Path:
     """Fit FE and Q on at least `images` images of G_ema and write RUN/refined, a checkpoint folder with G_ema, FE and Q. Returns it.
 
-    `path` is a run folder, whose newest checkpoint is used, or a checkpoint folder in one. G_ema of this checkpoint and of those before
-    it, `newest` in all, draw the images in equal shares. `seed` is the run's by default. Equal arguments give equal bytes on equal
-    devices and numbers of threads. Nothing is written before the end.
+    `path` is a run folder, whose newest checkpoint is used, or a checkpoint folder in one. `seed` is the run's by default. Equal
+    arguments give equal bytes on equal devices and numbers of threads. Nothing is written before the end.
 
-    Raises UserError for several processes, a path without a run, codes that cannot be fitted, fewer than `newest` checkpoints that
-    verify, or a RUN/refined that exists without `overwrite`; NoUsableCheckpoint if no checkpoint verifies; Diverged if a weight is not
-    finite.
+    Raises UserError for several processes, a path without a run, codes that cannot be fitted, or a RUN/refined that exists without
+    `overwrite`; NoUsableCheckpoint if no checkpoint verifies; Diverged if a weight is not finite.
     """
     if launch.processes > 1:
         raise UserError(f"refine runs on one process, not {launch.processes}; start it without a launcher")
-    used, run = _found(path, newest)
-    checkpoint = used[0]
+    checkpoint, run = _found(path)
     config, target = checkpoint.config, run / REFINED
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists; --overwrite replaces it")
@@ -77,22 +67,22 @@ def refine(
         raise UserError(f"{path} has {lacks}; refine fits Q to classes")
     seed = config.seed if seed is None else seed
     with Group(launch, config.train.threads, ProcessesConfig()) as group:
-        generators = [_generator(each).to(group.device) for each in used]
-        steps = -(-images // (BATCH * newest)) * newest
-        group.announce(f"refine: {steps * BATCH:,} images of G after step {_list(used)}, no real image")
+        G = _generator(checkpoint).to(group.device)
+        steps = -(-images // BATCH)
+        group.announce(f"refine: {steps * BATCH:,} images of G after step {checkpoint.step:,}, no real image")
 
         def report(step: int, loss: Tensor) -> None:
             if step * REPORTS // steps > (step - 1) * REPORTS // steps:
                 group.announce(f"refine: {step * BATCH:,} of {steps * BATCH:,} images, loss {loss.item():.4f}")
 
-        FE, Q = fit(generators, config, steps, seed, report)
-        state = {"G_ema": generators[0].state_dict(), "FE": FE.state_dict(), "Q": Q.state_dict()}
+        FE, Q = fit(G, config, steps, seed, report)
+        state = {"G_ema": G.state_dict(), "FE": FE.state_dict(), "Q": Q.state_dict()}
         recorded = {key: checkpoint.manifest[key] for key in ("data",) if key in checkpoint.manifest}
         facts = {
             "step": checkpoint.step,
             "images_seen": checkpoint.images_seen,
             "config": config.model_dump(mode="json"),
-            "refined": {"images": steps * BATCH, "seed": seed, "steps": [each.step for each in used]},
+            "refined": {"images": steps * BATCH, "seed": seed},
             **recorded,
         }
         try:
@@ -104,24 +94,23 @@ def refine(
 
 
 def fit(
-    generators: Sequence[nn.Module], config: Config, steps: int, seed: int, report: Report = lambda step, loss: None
+    G: nn.Module, config: Config, steps: int, seed: int, report: Report = lambda step, loss: None
 ) -> tuple[nn.Module, nn.Module]:
     """FE and Q with new initial weights, trained for `steps` batches of G's images by the information term of the objective.
 
-    The `generators` are in evaluation mode and draw batches in turn; learned class priors are those of the first. As in training with
-    `information_from: augmented`, Q predicts classes from augmented images and continuous codes from the images. The shares of cuts and
-    pastes decay with the learning rate. `report` gets each step and its loss [].
+    G is in evaluation mode. As in training with `information_from: augmented`, Q predicts classes from augmented images and continuous
+    codes from the images. The shares of cuts and pastes decay with the learning rate. `report` gets each step and its loss [].
     """
-    weight = next(generators[0].parameters())
+    weight = next(G.parameters())
     networks = build_networks(config.model_copy(update={"seed": seed})).to(weight.device, weight.dtype)
-    FE, Q, spec = networks.FE, networks.Q, spec_of(config.latents, generators[0])
+    FE, Q, spec = networks.FE, networks.Q, spec_of(config.latents, G)
     optimizer = Adam([*FE.parameters(), *Q.parameters()], lr=RATE, fused=True)
     for step, batch in enumerate(_batches(spec, config, seed, steps, weight.device), 1):
         share = (1 + math.cos(math.pi * (step - 1) / steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = RATE * share
         with torch.no_grad():
-            fakes = generators[(step - 1) % len(generators)](batch.latent.to(weight.dtype))
+            fakes = G(batch.latent.to(weight.dtype))
             strength = torch.full((), share, device=weight.device)
             augmented = Augmentation(config.augmentation, batch.draws, strength)(fakes)
         posterior = CodePosterior.from_output(Q(FE(augmented)), spec, config.objective)
@@ -150,24 +139,14 @@ def _batches(spec: LatentSpec, config: Config, seed: int, steps: int, device: to
             yield _Batch(spec.vector(here), here.codes, draws[rows])
 
 
-def _found(path: Path, newest: int) -> tuple[list[Checkpoint], Path]:
-    """The checkpoint that `path` means, the `newest` - 1 before it, newest first, and their run folder."""
+def _found(path: Path) -> tuple[Checkpoint, Path]:
+    """The checkpoint that `path` means, and its run folder."""
     if path.suffix == ".safetensors":
         raise UserError(f"{path} is an exported file; refine writes into a run folder: give one")
     checkpoint = checkpoints.find(path)
     if checkpoint.path.parent.name != "checkpoints":
         raise UserError(f"{path} is not in a run folder; refine writes into one: give a run folder")
-    found = [checkpoint, *checkpoints.before(checkpoint, newest - 1)]
-    if len(found) < newest:
-        raise UserError(
-            f"--checkpoints {newest}: {checkpoint.path.parent} has {len(found)} up to step {checkpoint.step:,} that verify; "
-            "checkpoint.keep sets how many a run keeps"
-        )
-    return found, checkpoint.path.parent.parent
-
-
-def _list(used: Sequence[Checkpoint]) -> str:
-    return ", ".join(f"{each.step:,}" for each in used)
+    return checkpoint, checkpoint.path.parent.parent
 
 
 def _generator(checkpoint: Checkpoint) -> nn.Module:
