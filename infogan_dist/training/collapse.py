@@ -17,6 +17,9 @@ from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import information_ceilings
 from infogan_dist.registry.losses import ADVERSARIAL_LOSSES
 
+QUIET_ROWS = 100
+"""A warning that applied in one of this many rows before is not logged again: averages near a threshold cross it often."""
+
 Row = Mapping[str, Any]  # of kind train, as in metrics.jsonl
 
 
@@ -49,9 +52,14 @@ def collapse_warnings(
 def new_warnings(
     rows: Sequence[Row], spec: LatentSpec, objective: ObjectiveConfig, collapse: CollapseConfig
 ) -> list[CollapseWarning]:
-    """The warnings that did not apply one row earlier, so that each is logged once while it lasts."""
-    known = {warning.name for warning in collapse_warnings(rows[:-1], spec, objective, collapse)}
-    return [each for each in collapse_warnings(rows, spec, objective, collapse) if each.name not in known]
+    """The warnings that apply now and after none of the `QUIET_ROWS` rows before, so that each is logged once while it comes and goes."""
+    new = collapse_warnings(rows, spec, objective, collapse)
+    for end in range(len(rows) - 1, max(0, len(rows) - 1 - QUIET_ROWS), -1):
+        if not new:
+            break
+        known = {warning.name for warning in collapse_warnings(rows[:end], spec, objective, collapse)}
+        new = [each for each in new if each.name not in known]
+    return new
 
 
 def _saturation(rows: Sequence[Row], collapse: CollapseConfig) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from infogan_dist.distributed.cluster import Cluster
 from infogan_dist.distributed.trackers import Trackers
 from infogan_dist.errors import Diverged
 from infogan_dist.evaluation.measure import evaluate_networks
-from infogan_dist.training.collapse import collapse_warnings, new_warnings
+from infogan_dist.training.collapse import QUIET_ROWS, collapse_warnings, new_warnings
 from infogan_dist.training.main_folder import MainFolder
 from infogan_dist.training.probe import derived
 from infogan_dist.training.progress import Progress
@@ -28,7 +28,7 @@ class Records:
         self._clock = RunClock(folder.do(RunFolder.seconds_spent), (first_step - 1) * config.train.global_batch)
         self.trackers: Trackers | None = None
         """Rank zero's."""
-        self._recent = folder.do(lambda opened: opened.newest_rows("train", config.collapse.rows))
+        self._recent = folder.do(lambda opened: opened.newest_rows("train", config.collapse.rows + QUIET_ROWS))
 
         def start(opened: RunFolder) -> None:
             self.trackers = Trackers(config, opened.run_id(), first_step, cluster.announce)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from infogan_dist.config.objective import ObjectiveConfig
 from infogan_dist.config.running import CollapseConfig
 from infogan_dist.latents import LatentSpec
 from infogan_dist.losses import information_ceilings
-from infogan_dist.training.collapse import CollapseWarning, collapse_warnings, new_warnings
+from infogan_dist.training.collapse import QUIET_ROWS, CollapseWarning, collapse_warnings, new_warnings
 from tests.conftest import tiny
 
 CONFIG = tiny("x", "latents={noise: [{dim: 3}], categorical: [3, 2], continuous: 1}")
@@ -114,14 +115,18 @@ def test_untrained_code_gives_no_warning() -> None:
     assert found(with_(**{"mi/continuous_0": -2.0}), objective=untrained) == []
 
 
-def test_warning_is_new_once_while_it_lasts_and_again_when_it_returns() -> None:
+def test_warning_is_new_once_while_it_comes_and_goes_and_again_after_quiet_rows() -> None:
     ill = WELL | {"health/D_accuracy": 1.0}
+    comes_and_goes = [WELL, *[ill] * 4, WELL, *[ill] * 3]
+    returns_in_time = [*[WELL] * (QUIET_ROWS - 3), *[ill] * 3]
+    returns_late = [*[WELL] * (QUIET_ROWS - 2), *[ill] * 4]
+    recent: deque[dict[str, Any]] = deque(maxlen=COLLAPSE.rows + QUIET_ROWS)
     new = []
-    rows: list[dict[str, Any]] = []
-    for row in [WELL, ill, ill, ill, ill, WELL, ill, ill, ill]:
-        rows.append(row)
-        new.append(len(new_warnings(rows[-COLLAPSE.rows - 1 :], SPEC, OBJECTIVE, COLLAPSE)))
-    assert new == [0, 0, 0, 1, 0, 0, 0, 0, 1]
+    for number, row in enumerate([*comes_and_goes, *returns_in_time, *returns_late]):
+        if new_warnings([*recent, row], SPEC, OBJECTIVE, COLLAPSE):
+            new.append(number)
+        recent.append(row)
+    assert new == [3, len(comes_and_goes) + len(returns_in_time) + len(returns_late) - 2]
 
 
 def test_with_a_learned_prior_a_rare_class_is_none_and_the_ceiling_is_its_entropy() -> None:
