@@ -109,7 +109,8 @@ OPTIONS_OF_D = {  # the first has all of them
         f"networks={{width: 4, {NORMS['batch']}, minibatch_std: 4}}",
         "objective={information_trains: trunk, r1_gamma: 1}",
     ],
-    "adaptive batch heads": [f"objective={{{ADAPTIVE}}}", "optimizer.D.lr=2e-3"],
+    # with a faster D its training is chaotic: on one process a change of 1e-15 in one weight grows above 1 within 50 steps
+    "adaptive batch heads": [f"objective={{{ADAPTIVE}}}"],
     "pack spectral trunk": [
         f"networks={{width: 4, {NORMS['spectral']}, pack: 2}}",
         "objective={information_trains: trunk, adversarial: relativistic, r1_gamma: 1, lambda_gradient_penalty: 10}",
