@@ -50,10 +50,7 @@ def factor_ceiling(config: Config, reals: Reals, group: Group) -> Metrics:
     factors, train_factors = reals.test_factors, known_factors(reals.data, "train", torch.arange(len(reals.train)))
     if factors is None or train_factors is None:
         return {}
-    codes = as_codes(train_factors.variables)
-    widths = tuple(int(each.max()) + 1 for each in codes.categorical.T)
-    changed = supervised_config(config, widths, codes.continuous.shape[1])
-    network = trained(changed.model_copy(update={"augmentation": NO_AUGMENTATION}), reals.train, codes, group)
+    network, changed = trained_with_factors(config, reals.train, train_factors.variables, group)
     spec = LatentSpec.from_config(changed.latents)
 
     def ceiling() -> Metrics:
@@ -61,6 +58,18 @@ def factor_ceiling(config: Config, reals: Reals, group: Group) -> Metrics:
         return {"factor_ceiling": scored(read, factors.variables, spec.code_names, factors.names)["factor_scores"]}
 
     return group.on_main(ceiling)
+
+
+def trained_with_factors(
+    config: Config, source: ImageSource, factors: Variables, group: Group
+) -> tuple[nn.Module, Config]:
+    """FE and Q with one code for each factor, as `trained` returns them, and their config. Trained without augmentation on `source`, whose
+    `factors` are known."""
+    codes = as_codes(factors)
+    widths = tuple(int(each.max()) + 1 for each in codes.categorical.T)
+    changed = supervised_config(config, widths, codes.continuous.shape[1])
+    changed = changed.model_copy(update={"augmentation": NO_AUGMENTATION})
+    return trained(changed, source, codes, group), changed
 
 
 def as_codes(factors: Variables) -> Codes:

@@ -19,7 +19,7 @@ from infogan_dist.data.sources import open_images, scaled
 from infogan_dist.distributed.group import Group
 from infogan_dist.evaluation.labels import known_factors
 from infogan_dist.evaluation.metrics.image_metrics import compared_sets
-from infogan_dist.evaluation.supervised import as_codes, supervised_config, trained
+from infogan_dist.evaluation.supervised import trained_with_factors
 from infogan_dist.sampling.grids import to_uint8
 from tests.conftest import ONE_PROCESS
 
@@ -33,9 +33,8 @@ def feature_network(group: Group) -> nn.Module:
     reals = open_images(config.data, "train")
     factors = known_factors(config.data, "train", torch.arange(len(reals)))
     assert factors is not None
-    codes = as_codes(factors.variables)
-    classes = tuple(int(each.max()) + 1 for each in codes.categorical.T)
-    FE, Q = trained(supervised_config(config, classes, codes.continuous.shape[1]), reals, codes, group).children()
+    network, _ = trained_with_factors(config, reals, factors.variables, group)
+    FE, Q = network.children()
     return nn.Sequential(FE, *list(Q.children())[:-1]).cpu()
 
 
