@@ -1,6 +1,6 @@
 """Every shipped config trains, resumes, samples and evaluates on stand-in data, on one and on two processes that agree.
 
-Networks are narrow and batches small (tests/shipped_configs.py). `pytest -m matrix` trains 50 steps instead of 6.
+Networks are narrow and batches small (tests/shipped_configs.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from infogan_dist.evaluation.labels import class_names
 from tests.conftest import ROOT, SHIPPED, clean_environment
 from tests.shipped_configs import BATCH, exercise, overrides, patches, write_stand_ins
 
-STEPS = [pytest.param(6, id="6"), pytest.param(50, id="50", marks=pytest.mark.matrix)]
+STEPS = 50
 
 
 @pytest.fixture(scope="module")
@@ -42,28 +41,22 @@ def _patched(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def two_processes(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The folder with the runs of all configs on two processes, of this many steps. Two processes train all of them."""
-    folders: dict[int, Path] = {}
-
-    def trained(steps: int) -> Path:
-        if steps not in folders:
-            folder = folders[steps] = tmp_path_factory.mktemp(f"two-{steps}")
-            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-            arguments = ["-m", "tests.shipped_configs", str(stand_ins), str(folder), str(steps)]
-            result = subprocess.run(
-                [sys.executable, *launcher, *arguments],
-                cwd=ROOT,
-                env=clean_environment(),
-                capture_output=True,
-                text=True,
-                timeout=3600,  # for a hang
-            )
-            (folder / "stdout").write_text(result.stdout)
-            (folder / "stderr").write_text(result.stderr)
-        return folders[steps]
-
-    return trained
+def two_processes(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the runs of all configs on two processes, which train all of them."""
+    folder = tmp_path_factory.mktemp("two")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["-m", "tests.shipped_configs", str(stand_ins), str(folder), str(STEPS)]
+    result = subprocess.run(
+        [sys.executable, *launcher, *arguments],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=3600,  # for a hang
+    )
+    (folder / "stdout").write_text(result.stdout)
+    (folder / "stderr").write_text(result.stderr)
+    return folder
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -74,16 +67,16 @@ def not_finite(constant: str) -> None:
     pytest.fail(f"a metric is {constant}")
 
 
-def check(run: Path, report: Path, steps: int) -> None:
+def check(run: Path, report: Path) -> None:
     """The run is complete, its checkpoint loads, it has pictures, and its metrics are finite."""
     assert (run / "DONE").exists()
     checkpoint = find(run)
-    assert (checkpoint.step, checkpoint.images_seen) == (steps, steps * BATCH)
+    assert (checkpoint.step, checkpoint.images_seen) == (STEPS, STEPS * BATCH)
     assert {"G", "G_ema", "FE", "D", "Q"} <= checkpoint.load().keys()
-    for step in (steps // 2, steps):
+    for step in (STEPS // 2, STEPS):
         assert (run / "samples" / f"step-{step:08d}.png").stat().st_size > 0
     recorded = {(row["kind"], row["step"]) for row in rows(run)}
-    assert {("train", steps // 2), ("train", steps), ("evaluate", steps // 2), ("evaluate", steps)} <= recorded
+    assert {("train", STEPS // 2), ("train", STEPS), ("evaluate", STEPS // 2), ("evaluate", STEPS)} <= recorded
     metrics = json.loads(report.read_text())
     metrics.pop("reverse_kl", None)  # infinite if G draws a digit that the classifier finds in no stand-in
     json.dumps(metrics, allow_nan=False)
@@ -104,25 +97,23 @@ def check_samples(run: Path, folder: Path) -> None:
         assert drawn["images"].shape == (3, data.image_size, data.image_size, data.channels)
 
 
-@pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_config_trains_resumes_samples_and_evaluates_on_one_and_two_processes(
     name: str,
-    steps: int,
     stand_ins: Path,
-    two_processes: Callable[[int], Path],
+    two_processes: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert exercise(name, stand_ins, tmp_path, steps) == [0, 0, 0]
+    assert exercise(name, stand_ins, tmp_path, STEPS) == [0, 0, 0]
     printed = {tmp_path: capsys.readouterr().out}
-    both = two_processes(steps)
+    both = two_processes
     printed[both] = (both / "stdout").read_text()
     one, two = tmp_path / name, both / name
     assert (two / "DONE").exists(), (both / "stderr").read_text()[-3000:]
     for folder in (tmp_path, both):
-        assert f"training {folder / name} continuing after step {steps // 2}:" in printed[folder]
-        check(folder / name, folder / f"{name}.json", steps)
+        assert f"training {folder / name} continuing after step {STEPS // 2}:" in printed[folder]
+        check(folder / name, folder / f"{name}.json")
         check_samples(folder / name, tmp_path)
     state, other = (find(run).load() for run in (one, two))
     for stem, tensors in state.items():
